@@ -1,0 +1,1 @@
+"""Baselines and peer methods, through the same interface as `methods`."""

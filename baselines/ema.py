@@ -1,0 +1,20 @@
+"""Baseline ``ema``: ranges are a moving average of batch extremes."""
+
+from __future__ import annotations
+
+from harness.data import CalibrationSet
+from harness.method import Context, Method
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.uniform import UniformConfig, apply_uniform
+from harness.registry import Role, register
+
+
+@register("ema", role=Role.SCHEME, provides=("scheme", "scales"), version=1, paper="Krishnamoorthi, Quantizing deep convolutional networks, 2018; momentum 0.01 as in FQ-ViT's code")
+class Ema(Method[UniformConfig]):
+    """Quantize the output of every arithmetic operation with a moving average of batch extremes."""
+
+    Config = UniformConfig
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Install weight quantizers and calibrate activations in one pass."""
+        apply_uniform(model, calibration, context, self.config, "ema")

@@ -1,0 +1,26 @@
+"""Baseline ``fp32``: the full-precision network through the same pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.data import CalibrationSet
+from harness.method import Context, Method
+from harness.quant.qmodel import QuantizedModel
+from harness.registry import Role, register
+
+
+@dataclass(frozen=True)
+class Fp32Config:
+    """``fp32`` has no settings."""
+
+
+@register("fp32", role=Role.SCHEME, version=1, paper="")
+class Fp32(Method[Fp32Config]):
+    """Quantize nothing: the reference every other stack is compared with."""
+
+    Config = Fp32Config
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Leave the model without quantizers."""
+        model.quantizers.clear()

@@ -1,0 +1,20 @@
+"""Baseline ``minmax``: ranges are the extremes seen on the calibration images."""
+
+from __future__ import annotations
+
+from harness.data import CalibrationSet
+from harness.method import Context, Method
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.uniform import UniformConfig, apply_uniform
+from harness.registry import Role, register
+
+
+@register("minmax", role=Role.SCHEME, provides=("scheme", "scales"), version=1, paper="Jacob et al., Quantization and Training of Neural Networks, CVPR 2018")
+class MinMax(Method[UniformConfig]):
+    """Quantize the output of every arithmetic operation with the extremes of the calibration images."""
+
+    Config = UniformConfig
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Install weight quantizers and calibrate activations in one pass."""
+        apply_uniform(model, calibration, context, self.config, "minmax")

@@ -1,0 +1,66 @@
+"""Bit-widths of a trial: weights, activations, attention probabilities (``w4a8``, ``w8a8s4``)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.errors import UsageError, nearest
+
+FULL = 32
+_GRAMMAR = re.compile(r"w(\d+)a(\d+)(?:s(\d+))?")
+_COMMON = ("w8a8", "w6a8", "w4a8", "w3a8", "w2a8", "w6a6", "w4a6", "w4a4", "w8a8s4", "w4a8s4", "w32a32")
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Widths of one trial.
+
+    Attributes:
+        weight: Weights: 2 to 8, or 32 for full precision.
+        activation: Activations: 4 to 8, or 32.
+        attention: Attention probabilities (the softmax's output): 4 to 8 or 32; None means as activations.
+
+    Raises:
+        UsageError: A width outside these ranges.
+    """
+
+    weight: int
+    activation: int
+    attention: int | None = None
+
+    def __post_init__(self) -> None:
+        limits = {"weight": 2, "activation": 4, "attention": 4}
+        for name, low in limits.items():
+            width = getattr(self, name)
+            if width is not None and width != FULL and not low <= width <= 8:
+                raise UsageError(f"{name} bits {width} are not possible: expected {low} to 8, or {FULL} for full precision")
+
+    @classmethod
+    def parse(cls, text: str) -> Bits:
+        """Read ``w4a8`` or ``w8a8s4`` (s: attention probabilities).
+
+        Raises:
+            UsageError: The text does not follow the grammar, or a width is out of range.
+        """
+        match = _GRAMMAR.fullmatch(text.strip().lower())
+        if match is None:
+            raise UsageError(
+                f"bits {text!r} not understood: expected w<weights>a<activations>[s<attention>], for example w4a8 or "
+                f"w8a8s4.{nearest(text.lower(), _COMMON)}"
+            )
+        weight, activation, attention = match.groups()
+        return cls(int(weight), int(activation), int(attention) if attention else None)
+
+    def __str__(self) -> str:
+        return f"w{self.weight}a{self.activation}" + (f"s{self.attention}" if self.attention is not None else "")
+
+    @property
+    def softmax(self) -> int:
+        """Width of attention probabilities."""
+        return self.activation if self.attention is None else self.attention
+
+    @property
+    def full_precision(self) -> bool:
+        """Whether nothing is quantized."""
+        return self.weight == self.activation == self.softmax == FULL

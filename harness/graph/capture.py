@@ -1,0 +1,182 @@
+"""Capture a network with ``torch.export`` and tidy its graph: no dropout, no in-place operation, constants folded.
+
+The captured graph computes bit for bit what the model computes; folding batch normalisation (``fold.py``) comes later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from harness.errors import CaptureError
+from harness.graph import operations as ops
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A network as one graph of ATen operations.
+
+    Attributes:
+        graph: One placeholder (images ``(n, c, h, w)``), one output (logits ``(n, classes)``).
+        constants: Tensors by the name of their ``get_attr`` node's target; parameters keep the model's names.
+        trainable: Names of constants that are, or were computed from, parameters (not only buffers).
+        input_size: ``(channels, height, width)``.
+    """
+
+    graph: fx.Graph
+    constants: dict[str, Tensor]
+    trainable: frozenset[str]
+    input_size: tuple[int, int, int]
+
+    def module(self) -> fx.GraphModule:
+        """An executable module of the graph; shares its constants."""
+        root = nn.Module()
+        graph = copy_graph(self.graph)
+        for node in graph.nodes:
+            if node.op == "get_attr":
+                node.target = flat_name(str(node.target))
+        for name, tensor in self.constants.items():
+            root.register_buffer(flat_name(name), tensor)
+        return fx.GraphModule(root, graph)
+
+
+def copy_graph(graph: fx.Graph) -> fx.Graph:
+    """A copy of ``graph`` that belongs to no module, so that names of tensors need not be attributes."""
+    copy = fx.Graph()
+    mapping: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        mapping[node] = copy.node_copy(node, lambda source: mapping[source])
+    return copy
+
+
+def flat_name(name: str) -> str:
+    """An attribute name without dots for a dotted tensor name."""
+    return name.replace(".", "__")
+
+
+def capture(network: nn.Module, input_size: tuple[int, int, int]) -> Captured:
+    """Trace ``network`` (in evaluation mode) with a dynamic batch size.
+
+    Args:
+        network: A classifier of images ``(n, c, h, w)`` that returns logits ``(n, classes)``.
+        input_size: ``(c, h, w)``.
+
+    Raises:
+        CaptureError: ``torch.export`` cannot trace the network, or it has an operation outside the vocabulary.
+    """
+    module, parameters = _export(network.eval(), input_size)
+    graph = copy_graph(module.graph)
+    constants: dict[str, Tensor] = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            constants[str(node.target)] = _attribute(module, str(node.target)).detach()
+    _drop_guards(graph)
+    _functionalise(graph)
+    _drop_identities(graph)
+    trainable = _fold_constants(graph, constants, parameters)
+    graph.eliminate_dead_code()
+    _check_vocabulary(graph)
+    used = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
+    constants = {name: tensor for name, tensor in constants.items() if name in used}
+    return Captured(graph, constants, frozenset(trainable & used), input_size)
+
+
+def _export(network: nn.Module, input_size: tuple[int, int, int]) -> tuple[fx.GraphModule, set[str]]:
+    images = torch.zeros(2, *input_size)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception as error:  # torch.export raises many unrelated types; each means "cannot be captured"
+        first = str(error).strip().split("\n")[0][:300]
+        raise CaptureError(
+            f"torch.export cannot capture {type(network).__name__}: {type(error).__name__}: {first}",
+            hint="the network must be traceable without data-dependent control flow and with a free batch size",
+        ) from error
+    module = program.module()
+    assert isinstance(module, fx.GraphModule)
+    return module, {name for name, _ in network.named_parameters(remove_duplicate=False)}
+
+
+def _attribute(module: nn.Module, path: str) -> Tensor:
+    value: Any = module
+    for part in path.split("."):
+        value = getattr(value, part)
+    if not isinstance(value, Tensor):
+        raise CaptureError(f"the captured graph reads {path}, which is a {type(value).__name__}, not a tensor")
+    return value
+
+
+def _drop_guards(graph: fx.Graph) -> None:
+    for node in list(graph.nodes):
+        if node.op == "call_module":
+            if node.users:
+                raise CaptureError(f"the captured graph calls the opaque module {node.target}")
+            graph.erase_node(node)
+
+
+def _functionalise(graph: fx.Graph) -> None:
+    """Replace in-place operations; later readers of the changed tensor read the new value instead."""
+    order = {node: index for index, node in enumerate(graph.nodes)}
+    for node in list(graph.nodes):
+        if node.target in ops.IN_PLACE:
+            changed = node.args[0]
+            node.target = ops.IN_PLACE[node.target]
+            changed.replace_all_uses_with(node, delete_user_cb=lambda user, here=node: order[user] > order[here])
+
+
+def _drop_identities(graph: fx.Graph) -> None:
+    for node in list(graph.nodes):
+        if node.target in ops.DROPPED or _is_identity_pad(node):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
+def _is_identity_pad(node: fx.Node) -> bool:
+    return node.target == ops.aten.pad.default and not any(node.args[1])
+
+
+def _fold_constants(graph: fx.Graph, constants: dict[str, Tensor], parameters: set[str]) -> set[str]:
+    """Compute what does not depend on the images once; a result is trainable when any of its sources is."""
+    trainable = {name for name in constants if name in parameters}
+    fixed: dict[fx.Node, Any] = {}
+    tainted: dict[fx.Node, bool] = {}
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            fixed[node], tainted[node] = constants[str(node.target)], str(node.target) in trainable
+        elif node.op == "call_function" and all(source in fixed for source in node.all_input_nodes):
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda source: fixed[source])
+            fixed[node] = node.target(*args, **kwargs)
+            tainted[node] = any(tainted[source] for source in node.all_input_nodes)
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node in fixed and any(user not in fixed for user in node.users):
+            if isinstance(fixed[node], Tensor):
+                name = _fold(graph, node, fixed[node], constants)
+                trainable |= {name} if tainted[node] else set()
+    return trainable
+
+
+def _fold(graph: fx.Graph, node: fx.Node, value: Tensor, constants: dict[str, Tensor]) -> str:
+    """Put the computed value in place of ``node``; returns the constant's name, after its first source."""
+    source = node
+    while source.op != "get_attr" and source.all_input_nodes:
+        source = source.all_input_nodes[0]
+    name = f"{source.target if source.op == 'get_attr' else 'constant'}.{node.name}"
+    constants[name] = value.contiguous()
+    with graph.inserting_before(node):
+        replacement = graph.create_node("get_attr", name, name=f"folded_{node.name}")
+    replacement.meta = dict(node.meta)
+    node.replace_all_uses_with(replacement)
+    return name
+
+
+def _check_vocabulary(graph: fx.Graph) -> None:
+    known = set(ops.ARITHMETIC) | set(ops.STRUCTURAL)
+    for node in graph.nodes:
+        if node.op == "call_function" and not ops.is_symbolic(node) and node.target not in known:
+            raise CaptureError(
+                f"operation {node.target} (in module {ops.module_path(node) or 'top level'!r}) is not understood",
+                hint="add it to harness/graph/operations.py as arithmetic or structural",
+            )

@@ -1,0 +1,285 @@
+"""The operand and value sites of a captured network, found by rule.
+
+Every arithmetic operation's output is a possible place for a quantizer, and so are the image, the weights and the
+constants that are added to values (position embedding, attention bias tables). Which of them get one is the scheme's
+decision; this module says what there is and what it feeds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import torch
+from torch import fx
+
+from harness.graph import operations as ops
+from harness.graph.capture import Captured
+from harness.graph.operations import Kind
+
+aten = ops.aten
+
+
+class Place(StrEnum):
+    """Where a site sits."""
+
+    VALUE = "value"
+    PARAMETER = "parameter"
+    CONSTANT = "constant"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A named place where a tensor can be quantized.
+
+    Attributes:
+        name: Module path and operation (``blocks.0.attn:matmul``), or the name of a weight or constant.
+        kind: The operation whose output it is; ``weight``, ``constant`` and ``input`` for the others.
+        place: Value, parameter or constant.
+        node: Name of the graph node behind which the quantizer acts (for weights: the operation that reads it).
+        source: Name of the arithmetic node that computes the tensor (differs where tokens are selected in between).
+        module: Path of the module that ran the operation.
+        axis: Channel axis of the tensor.
+        channels: Size of that axis.
+        elements: Elements per image (of the tensor itself for weights and constants).
+        feeds: Kinds of the arithmetic operations that read it, looking through structural ones.
+        fused: Its only reader is an activation that hardware fuses (GELU, ReLU), so it is never stored.
+        residual: It is a sum of two computed tensors with the same channels, outside attention.
+        attention: Path of the attention module it belongs to; empty outside attention.
+    """
+
+    name: str
+    kind: Kind
+    place: Place
+    node: str
+    source: str
+    module: str
+    axis: int
+    channels: int
+    elements: int
+    feeds: frozenset[Kind] = frozenset()
+    fused: bool = False
+    residual: bool = False
+    attention: str = ""
+
+
+@dataclass
+class _Scan:
+    """Facts gathered while walking the graph once."""
+
+    axes: dict[fx.Node, int] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+
+
+def is_arithmetic(node: fx.Node, trainable: frozenset[str]) -> bool:
+    """Whether the node computes new values: scaling by a number, adding a mask and joining equals do not."""
+    kind = ops.ARITHMETIC.get(node.target)
+    if kind in (Kind.MUL, Kind.ADD):
+        others = [source for source in ops.tensor_inputs(node) if source.op != "get_attr"]
+        constants = [source for source in ops.tensor_inputs(node) if source.op == "get_attr"]
+        if len(others) == 1 and not constants:
+            return others[0] in node.args and node.args.count(others[0]) > 1  # x * x computes, 0.125 * x scales
+        return len(others) > 1 or any(str(source.target) in trainable for source in constants)
+    return kind is not None
+
+
+def find_sites(captured: Captured) -> list[Site]:
+    """All sites of the network in execution order, weights right before the operation that reads them."""
+    scan = _Scan()
+    sites: list[Site] = []
+    attention = _attention_modules(captured)
+    for node in captured.graph.nodes:
+        if node.op == "placeholder":
+            scan.axes[node] = 1
+            sites.append(_value_site("input", Kind.INPUT, node, node, captured, scan, attention))
+        if node.op != "call_function" or ops.is_symbolic(node):
+            continue
+        scan.axes[node] = channel_axis(node, scan.axes)
+        if not is_arithmetic(node, captured.trainable):
+            continue
+        kind = ops.ARITHMETIC[node.target]
+        sites += _operand_sites(node, kind, captured, scan, attention)
+        at = selected_tail(node)
+        axis_at = scan.axes[node] if at is node else -1
+        scan.axes.setdefault(at, axis_at)
+        name = _unique(f"{ops.module_path(node) or 'model'}:{kind}", scan.names)
+        sites.append(_value_site(name, kind, node, at, captured, scan, attention))
+    return sites
+
+
+def selected_tail(node: fx.Node) -> fx.Node:
+    """The last of the token selections that alone read ``node``: only what is kept needs a quantizer."""
+    while len(node.users) == 1:
+        (user,) = node.users
+        if user.target not in ops.SELECTING:
+            break
+        node = user
+    return node
+
+
+def readers(node: fx.Node, trainable: frozenset[str]) -> list[fx.Node]:
+    """The arithmetic nodes that read ``node``, looking through structural ones."""
+    found: list[fx.Node] = []
+    for user in node.users:
+        if user.op == "output" or ops.is_symbolic(user):
+            continue
+        if is_arithmetic(user, trainable):
+            found.append(user)
+        else:
+            found += readers(user, trainable)
+    return found
+
+
+def elements_per_image(node: fx.Node) -> int:
+    """Number of elements of the traced tensor divided by the traced batch of two images."""
+    return math.prod(_hint(size) for size in ops.shape_of(node)) // 2
+
+
+def _hint(size: int | torch.SymInt) -> int:
+    return int(size) if isinstance(size, int) else int(size.node.hint)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, count = name, 0
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}_{count}"
+    taken.add(candidate)
+    return candidate
+
+
+def _value_site(
+    name: str, kind: Kind, source: fx.Node, at: fx.Node, captured: Captured, scan: _Scan, attention: dict[str, str]
+) -> Site:
+    read_by = readers(at, captured.trainable)
+    axis = scan.axes[at]
+    shape = ops.shape_of(at)
+    return Site(
+        name=name,
+        kind=kind,
+        place=Place.VALUE,
+        node=at.name,
+        source=source.name,
+        module=ops.module_path(source),
+        axis=axis,
+        channels=_hint(shape[axis]),
+        elements=elements_per_image(at),
+        feeds=frozenset(ops.ARITHMETIC[reader.target] for reader in read_by),
+        fused=kind in (Kind.CONV, Kind.LINEAR, Kind.AFFINE, Kind.ADD)
+        and bool(at.users)
+        and all(user.target in ops.FUSED_ACTIVATIONS for user in at.users)
+        and len(at.users) == 1,
+        residual=_is_residual(source, kind, read_by),
+        attention=_within(ops.module_path(source), attention),
+    )
+
+
+def _is_residual(node: fx.Node, kind: Kind, read_by: list[fx.Node]) -> bool:
+    if kind is not Kind.ADD or any(ops.ARITHMETIC[reader.target] is Kind.SOFTMAX for reader in read_by):
+        return False
+    return len({source for source in ops.tensor_inputs(node) if source.op != "get_attr"}) == 2
+
+
+def _operand_sites(
+    node: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: dict[str, str]
+) -> list[Site]:
+    """The weight of a convolution or linear operation, or the trainable constant an addition reads."""
+    if kind in (Kind.CONV, Kind.LINEAR):
+        weight = node.args[1]
+        assert isinstance(weight, fx.Node)
+        return [_tensor_site(weight, node, Kind.WEIGHT, captured, scan, attention)] if weight.op == "get_attr" else []
+    if kind is not Kind.ADD:
+        return []
+    constants = [_through_expand(source) for source in ops.tensor_inputs(node)]
+    return [
+        _tensor_site(source, node, Kind.CONSTANT, captured, scan, attention)
+        for source in constants
+        if source.op == "get_attr" and str(source.target) in captured.trainable
+    ]
+
+
+def _through_expand(node: fx.Node) -> fx.Node:
+    while node.target in (aten.expand.default, aten.unsqueeze.default) and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node
+
+
+def _tensor_site(
+    tensor: fx.Node, reader: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: dict[str, str]
+) -> Site:
+    value = captured.constants[str(tensor.target)]
+    axis = 0 if kind is Kind.WEIGHT else value.ndim - 1
+    return Site(
+        name=_unique(str(tensor.target), scan.names),
+        kind=kind,
+        place=Place.PARAMETER if kind is Kind.WEIGHT else Place.CONSTANT,
+        node=reader.name if kind is Kind.WEIGHT else tensor.name,
+        source=tensor.name,
+        module=ops.module_path(reader),
+        axis=axis,
+        channels=value.shape[axis],
+        elements=value.numel(),
+        feeds=frozenset({ops.ARITHMETIC[reader.target]}),
+        attention=_within(ops.module_path(reader), attention),
+    )
+
+
+def _attention_modules(captured: Captured) -> dict[str, str]:
+    """Module paths that multiply queries with keys: the module of the product that feeds a softmax."""
+    found: dict[str, str] = {}
+    for node in captured.graph.nodes:
+        if node.op != "call_function" or ops.ARITHMETIC.get(node.target) is not Kind.MATMUL:
+            continue
+        kinds = _reaches_softmax(node, captured.trainable)
+        if kinds and ops.module_path(node):
+            found[ops.module_path(node)] = ops.module_path(node)
+    return found
+
+
+def _reaches_softmax(node: fx.Node, trainable: frozenset[str]) -> bool:
+    for reader in readers(node, trainable):
+        kind = ops.ARITHMETIC[reader.target]
+        if kind is Kind.SOFTMAX or (kind is Kind.ADD and _reaches_softmax(reader, trainable)):
+            return True
+    return False
+
+
+def _within(path: str, modules: dict[str, str]) -> str:
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        candidate = ".".join(parts[:length])
+        if candidate in modules:
+            return candidate
+    return ""
+
+
+def channel_axis(node: fx.Node, axes: dict[fx.Node, int]) -> int:
+    """Axis of the channels in the node's output, followed from convolutions and linear operations through reshapes."""
+    rank = len(ops.shape_of(node))
+    kind = ops.ARITHMETIC.get(node.target)
+    if kind is Kind.CONV:
+        return 1
+    if rank == 0 or kind in (Kind.LINEAR, Kind.LAYER_NORM, Kind.MATMUL, Kind.SOFTMAX):
+        return max(rank - 1, 0)
+    known = [source for source in ops.tensor_inputs(node) if source in axes and ops.shape_of(source)]
+    if not known:
+        return rank - 1
+    source = known[0]
+    return _moved_axis(node, source, axes[source], rank)
+
+
+def _moved_axis(node: fx.Node, source: fx.Node, axis: int, rank: int) -> int:
+    before, after = ops.shape_of(source), ops.shape_of(node)
+    axis %= len(before)
+    if node.target == aten.permute.default:
+        order = [index % rank for index in node.args[1]]  # type: ignore[union-attr]
+        return order.index(axis)
+    if node.target == aten.transpose.int:
+        first, second = (int(index) % rank for index in node.args[1:3])  # type: ignore[arg-type]
+        return {first: second, second: first}.get(axis, axis)
+    if rank == len(before) and _hint(before[axis]) == _hint(after[axis]):
+        return axis
+    if axis < rank and axis != len(before) - 1 and _hint(before[axis]) == _hint(after[axis]):
+        return axis
+    return rank - 1

@@ -1,0 +1,43 @@
+"""Content hashes: what a trial is, independent of where and how it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+ID_VERSION = 1
+ID_LENGTH = 16
+
+
+def content_id(payload: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 of a plain JSON payload in canonical form.
+
+    Raises:
+        ValueError: The payload contains NaN or infinity.
+        TypeError: The payload contains something that JSON cannot express.
+    """
+    text = json.dumps({"id_version": ID_VERSION, **payload}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""What a method is: one strategy, one frozen config, one ``apply``."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from harness.bits import Bits
+from harness.progress import Progress
+from harness.registry import MethodInfo
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.data import CalibrationSet
+    from harness.quant.qmodel import QuantizedModel
+
+C = TypeVar("C")
+
+
+class Protocol(StrEnum):
+    """``strict``: methods see calibration images only. ``paper``: a published procedure that breaks this, marked."""
+
+    STRICT = "strict"
+    PAPER = "paper"
+
+
+@dataclass
+class Context:
+    """What a method may know besides the model and the calibration images.
+
+    Attributes:
+        bits: Widths of the trial.
+        seed: Seed of everything random in the method.
+        progress: Display for anything that takes more than a few seconds.
+        evaluate: Top-1 in percent of the model as it is now on the evaluation images. None unless the method's protocol
+            is ``paper``: evaluation data is out of reach otherwise.
+        notes: Facts that the method wants in its stage of the record, as plain JSON values.
+    """
+
+    bits: Bits
+    seed: int = 0
+    progress: Progress = field(default_factory=Progress)
+    evaluate: Callable[[], float] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def generator(self, name: str) -> torch.Generator:
+        """A CPU random generator of its own for each named purpose, from the trial's seed."""
+        import torch
+
+        digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+class Method(ABC, Generic[C]):
+    """Base of all methods and baselines.
+
+    Attributes:
+        Config: The frozen dataclass of its settings.
+        info: Name, role, needs and provides, set by ``register``.
+    """
+
+    Config: ClassVar[type]
+    info: ClassVar[MethodInfo]
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @property
+    def protocol(self) -> Protocol:
+        """Whether this method with these settings keeps to calibration images."""
+        return Protocol.STRICT
+
+    @abstractmethod
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Change the model's quantizers and corrections; full-precision weights stay untouched."""

@@ -1,0 +1,1 @@
+"""Fake quantization: pure numerics, quantizers, observers and the quantized model."""

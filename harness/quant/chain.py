@@ -1,0 +1,259 @@
+"""Turn a captured network into executable segments with a tap at every site."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from harness.errors import CaptureError
+from harness.graph import operations as ops
+from harness.graph.capture import Captured, flat_name
+from harness.graph.operations import Kind
+from harness.graph.segments import Span, cut
+from harness.graph.sites import Place, Site, elements_per_image, find_sites, is_arithmetic
+from harness.quant.operators import LayerNorm, Runtime, Softmax, Tap, WeightedOperation, bind
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-accumulate operations of one matrix product or convolution.
+
+    Attributes:
+        node: Name of the graph node.
+        macs: Multiply-accumulates per image.
+        operands: Names of the sites of its two operands; empty where an operand has none.
+    """
+
+    node: str
+    macs: int
+    operands: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One step of the chain: reads one tensor with the batch in front, returns one.
+
+    Attributes:
+        name: Module path of the block, or ``stem``, ``middle_<n>``, ``head``.
+        module: Executable; quantizers act as the runtime says.
+        is_block: Whether methods optimise it as a unit.
+        sites: Names of its sites in execution order.
+        costs: Its matrix products.
+    """
+
+    name: str
+    module: fx.GraphModule
+    is_block: bool
+    sites: tuple[str, ...]
+    costs: tuple[Cost, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per image."""
+        return sum(cost.macs for cost in self.costs)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """All segments of a network with their shared runtime.
+
+    Attributes:
+        segments: In order; the output of each is the input of the next.
+        sites: Every site by name, in execution order.
+        weights: The operations that own a weight, by the weight's site name.
+        layer_norms: Node names of the layer norms and the names of their input and output sites.
+        runtime: Shared by every operation.
+    """
+
+    segments: tuple[Segment, ...]
+    sites: dict[str, Site]
+    weights: dict[str, WeightedOperation]
+    layer_norms: dict[str, tuple[str, str]]
+    runtime: Runtime
+
+
+def build_chain(captured: Captured, pattern: str) -> Chain:
+    """Build the executable chain of a folded network.
+
+    Args:
+        captured: The network.
+        pattern: Regular expression of block paths (``graph.segments``).
+    """
+    sites = find_sites(captured)
+    runtime = Runtime()
+    builder = _Builder(captured, sites, runtime)
+    segments = tuple(builder.segment(span) for span in cut(captured, pattern))
+    return Chain(segments, {site.name: site for site in sites}, builder.weights, builder.layer_norms, runtime)
+
+
+class _Builder:
+    """Copies spans of nodes into graphs of their own."""
+
+    def __init__(self, captured: Captured, sites: list[Site], runtime: Runtime) -> None:
+        self.captured = captured
+        self.runtime = runtime
+        self.values = {site.node: site for site in sites if site.place is Place.VALUE}
+        self.constants = {site.node: site for site in sites if site.place is Place.CONSTANT}
+        self.parameters = {site.node: site for site in sites if site.place is Place.PARAMETER}
+        self.by_source = {site.source: site for site in sites if site.place is Place.VALUE}
+        self.weights: dict[str, WeightedOperation] = {}
+        self.layer_norms: dict[str, tuple[str, str]] = {}
+
+    def segment(self, span: Span) -> Segment:
+        """Build one segment."""
+        writer = _Writer(self, span)
+        for node in span.nodes:
+            writer.copy(node)
+        writer.graph.output(writer.mapping[_last_alive(span)])
+        module = fx.GraphModule(writer.root, writer.graph)
+        costs = tuple(cost for node in span.nodes if (cost := self.cost(node)) is not None)
+        return Segment(span.name, module, span.is_block, tuple(writer.sites), costs)
+
+    def carried(self, node: fx.Node) -> str:
+        """Name of the site whose quantizer the node's value carries, looking back through structural operations."""
+        while node.name not in self.values:
+            if node.op == "get_attr":
+                return self.constants[node.name].name if node.name in self.constants else ""
+            sources = [source for source in ops.tensor_inputs(node) if source.op != "get_attr"]
+            if not sources or is_arithmetic(node, self.captured.trainable) and node.target not in ops.ARITHMETIC:
+                return ""
+            node = sources[0]
+        return self.values[node.name].name
+
+    def cost(self, node: fx.Node) -> Cost | None:
+        """Multiply-accumulates of a convolution, linear operation or matrix product; None for the rest."""
+        kind = ops.ARITHMETIC.get(node.target)
+        if kind in (Kind.CONV, Kind.LINEAR):
+            weight = node.args[1]
+            assert isinstance(weight, fx.Node) and isinstance(node.args[0], fx.Node)
+            site = self.parameters.get(node.name)
+            depth = math.prod(int(size) for size in ops.shape_of(weight)[1:])
+            return Cost(node.name, elements_per_image(node) * depth, (self.carried(node.args[0]), site.name if site else ""))
+        if kind is Kind.MATMUL:
+            left, right = node.args[0], node.args[1]
+            assert isinstance(left, fx.Node) and isinstance(right, fx.Node)
+            depth = int(ops.shape_of(left)[-1])
+            return Cost(node.name, elements_per_image(node) * depth, (self.carried(left), self.carried(right)))
+        return None
+
+
+class _Writer:
+    """Writes one segment's graph."""
+
+    def __init__(self, builder: _Builder, span: Span) -> None:
+        self.builder = builder
+        self.graph = fx.Graph()
+        self.root = nn.Module()
+        self.mapping: dict[fx.Node, fx.Node] = {}
+        self.sites: list[str] = []
+        source = _entering(span)
+        self.placeholder = self.graph.placeholder("x")
+        self.mapping[source] = self.placeholder
+        self.batch: fx.Node | None = None
+        if source.op == "placeholder" and source.name in builder.values:
+            self.mapping[source] = self.tap(self.placeholder, builder.values[source.name])
+
+    def copy(self, node: fx.Node) -> None:
+        """Write one operation and the taps that belong to it."""
+        builder = self.builder
+        if node.name in builder.parameters:
+            written = self.weighted(node, builder.parameters[node.name])
+        elif node.target == torch.ops.aten.layer_norm.default:
+            written = self.layer_norm(node)
+        elif node.target == torch.ops.aten.softmax.int:
+            written = self.softmax(node)
+        else:
+            written = self.graph.node_copy(node, self.get)
+        self.mapping[node] = written
+        if node.name in builder.values:
+            self.mapping[node] = self.tap(written, builder.values[node.name])
+
+    def get(self, node: fx.Node) -> fx.Node:
+        """The written form of an argument: value, constant (with its tap) or batch size."""
+        if node not in self.mapping:
+            if ops.is_symbolic(node):
+                self.mapping[node] = self.symbolic(node)
+            elif node.op == "get_attr":
+                self.mapping[node] = self.constant(node)
+            else:
+                raise CaptureError(f"operation {node.name} is read across a segment border")
+        return self.mapping[node]
+
+    def symbolic(self, node: fx.Node) -> fx.Node:
+        if node.target != torch.ops.aten.sym_size.int:
+            return self.graph.node_copy(node, self.get)
+        if self.batch is None:
+            self.batch = self.graph.call_function(torch.ops.aten.sym_size.int, (self.placeholder, 0))
+        return self.batch
+
+    def constant(self, node: fx.Node) -> fx.Node:
+        name = flat_name(str(node.target))
+        if not hasattr(self.root, name):
+            self.root.register_buffer(name, self.builder.captured.constants[str(node.target)], persistent=False)
+        written = self.graph.get_attr(name)
+        site = self.builder.constants.get(node.name)
+        return written if site is None else self.tap(written, site)
+
+    def tap(self, value: fx.Node, site: Site) -> fx.Node:
+        self.sites.append(site.name)
+        return self.call(f"tap_{flat_name(site.name.replace(':', '__'))}", Tap(self.builder.runtime, site), value)
+
+    def call(self, name: str, module: nn.Module, *arguments: object) -> fx.Node:
+        self.root.add_module(name, module)
+        return self.graph.call_module(name, tuple(arguments))  # type: ignore[arg-type]
+
+    def weighted(self, node: fx.Node, site: Site) -> fx.Node:
+        weight, bias = self.tensor(node.args[1]), self.tensor(node.args[2] if len(node.args) > 2 else None)
+        assert weight is not None
+        function = bind(node.target, tuple(node.args[3:]), dict(node.kwargs))
+        operation = WeightedOperation(self.builder.runtime, site, node.name, function, weight, bias)
+        self.builder.weights[site.name] = operation
+        self.sites.append(site.name)
+        assert isinstance(node.args[0], fx.Node)
+        return self.call(f"op_{node.name}", operation, self.get(node.args[0]))
+
+    def tensor(self, node: object) -> Tensor | None:
+        return self.builder.captured.constants[str(node.target)] if isinstance(node, fx.Node) else None
+
+    def layer_norm(self, node: fx.Node) -> fx.Node:
+        x, shape, *rest = node.args
+        assert isinstance(x, fx.Node)
+        weight, bias, eps = (*rest, None, None)[:2] + (rest[2] if len(rest) > 2 else 1e-5,)
+        sources = (self.builder.carried(x), self.builder.by_source[node.name].name)
+        self.builder.layer_norms[node.name] = sources
+        module = LayerNorm(
+            self.builder.runtime, node.name, sources, self.tensor(weight), self.tensor(bias), float(eps)  # type: ignore[arg-type]
+        )
+        return self.call(f"op_{node.name}", module, self.get(x), shape)
+
+    def softmax(self, node: fx.Node) -> fx.Node:
+        x, axis = node.args[0], node.args[1]
+        assert isinstance(x, fx.Node)
+        module = Softmax(self.builder.runtime, self.builder.carried(x), self.builder.by_source[node.name].name)
+        return self.call(f"op_{node.name}", module, self.get(x), axis)
+
+
+def _entering(span: Span) -> fx.Node:
+    """The one tensor the span reads from outside."""
+    inside = set(span.nodes)
+    entering = {
+        source
+        for node in span.nodes
+        for source in ops.tensor_inputs(node)
+        if source not in inside and source.op != "get_attr"
+    }
+    if len(entering) != 1:
+        raise CaptureError(f"segment {span.name} reads {len(entering)} tensors, expected one")
+    return entering.pop()
+
+
+def _last_alive(span: Span) -> fx.Node:
+    """The one node of the span that is read behind it."""
+    inside = set(span.nodes)
+    alive = [node for node in span.nodes if any(user not in inside and not ops.is_symbolic(user) for user in node.users)]
+    if len(alive) != 1:
+        raise CaptureError(f"segment {span.name} yields {len(alive)} tensors, expected one")
+    return alive[0]

@@ -1,0 +1,76 @@
+"""FQ-ViT's integer operators, emulated in float32: integer LayerNorm and Log-Int-Softmax (Lin et al. 2022)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+MANTISSA_BITS = 8
+EXPONENT_SHIFTS = 30
+# I-BERT's polynomial of exp on [-ln 2, 0]: 0.35815147 x^2 + 0.96963238 x + 1 (Kim et al. 2021).
+QUADRATIC, LINEAR, OFFSET = 0.35815147, 0.96963238 / 0.35815147, 1.0 / 0.35815147
+LN2 = -0.6931
+
+
+def integer_layer_norm(x: Tensor, in_scale: Tensor, out_scale: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """LayerNorm over the last axis from integers (FQ-ViT, Sec. 4.1, Eq. 16).
+
+    With ``X`` the integers of ``x`` in units of the smallest input scale, mean and standard deviation are computed from
+    ``X``; the gain ``A = s / std * weight / out_scale`` becomes ``M / 2^N`` with an 8-bit ``M`` (truncated), and the
+    offset is rounded at the same ``N``. There is no epsilon: a constant token gives infinities.
+
+    Args:
+        x: Fake-quantized input ``(..., c)``.
+        in_scale: Scale of ``x``, ``(c,)`` or ``(1,)``; a divisor of ``c`` entries are repeated (patch merging).
+        out_scale: Scale of the output, ``(1,)``.
+        weight: Gain ``(c,)``.
+        bias: Offset ``(c,)``.
+
+    Returns:
+        Multiples of ``out_scale``, not clamped, shaped like ``x``.
+    """
+    channels = x.shape[-1]
+    if 1 < in_scale.numel() < channels:
+        in_scale = in_scale.repeat(channels // in_scale.numel())
+    smallest = in_scale.min()
+    integers = torch.round(x / in_scale) * torch.round(in_scale / smallest)
+    mean = integers.mean(dim=-1, keepdim=True) * smallest
+    total, squares = integers.sum(dim=-1, keepdim=True), integers.square().sum(dim=-1, keepdim=True)
+    deviation = (smallest / channels) * torch.sqrt(channels * squares - total.square())
+    gain = (smallest / deviation) * weight / out_scale
+    shift = (MANTISSA_BITS - 1 - torch.floor(torch.log2(gain.abs()))).clamp(0, 31)
+    power = torch.exp2(shift)
+    mantissa = torch.floor(gain.abs() * power).clamp(0, 2**MANTISSA_BITS - 1)
+    offset = torch.round((bias - mean / deviation * weight) / out_scale * power)
+    return torch.round((gain.sign() * mantissa * integers + offset) / power) * out_scale
+
+
+def integer_exponential(x: Tensor, scale: Tensor) -> Tensor:
+    """I-BERT's integer exponential of ``x - max(x)`` over the last axis, up to a common factor (Kim et al. 2021)."""
+    units = x / scale
+    units = units - units.amax(dim=-1, keepdim=True)
+    ln2 = torch.floor(LN2 / scale)
+    units = torch.maximum(units, EXPONENT_SHIFTS * ln2)
+    quotient = torch.floor(units / ln2)
+    rest = units - ln2 * quotient
+    polynomial = rest * (rest + torch.floor(LINEAR / scale)) + torch.floor(OFFSET / scale**2)
+    return torch.floor(polynomial * torch.exp2(EXPONENT_SHIFTS - quotient)).clamp_min(0)
+
+
+def log_int_softmax(x: Tensor, scale: Tensor, bits: int) -> Tensor:
+    """Softmax over the last axis with outputs ``2^-q``, ``q`` a ``bits``-bit code (FQ-ViT, Sec. 4.2).
+
+    ``q`` is log2 of the rounded ratio ``sum / exp``, rounded up when the remainder is at least half of its power of
+    two; ratios of ``2^(2^bits)`` and more become exactly zero. Rows do not sum to one.
+
+    Args:
+        x: Fake-quantized attention scores.
+        scale: Their scale, ``(1,)``.
+        bits: Width of the code (4 in the paper).
+    """
+    exponential = integer_exponential(x, scale)
+    ratio = torch.round(exponential.sum(dim=-1, keepdim=True) / exponential)
+    power = torch.floor(torch.log2(ratio))
+    power = power + (ratio - torch.exp2(power) >= torch.exp2(power - 1))
+    codes = power.clamp(0, 2**bits - 1)
+    return torch.where(power >= 2**bits, torch.zeros_like(codes), torch.exp2(-codes))

@@ -1,0 +1,137 @@
+"""What a quantized model really is: coverage by tensor class, size, bit-operations, integer-grid check."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import torch
+
+from harness.graph.operations import Kind
+from harness.graph.sites import Place, Site
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Quantizer, Scheme
+
+FULL_PRECISION_BITS = 32
+SCALE_BYTES, ZERO_POINT_BYTES = 4, 1
+
+
+class CoverageRow(TypedDict):
+    """One tensor class: how many of its sites are quantized and how."""
+
+    tensors: str
+    quantized: int
+    total: int
+    bits: list[int]
+    granularity: list[str]
+
+
+def coverage(model: QuantizedModel) -> list[CoverageRow]:
+    """Which tensor classes are quantized at how many bits, in execution order of their first site.
+
+    Sites directly before an activation that hardware fuses (GELU, ReLU) count only when quantized.
+    """
+    rows: dict[str, CoverageRow] = {}
+    final = _final_site(model)
+    for name, site in model.sites.items():
+        quantizer = model.quantizers.get(name)
+        if site.fused and quantizer is None:
+            continue
+        label = _tensor_class(site, final)
+        row = rows.setdefault(label, {"tensors": label, "quantized": 0, "total": 0, "bits": [], "granularity": []})
+        row["total"] += 1
+        if quantizer is not None:
+            row["quantized"] += 1
+            row["bits"] = sorted({*row["bits"], quantizer.spec.bits})
+            row["granularity"] = sorted({*row["granularity"], _granularity(quantizer)})
+    return list(rows.values())
+
+
+def _final_site(model: QuantizedModel) -> str:
+    return [name for name, site in model.sites.items() if site.place is Place.VALUE][-1]
+
+
+def _granularity(quantizer: Quantizer) -> str:
+    if quantizer.spec.scheme is not Scheme.UNIFORM:
+        return str(quantizer.spec.scheme)
+    return "tensor" if quantizer.spec.axis is None else "channel"
+
+
+def _tensor_class(site: Site, final: str) -> str:
+    if site.place is Place.PARAMETER:
+        return f"{'attention ' if site.attention else ''}weights"
+    if site.place is Place.CONSTANT:
+        return "embeddings and attention biases"
+    if site.name == final:
+        return "logits"
+    if site.kind is Kind.INPUT:
+        return "image"
+    if site.kind is Kind.SOFTMAX:
+        return "attention probabilities"
+    if site.attention and Kind.SOFTMAX in site.feeds:
+        return "attention scores"
+    if site.residual or (site.kind is Kind.ADD and Kind.LAYER_NORM in site.feeds):
+        return "residual sums"
+    return f"{'attention ' if site.attention else ''}{site.kind.value} outputs"
+
+
+def size_bytes(model: QuantizedModel) -> int:
+    """Bytes of the stored model: codes of quantized tensors, their scales and zero points, the rest in float32."""
+    total = 0.0
+    counted: set[int] = set()
+    for segment in model.segments:
+        for buffer in segment.module.buffers():
+            if id(buffer) not in counted:
+                counted.add(id(buffer))
+                total += buffer.numel() * buffer.element_size()
+    for name, quantizer in model.quantizers.items():
+        site = model.sites[name]
+        total += SCALE_BYTES * quantizer.scale.numel() + ZERO_POINT_BYTES * quantizer.zero_point.numel()
+        if site.place is not Place.VALUE:
+            total -= site.elements * (FULL_PRECISION_BITS - quantizer.spec.bits) / 8
+        if quantizer.correction:
+            total += 2 * SCALE_BYTES * site.channels  # a gain and an offset per output channel
+    total += sum(shift.numel() * SCALE_BYTES for name, shift in model.bias_shifts.items() if not _has_bias(model, name))
+    return round(total)
+
+
+def _has_bias(model: QuantizedModel, node: str) -> bool:
+    return any(operation.node == node and operation.bias is not None for operation in model.weights.values())
+
+
+def bit_operations(model: QuantizedModel) -> int:
+    """Sum over matrix products of multiply-accumulates times the widths of both operands, per image.
+
+    The usual cost measure of quantized networks (for example van Baalen et al. 2020); float operands count as 32 bits.
+    """
+    return sum(
+        cost.macs * _bits(model, cost.operands[0]) * _bits(model, cost.operands[1])
+        for segment in model.segments
+        for cost in segment.costs
+    )
+
+
+def _bits(model: QuantizedModel, site: str) -> int:
+    quantizer = model.quantizers.get(site)
+    return quantizer.spec.bits if quantizer is not None else FULL_PRECISION_BITS
+
+
+def off_grid_sites(model: QuantizedModel) -> list[str]:
+    """Sites whose tensors are not ``(q - z) s`` with at most ``2^bits`` integer codes ``q`` and an integer ``z``.
+
+    Weights are checked by value. Log-int-softmax is off the grid: it yields ``2^bits`` powers of two and zero.
+    """
+    return [name for name, quantizer in model.quantizers.items() if not _on_grid(model, name, quantizer)]
+
+
+def _on_grid(model: QuantizedModel, name: str, quantizer: Quantizer) -> bool:
+    if quantizer.spec.scheme is Scheme.LOG_INT_SOFTMAX:
+        return False
+    if not torch.equal(quantizer.zero_point, quantizer.zero_point.round()):
+        return False
+    if model.sites[name].place is not Place.PARAMETER:
+        return True
+    used = model.weights[name].quantized_weight().detach().flatten(1)
+    codes = used / quantizer.scale.reshape(-1, 1) + quantizer.zero_point.reshape(-1, 1)
+    low, high = quantizer.spec.code_range
+    inside = codes.round().ge(low).all() and codes.round().le(high).all()
+    return bool(inside) and bool((codes - codes.round()).abs().max() < 1e-2)

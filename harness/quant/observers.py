@@ -1,0 +1,135 @@
+"""Observers: collect statistics of one site batch by batch, then propose its quantizer.
+
+``finish`` sees the last batch again, because FQ-ViT's release scores OMSE shrink factors and PTF factors on that batch
+only; ranges cover all batches.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from harness.quant import numerics
+from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+
+EMA_MOMENTUM = 0.01
+PERCENTILE = 0.99999
+
+
+class Observer(ABC):
+    """Statistics of one site.
+
+    Args:
+        spec: The quantizer to propose.
+        axis: Channel axis of the observed tensors.
+    """
+
+    def __init__(self, spec: QuantizerSpec, axis: int) -> None:
+        self.spec = spec
+        self.axis = axis
+        self.minimum: Tensor | None = None
+        self.maximum: Tensor | None = None
+
+    @abstractmethod
+    def update(self, x: Tensor) -> None:
+        """Take in one batch."""
+
+    def finish(self, last: Tensor) -> Quantizer:
+        """Propose the quantizer; ``last`` is the last batch, already taken in."""
+        return from_range(self.spec, *self.range)
+
+    @property
+    def range(self) -> tuple[Tensor, Tensor]:
+        """Minimum and maximum so far, ``(1,)`` or one entry per channel.
+
+        Raises:
+            ValueError: No batch was seen.
+        """
+        if self.minimum is None or self.maximum is None:
+            raise ValueError("the observer has seen no batch")
+        return self.minimum, self.maximum
+
+    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Minimum and maximum of one batch at the spec's granularity."""
+        if self.spec.axis is None:
+            low, high = torch.aminmax(x)
+            return low.reshape(1), high.reshape(1)
+        low, high = torch.aminmax(numerics.channel_rows(x, self.axis), dim=1)
+        return low, high
+
+
+class MinMax(Observer):
+    """Running minimum and maximum over all batches."""
+
+    def update(self, x: Tensor) -> None:
+        """Widen the range to this batch."""
+        low, high = self.extremes(x)
+        self.minimum = low if self.minimum is None else torch.minimum(self.minimum, low)
+        self.maximum = high if self.maximum is None else torch.maximum(self.maximum, high)
+
+
+class Ema(Observer):
+    """First batch's range, moved by 1 % of the difference at each further batch (FQ-ViT's ``ema``)."""
+
+    def update(self, x: Tensor) -> None:
+        """Move the range towards this batch."""
+        self._move(*self.extremes(x))
+
+    def _move(self, low: Tensor, high: Tensor) -> None:
+        self.minimum = low if self.minimum is None else self.minimum + EMA_MOMENTUM * (low - self.minimum)
+        self.maximum = high if self.maximum is None else self.maximum + EMA_MOMENTUM * (high - self.maximum)
+
+
+class Percentile(Ema):
+    """Quantiles 0.00001 and 0.99999 of each batch, per tensor, with the same moving average."""
+
+    def update(self, x: Tensor) -> None:
+        """Move the range towards this batch's quantiles (linear interpolation)."""
+        ordered = x.flatten().sort().values
+        self._move(_quantile(ordered, 1 - PERCENTILE), _quantile(ordered, PERCENTILE))
+
+
+def _quantile(ordered: Tensor, fraction: float) -> Tensor:
+    """Linearly interpolated quantile of sorted values; ``torch.quantile`` refuses more than 16 M of them."""
+    position = fraction * (len(ordered) - 1)
+    index = int(position)
+    low, high = ordered[index], ordered[min(index + 1, len(ordered) - 1)]
+    return (low + (high - low) * (position - index)).reshape(1)
+
+
+class Omse(MinMax):
+    """Running range, then the shrink factor with the least squared error on the last batch."""
+
+    def __init__(self, spec: QuantizerSpec, axis: int, *, shared: bool = False) -> None:
+        super().__init__(replace(spec, symmetric=False), axis)
+        self.shared = shared
+
+    def finish(self, last: Tensor) -> Quantizer:
+        """Shrink the range."""
+        rows = last.reshape(1, -1) if self.spec.axis is None else numerics.channel_rows(last, self.axis)
+        return from_range(
+            self.spec,
+            *numerics.shrink_search(
+                rows, *self.range, self.spec.bits, signed=self.spec.signed, shared=self.shared
+            ),
+        )
+
+
+class PowerOfTwo(MinMax):
+    """PTF: running range per channel, factors chosen on the last batch."""
+
+    def __init__(self, spec: QuantizerSpec, axis: int) -> None:
+        super().__init__(replace(spec, axis=axis, scheme=Scheme.POWER_OF_TWO), axis)
+
+    def finish(self, last: Tensor) -> Quantizer:
+        """Choose each channel's factor."""
+        low, high = self.range
+        rows = numerics.channel_rows(last, self.axis)
+        scale, zero_point = numerics.power_of_two_scales(rows, low, high, self.spec.bits)
+        return Quantizer(self.spec, scale, zero_point, low, high)
+
+
+OBSERVERS: dict[str, type[Observer]] = {"minmax": MinMax, "ema": Ema, "percentile": Percentile, "omse": Omse}

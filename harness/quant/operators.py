@@ -1,0 +1,187 @@
+"""Executable operations of an instrumented network: each knows its sites and asks the runtime what to do there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harness.graph.sites import Site
+from harness.quant import integer
+from harness.quant.quantizer import Quantizer, Scheme
+
+
+@dataclass
+class Runtime:
+    """What all operations of one model share.
+
+    Attributes:
+        quantizers: Installed quantizers by site name; a site without one stays in full precision.
+        bias_shifts: Added to the bias of the operation with this node name (empirical bias correction).
+        integer_norms: Node names of the layer norms that run on integers.
+        quantize: Whether quantizers act; off for the full-precision network.
+        observe: Called with every site's name and tensor while statistics are collected.
+        live_softmax: Log-int-softmax acts although ``quantize`` is off (what FQ-ViT's release does in its last
+            calibration batch).
+    """
+
+    quantizers: dict[str, Quantizer] = field(default_factory=dict)
+    bias_shifts: dict[str, Tensor] = field(default_factory=dict)
+    integer_norms: set[str] = field(default_factory=set)
+    quantize: bool = False
+    observe: Callable[[str, Tensor], None] | None = None
+    live_softmax: bool = False
+
+
+class Tap(nn.Module):
+    """The quantizer's place behind a value or constant."""
+
+    def __init__(self, runtime: Runtime, site: Site) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.site = site
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Observe or fake-quantize ``x``, or pass it on."""
+        runtime = self.runtime
+        if runtime.observe is not None:
+            runtime.observe(self.site.name, x)
+        if runtime.quantize:
+            quantizer = runtime.quantizers.get(self.site.name)
+            if quantizer is not None and quantizer.spec.scheme is not Scheme.LOG_INT_SOFTMAX:
+                return quantizer(x)
+        return x
+
+
+class WeightedOperation(nn.Module):
+    """A convolution or linear operation with its weight site.
+
+    The fake-quantized weight is kept until the site's quantizer changes (quantizers are immutable, so identity tells).
+
+    Args:
+        runtime: Shared state.
+        site: The weight's site, or None when the weight is computed in the graph (then it stays as it is).
+        node: Name of the graph node, key of the bias shift.
+        function: Takes input, weight and bias.
+        weight: Full-precision weight.
+        bias: Full-precision bias or None.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        site: Site,
+        node: str,
+        function: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+        weight: Tensor,
+        bias: Tensor | None,
+    ) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.site = site
+        self.node = node
+        self.function = function
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        self.weight: Tensor
+        self.bias: Tensor | None
+        self._cached_for: Quantizer | None = None
+        self._cached: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the operation with the weight and bias that the runtime's mode asks for."""
+        if self.runtime.observe is not None:
+            self.runtime.observe(input_name(self.node), x)
+        if not self.runtime.quantize:
+            return self.function(x, self.weight, self.bias)
+        return self.function(x, self.quantized_weight(), self.shifted_bias())
+
+    def quantized_weight(self) -> Tensor:
+        """The weight behind its quantizer, computed once per quantizer."""
+        quantizer = self.runtime.quantizers.get(self.site.name)
+        if quantizer is None:
+            return self.weight
+        if quantizer.scale.requires_grad:
+            return quantizer.weight(self.weight)
+        if self._cached is None or self._cached_for is not quantizer:
+            self._cached, self._cached_for = quantizer.weight(self.weight), quantizer
+        return self._cached
+
+    def shifted_bias(self) -> Tensor | None:
+        """The bias plus what empirical bias correction added."""
+        shift = self.runtime.bias_shifts.get(self.node)
+        if shift is None:
+            return self.bias
+        return shift if self.bias is None else self.bias + shift
+
+
+def input_name(node: str) -> str:
+    """Name under which a weighted operation reports its input to ``Runtime.observe``."""
+    return f"{node}<-"
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation, in floating point or on FQ-ViT's integers."""
+
+    def __init__(
+        self, runtime: Runtime, node: str, sources: tuple[str, str], weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.node = node
+        self.in_site, self.out_site = sources
+        self.eps = eps
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", bias, persistent=False)
+        self.weight: Tensor | None
+        self.bias: Tensor | None
+
+    def forward(self, x: Tensor, shape: list[int]) -> Tensor:
+        """Normalise over the last axes of size ``shape``."""
+        scales = self.integer_scales() if self.runtime.quantize else None
+        if scales is None or self.weight is None or self.bias is None:
+            return torch.layer_norm(x, shape, self.weight, self.bias, self.eps, False)
+        return integer.integer_layer_norm(x, *scales, self.weight, self.bias)
+
+    def integer_scales(self) -> tuple[Tensor, Tensor] | None:
+        """Scales of the input and output, when this norm runs on integers and both are quantized."""
+        if self.node not in self.runtime.integer_norms:
+            return None
+        before = self.runtime.quantizers.get(self.in_site)
+        after = self.runtime.quantizers.get(self.out_site)
+        return None if before is None or after is None else (before.scale, after.scale)
+
+
+class Softmax(nn.Module):
+    """Softmax, in floating point or as FQ-ViT's log-int-softmax."""
+
+    def __init__(self, runtime: Runtime, in_site: str, out_site: str) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.in_site, self.out_site = in_site, out_site
+
+    def forward(self, x: Tensor, axis: int) -> Tensor:
+        """Softmax over ``axis``."""
+        runtime = self.runtime
+        if runtime.quantize or runtime.live_softmax:
+            after = runtime.quantizers.get(self.out_site)
+            before = runtime.quantizers.get(self.in_site)
+            if after is not None and before is not None and after.spec.scheme is Scheme.LOG_INT_SOFTMAX:
+                return integer.log_int_softmax(x, before.scale, after.spec.bits)
+        return torch.softmax(x, axis)
+
+
+def bind(target: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Tensor]:
+    """A function of input, weight and bias that calls an ATen convolution or linear with its fixed arguments."""
+    if target == torch.ops.aten.linear.default:
+        return F.linear
+
+    def call(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        result: Tensor = target(x, weight, bias, *arguments, **options)
+        return result
+
+    return call

@@ -1,0 +1,167 @@
+"""The quantized model: a chain of segments, its sites, and the quantizers installed there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from harness.errors import CaptureError
+from harness.graph.capture import capture
+from harness.graph.fold import fold_batch_norms
+from harness.graph.segments import BLOCK_PATTERN
+from harness.graph.sites import Site
+from harness.quant.chain import Chain, Segment, build_chain
+from harness.quant.operators import WeightedOperation
+from harness.quant.quantizer import Quantizer
+
+
+class QuantizedModel:
+    """A network whose sites can hold quantizers. Without any it computes what the full-precision network computes.
+
+    Args:
+        chain: The executable chain.
+        name: ``arch.tag`` of the model, for messages.
+
+    Attributes:
+        quantizers: Installed quantizers by site name. Assign to change; quantizers themselves are immutable.
+        bias_shifts: Corrections added to biases, by node name of the operation.
+        integer_norms: Node names of the layer norms that run on integers.
+        image_forwards: Images that went through the network so far, in full-network equivalents: running a part of the
+            network counts by the part's share of multiply-accumulates.
+    """
+
+    def __init__(self, chain: Chain, name: str = "model") -> None:
+        self.chain = chain
+        self.name = name
+        self.quantizers: dict[str, Quantizer] = chain.runtime.quantizers
+        self.bias_shifts: dict[str, Tensor] = chain.runtime.bias_shifts
+        self.integer_norms: set[str] = chain.runtime.integer_norms
+        self.image_forwards = 0.0
+        total = sum(segment.macs for segment in chain.segments)
+        self._shares = [segment.macs / total for segment in chain.segments]
+        self._segment_of = {name: i for i, segment in enumerate(chain.segments) for name in segment.sites}
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The steps of the chain."""
+        return self.chain.segments
+
+    @property
+    def sites(self) -> dict[str, Site]:
+        """Every place where a quantizer can sit, by name, in execution order."""
+        return self.chain.sites
+
+    @property
+    def weights(self) -> dict[str, WeightedOperation]:
+        """The operations that own a weight, by the weight's site name."""
+        return self.chain.weights
+
+    @property
+    def layer_norms(self) -> dict[str, tuple[str, str]]:
+        """Node names of the layer norms with the names of their input and output sites."""
+        return self.chain.layer_norms
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(iter(self.weights.values())).weight.device
+
+    def segment_of(self, site: str) -> int:
+        """Index of the segment that a site belongs to."""
+        return self._segment_of[site]
+
+    def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Run segments ``start`` to ``stop`` (exclusive) with quantizers acting. Gradients flow if enabled."""
+        with self._mode(quantize=True):
+            return self._forward(x, start, stop)
+
+    def run_full_precision(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Run segments without quantizers."""
+        with self._mode(quantize=False):
+            return self._forward(x, start, stop)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Quantized logits ``(n, classes)`` of images ``(n, c, h, w)``."""
+        return self.run(images)
+
+    @torch.no_grad()
+    def full_precision(self, images: Tensor) -> Tensor:
+        """Full-precision logits ``(n, classes)`` of images ``(n, c, h, w)``."""
+        return self.run_full_precision(images)
+
+    @torch.no_grad()
+    def observe(
+        self,
+        x: Tensor,
+        watch: Callable[[str, Tensor], None],
+        *,
+        quantize: bool = False,
+        live_softmax: bool = False,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> Tensor:
+        """Run segments and show every site's tensor (before its quantizer) to ``watch``; returns the last output.
+
+        Weighted operations also show their input, under ``operators.input_name(node)``.
+        """
+        runtime = self.chain.runtime
+        with self._mode(quantize=quantize):
+            runtime.observe, runtime.live_softmax = watch, live_softmax
+            try:
+                return self._forward(x, start, stop)
+            finally:
+                runtime.observe, runtime.live_softmax = None, False
+
+    def attention_scope(self, path: str) -> list[str]:
+        """Names of the sites inside the attention module ``path``."""
+        return [name for name, site in self.sites.items() if site.attention == path]
+
+    def to(self, device: torch.device | str) -> QuantizedModel:
+        """Move parameters and quantizers; returns self."""
+        target = torch.device(device)
+        for segment in self.segments:
+            segment.module.to(target)
+        for name, quantizer in list(self.quantizers.items()):
+            self.quantizers[name] = quantizer.to(target)
+        for name, shift in list(self.bias_shifts.items()):
+            self.bias_shifts[name] = shift.to(target)
+        return self
+
+    @contextmanager
+    def _mode(self, *, quantize: bool) -> Iterator[None]:
+        runtime = self.chain.runtime
+        before, runtime.quantize = runtime.quantize, quantize
+        try:
+            yield
+        finally:
+            runtime.quantize = before
+
+    def _forward(self, x: Tensor, start: int, stop: int | None) -> Tensor:
+        for index in range(start, len(self.segments) if stop is None else stop):
+            self.image_forwards += len(x) * self._shares[index]
+            x = self.segments[index].module(x)
+        return x
+
+
+def quantizable(
+    network: nn.Module, input_size: tuple[int, int, int], name: str = "model", pattern: str = BLOCK_PATTERN
+) -> QuantizedModel:
+    """Capture ``network``, fold its batch norms and make it ready for quantizers.
+
+    Args:
+        network: A classifier of images.
+        input_size: ``(c, h, w)``.
+        name: For messages.
+        pattern: Regular expression of block paths.
+
+    Raises:
+        CaptureError: The network cannot be captured or has nothing to quantize.
+    """
+    chain = build_chain(fold_batch_norms(capture(network, input_size)), pattern)
+    if not chain.weights:
+        raise CaptureError(f"{name} has no convolution and no linear operation, nothing to quantize")
+    return QuantizedModel(chain, name)

@@ -1,0 +1,72 @@
+"""What schemes share: min-max ranges for weights, and one observer for each value the rule selects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from harness.bits import Bits
+from harness.graph.operations import Kind
+from harness.graph.sites import Place, Site
+from harness.quant import numerics
+from harness.quant.observers import OBSERVERS, Observer
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import QuantizerSpec, from_range
+
+FLOAT_BITS = 32
+ObserverFactory = Callable[[QuantizerSpec, Site], Observer]
+
+
+@torch.no_grad()
+def install_weight_ranges(model: QuantizedModel, bits: int, *, symmetric: bool = False, narrow: bool = False) -> None:
+    """Give every weight a quantizer with one min-max range per output channel; nothing at 32 bits.
+
+    Args:
+        model: The network.
+        bits: Width of the codes.
+        symmetric: Signed codes and zero points at zero instead of unsigned codes.
+        narrow: Leave out the most negative code (symmetric only).
+    """
+    if bits >= FLOAT_BITS:
+        return
+    spec = QuantizerSpec(bits, signed=symmetric, symmetric=symmetric, axis=0, narrow_range=narrow and symmetric)
+    for name, operation in model.weights.items():
+        low, high = torch.aminmax(operation.weight.flatten(1), dim=1)
+        model.quantizers[name] = from_range(spec, low, high)
+
+
+def value_sites(model: QuantizedModel, *, image: bool) -> list[Site]:
+    """The values and constants FQ-ViT's rule quantizes: the output of every arithmetic operation.
+
+    Values that a fused activation (GELU, ReLU) reads at once are never stored and stay out.
+
+    Args:
+        model: The network.
+        image: Whether the input image is quantized (FQ-ViT: DeiT and Swin yes, ViT and LeViT no).
+    """
+    return [
+        site
+        for site in model.sites.values()
+        if site.place is not Place.PARAMETER and not site.fused and (image or site.kind is not Kind.INPUT)
+    ]
+
+
+def value_observers(sites: list[Site], bits: Bits, make: ObserverFactory) -> dict[str, Observer]:
+    """One observer per site at the site's width: attention probabilities have their own; none at 32 bits."""
+    observers: dict[str, Observer] = {}
+    for site in sites:
+        width = bits.softmax if site.kind is Kind.SOFTMAX else bits.activation
+        if width < FLOAT_BITS:
+            observers[site.name] = make(QuantizerSpec(width), site)
+    return observers
+
+
+def named_observer(kind: str) -> ObserverFactory:
+    """A factory of per-tensor observers: ``minmax``, ``ema``, ``percentile`` or ``omse``."""
+    return lambda spec, site: OBSERVERS[kind](spec, site.axis)
+
+
+def weight_rows(model: QuantizedModel, name: str) -> torch.Tensor:
+    """The full-precision weight of a site as ``(output channels, everything else)``."""
+    return numerics.channel_rows(model.weights[name].weight, 0)

@@ -1,0 +1,64 @@
+"""Write a model's quantizers to a safetensors file and read them back. No pickles."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import TENSORS, from_metadata
+
+_QUANTIZER, _BIAS = "quantizer/", "bias_shift/"
+
+
+def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything methods changed: tensors by name, and plain JSON facts."""
+    tensors: dict[str, Tensor] = {}
+    facts: dict[str, Any] = {"quantizers": {}, "integer_norms": sorted(model.integer_norms)}
+    for name, quantizer in model.quantizers.items():
+        facts["quantizers"][name] = quantizer.metadata()
+        for part in TENSORS:
+            tensors[f"{_QUANTIZER}{name}/{part}"] = getattr(quantizer, part).detach().cpu().contiguous()
+    for name, shift in model.bias_shifts.items():
+        tensors[_BIAS + name] = shift.detach().cpu().contiguous()
+    return tensors, facts
+
+
+def restore(model: QuantizedModel, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Replace the model's quantizers and corrections by those of a state.
+
+    Raises:
+        KeyError: The state names a site that this model does not have.
+    """
+    unknown = [name for name in facts["quantizers"] if name not in model.sites]
+    if unknown:
+        raise KeyError(f"{model.name} has no site {unknown[0]} ({len(unknown)} unknown sites in the state)")
+    model.quantizers.clear()
+    for name, metadata in facts["quantizers"].items():
+        parts = {part: tensors[f"{_QUANTIZER}{name}/{part}"].to(model.device) for part in TENSORS}
+        model.quantizers[name] = from_metadata(metadata, parts)
+    model.bias_shifts.clear()
+    for name, tensor in tensors.items():
+        if name.startswith(_BIAS):
+            model.bias_shifts[name.removeprefix(_BIAS)] = tensor.to(model.device)
+    model.integer_norms.clear()
+    model.integer_norms.update(facts["integer_norms"])
+
+
+def save_state(model: QuantizedModel, path: Path) -> None:
+    """Write the model's state to a safetensors file; the facts go into its header."""
+    tensors, facts = state_of(model)
+    save_file(tensors, path, metadata={"facts": json.dumps(facts, sort_keys=True)})
+
+
+def load_state(model: QuantizedModel, path: Path) -> None:
+    """Read a state written by ``save_state`` into the model."""
+    with safe_open(path, framework="pt") as handle:
+        facts = json.loads(handle.metadata()["facts"])
+        tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    restore(model, tensors, facts)

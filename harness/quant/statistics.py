@@ -1,0 +1,60 @@
+"""One pass over the calibration images that feeds the observers a method declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from harness.quant.observers import Observer
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Quantizer
+
+
+@torch.no_grad()
+def collect(
+    model: QuantizedModel,
+    batches: Iterable[Tensor],
+    observers: Mapping[str, Observer],
+    *,
+    quantize: bool = False,
+    live_softmax: bool = False,
+) -> dict[str, Quantizer]:
+    """Show every batch to the observers and return the quantizers they propose after the last one.
+
+    Statistics are those of the full-precision network, as in FQ-ViT, unless ``quantize`` is set.
+
+    Args:
+        model: The network.
+        batches: Images ``(n, c, h, w)``.
+        observers: By site name; sites of weights are not visited (their values need no data).
+        quantize: Observe the network with its present quantizers acting.
+        live_softmax: Install proposals at once while the last batch runs, so that log-int-softmax already acts in it:
+            FQ-ViT's release does this, and what lies behind the first softmax sees it.
+
+    Raises:
+        ValueError: There is no batch.
+    """
+    proposals: dict[str, Quantizer] = {}
+
+    def watch(name: str, x: Tensor) -> None:
+        if name in observers:
+            observers[name].update(x)
+
+    def watch_last(name: str, x: Tensor) -> None:
+        if name in observers:
+            observers[name].update(x)
+            proposals[name] = observers[name].finish(x)
+            if live_softmax:
+                model.quantizers[name] = proposals[name]
+
+    previous: Tensor | None = None
+    for images in batches:
+        if previous is not None:
+            model.observe(previous, watch, quantize=quantize)
+        previous = images
+    if previous is None:
+        raise ValueError("no calibration batch")
+    model.observe(previous, watch_last, quantize=quantize, live_softmax=live_softmax)
+    return proposals

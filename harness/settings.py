@@ -1,0 +1,131 @@
+"""Typed settings from text: ``passes=3,loss=mse`` into a frozen dataclass, all mistakes at once.
+
+Configs are dataclasses whose fields are ``Annotated[type, Field(description=..., ge=...)]`` with defaults. A config may
+carry ``PRESETS``: named sets of values that fill the fields not given explicitly, chosen by its field ``preset``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from harness.errors import Problem, nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of a config, for ``harness describe method``.
+
+    Attributes:
+        name: Its name in stacks.
+        type: Its type as text.
+        default: Its default.
+        description: What it does.
+        choices: Allowed values; empty where any value of the type is allowed.
+    """
+
+    name: str
+    type: str
+    default: Any
+    description: str
+    choices: tuple[str, ...]
+
+
+def settings_of(config: type[Any]) -> list[Setting]:
+    """All settings of a config class."""
+    hints = get_type_hints(config, include_extras=True)
+    return [_setting(field, hints[field.name]) for field in dataclasses.fields(config)]
+
+
+def _setting(field: dataclasses.Field[Any], hint: Any) -> Setting:
+    base, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    description = next((extra.description or "" for extra in extras if isinstance(extra, FieldInfo)), "")
+    choices = tuple(str(choice) for choice in get_args(base)) if get_origin(base) is Literal else ()
+    return Setting(field.name, _type_text(base), field.default, description, choices)
+
+
+def _type_text(base: Any) -> str:
+    if get_origin(base) is Literal:
+        return " | ".join(str(choice) for choice in get_args(base))
+    return base.__name__ if isinstance(base, type) else str(base).replace("typing.", "")
+
+
+def build(config: type[T], given: Mapping[str, Any], owner: str) -> tuple[T | None, list[Problem]]:
+    """Build a config from texts or values.
+
+    Args:
+        config: The dataclass.
+        given: Values by field name; texts are converted.
+        owner: Name of the method, for messages.
+
+    Returns:
+        The config, or None, and every problem found.
+    """
+    known = {setting.name: setting for setting in settings_of(config)}
+    problems = [_unknown(name, known, owner) for name in given if name not in known]
+    values = {**_preset(config, given, known, owner, problems), **given}
+    values = {name: value for name, value in values.items() if name in known}
+    try:
+        built = TypeAdapter(config).validate_python(values)
+    except ValidationError as error:
+        problems += [_invalid(detail, known, owner) for detail in error.errors() if not _is_preset(detail, problems)]
+        return None, problems
+    return (built, problems) if not problems else (None, problems)
+
+
+def _is_preset(detail: Any, problems: list[Problem]) -> bool:
+    return bool(problems) and detail["loc"][:1] == ("preset",)
+
+
+def _preset(
+    config: type[Any], given: Mapping[str, Any], known: Mapping[str, Setting], owner: str, problems: list[Problem]
+) -> dict[str, Any]:
+    presets: dict[str, dict[str, Any]] = getattr(config, "PRESETS", {})
+    chosen = given.get("preset")
+    if chosen is None or "preset" not in known:
+        return {}
+    if chosen in presets:
+        return presets[chosen]
+    if chosen not in known["preset"].choices:
+        problems.append(
+            Problem(f"{owner} has no preset {chosen!r}.{nearest(str(chosen), presets)}", f"choose one of {', '.join(presets)}")
+        )
+    return {}
+
+
+def _unknown(name: str, known: Mapping[str, Setting], owner: str) -> Problem:
+    expected = ", ".join(known) or "none"
+    return Problem(
+        f"{owner} has no setting {name!r}.{nearest(name, known)}",
+        f"use one of: {expected} (see: harness describe method {owner})",
+    )
+
+
+def _invalid(detail: Any, known: Mapping[str, Setting], owner: str) -> Problem:
+    name = str(detail["loc"][0]) if detail["loc"] else "?"
+    expected = known[name].type if name in known else "another value"
+    text = f"{owner}: {name}={detail['input']!s} is not valid: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    if name in known and known[name].choices:
+        text += nearest(str(detail["input"]), known[name].choices)
+    return Problem(text, f"expected {expected}")
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """All fields of a config as plain values."""
+    return dataclasses.asdict(config)
+
+
+def changed(config: Any) -> dict[str, Any]:
+    """The fields of a config that differ from their defaults."""
+    return {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default
+    }

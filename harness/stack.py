@@ -1,0 +1,169 @@
+"""Stacks: ``fqvit+omse(granularity=shared)+evolq(passes=3)`` parsed, checked as a whole, and written canonically."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness import registry, settings
+from harness.errors import Problem, StackError, UsageError
+from harness.registry import MethodInfo, Role
+
+if TYPE_CHECKING:
+    from harness.method import Method
+
+_STEP = re.compile(r"\s*([A-Za-z_][\w\-]*)\s*(?:\(([^()]*)\))?\s*")
+_SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([^=,]*?)\s*")
+GRAMMAR = "method[(setting=value,...)] joined by +, for example fqvit+omse(granularity=shared)+evolq(passes=3)"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One parsed step: a method's name and the settings as they were written."""
+
+    name: str
+    given: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StackStep:
+    """One checked step.
+
+    Attributes:
+        info: The method's registration.
+        method: The method with its config.
+    """
+
+    info: MethodInfo
+    method: Method[Any]
+
+    @property
+    def text(self) -> str:
+        """Canonical form: the name and only the settings that differ from the defaults, in the config's order."""
+        values = settings.changed(self.method.config)
+        written = ",".join(f"{name}={_plain(value)}" for name, value in values.items())
+        return f"{self.info.name}({written})" if written else self.info.name
+
+    def identity(self) -> dict[str, Any]:
+        """What identifies the step: name, version, all settings."""
+        return {"name": self.info.name, "version": self.info.version, "config": settings.as_dict(self.method.config)}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A checked composition of methods in order."""
+
+    steps: tuple[StackStep, ...]
+
+    def __str__(self) -> str:
+        return "+".join(step.text for step in self.steps)
+
+    @property
+    def protocol(self) -> str:
+        """``paper`` when any step breaks the strict protocol, else ``strict``."""
+        return "paper" if any(step.method.protocol == "paper" for step in self.steps) else "strict"
+
+    def identity(self) -> list[dict[str, Any]]:
+        """What identifies the stack."""
+        return [step.identity() for step in self.steps]
+
+
+def parse(text: str) -> list[Step]:
+    """Split a stack's text into steps, without looking methods up.
+
+    Raises:
+        UsageError: The text does not follow the grammar; the message quotes the place.
+    """
+    return [_parse_step(part, text) for part in _split(text)]
+
+
+def _split(text: str) -> Iterator[str]:
+    """Split at the ``+`` signs outside parentheses."""
+    start = depth = 0
+    for index, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth not in (0, 1):
+            raise UsageError(f"stack {text!r} has a misplaced {character!r} at character {index + 1}: expected {GRAMMAR}")
+        if character == "+" and depth == 0:
+            yield text[start:index]
+            start = index + 1
+    if depth:
+        raise UsageError(f"stack {text!r} has an open parenthesis: expected {GRAMMAR}")
+    yield text[start:]
+
+
+def _parse_step(part: str, text: str) -> Step:
+    match = _STEP.fullmatch(part)
+    if match is None:
+        raise UsageError(f"stack {text!r}: cannot read {part.strip()!r}: expected {GRAMMAR}")
+    name, inner = match.groups()
+    given: dict[str, str] = {}
+    for item in inner.split(",") if inner and inner.strip() else []:
+        setting = _SETTING.fullmatch(item)
+        if setting is None:
+            raise UsageError(f"stack {text!r}: cannot read setting {item.strip()!r} of {name}: expected setting=value")
+        if setting[1] in given:
+            raise UsageError(f"stack {text!r}: setting {setting[1]!r} of {name} is given twice")
+        given[setting[1]] = setting[2]
+    return Step(name, given)
+
+
+def check(text: str) -> Stack:
+    """Parse a stack and check all of it before any work.
+
+    Raises:
+        UsageError: The text does not follow the grammar.
+        StackError: Every problem of the stack with its fix.
+    """
+    known = registry.available()
+    problems: list[Problem] = []
+    steps: list[StackStep] = []
+    provided: set[str] = set()
+    seen: dict[str, int] = {}
+    scheme = ""
+    parsed = parse(text)
+    for step in parsed:
+        info = known.get(step.name)
+        if info is None:
+            problems.append(Problem(registry.unknown_method(step.name, known), "correct the name or remove the step"))
+            provided |= {"scheme", "scales"}  # an unknown step must not cause follow-up complaints
+            continue
+        problems += _order_problems(info, provided, scheme, seen, text)
+        scheme = scheme or (info.name if info.role is Role.SCHEME else "")
+        provided |= info.provides
+        seen[info.name] = seen.get(info.name, 0) + 1
+        config, wrong = settings.build(registry.load(info.name).Config, step.given, info.name)
+        problems += wrong
+        if config is not None:
+            steps.append(StackStep(info, registry.load(info.name)(config)))
+    if problems:
+        raise StackError(text, problems)
+    return Stack(tuple(steps))
+
+
+def _order_problems(
+    info: MethodInfo, provided: set[str], scheme: str, seen: dict[str, int], text: str
+) -> Iterator[Problem]:
+    if info.role is Role.SCHEME and scheme:
+        yield Problem(
+            f"two schemes: {scheme} and {info.name} both decide which sites exist", f"keep one of {scheme} and {info.name}"
+        )
+    elif info.role is Role.SCHEME and seen:
+        yield Problem(f"{info.name} (a scheme) comes after other methods", f"put {info.name} first")
+    elif seen.get(info.name):
+        yield Problem(f"{info.name} is there twice", "remove one of the two")
+    missing = sorted(info.needs - provided)
+    if missing and scheme:
+        yield Problem(
+            f"{info.name} needs {' and '.join(missing)}, which {scheme} does not provide",
+            "use a quantizing scheme such as fqvit or minmax",
+        )
+    elif missing:
+        fix = f"put a scheme such as fqvit before it: fqvit+{info.name}" if "+" not in text else "put a scheme such as fqvit first"
+        yield Problem(f"{info.name} needs {' and '.join(missing)}, but no scheme comes before it", fix)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

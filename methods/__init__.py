@@ -1,0 +1,1 @@
+"""Quantization methods: one file, one config, one role each. Found through `harness.registry` only."""

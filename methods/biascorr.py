@@ -1,0 +1,93 @@
+"""Bias correction: of quantized weights (Banner et al. 2019) or of biases on calibration images (Nagel et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.data import CalibrationSet
+from harness.method import Context, Method
+from harness.quant.operators import WeightedOperation, input_name
+from harness.quant.qmodel import QuantizedModel
+from harness.registry import Role, register
+
+
+@dataclass(frozen=True)
+class BiascorrConfig:
+    """Settings of ``biascorr``."""
+
+    form: Annotated[
+        Literal["banner", "banner_paper", "empirical"],
+        Field(
+            description="banner: rows of Wq get mean and deviation of W exactly (released code; off the integer grid); "
+            "banner_paper: the formula as printed, the mean is not restored exactly; "
+            "empirical: b <- b - E[(Wq - W) x] layer after layer (stays on the grid)"
+        ),
+    ] = "banner"
+    batch: Annotated[int, Field(ge=1, description="empirical: calibration images per batch")] = 32
+
+
+@register(
+    "biascorr",
+    role=Role.CORRECT,
+    needs=("scheme", "scales"),
+    version=1,
+    paper="Banner et al., Post Training 4-bit Quantization of Convolutional Networks for Rapid-Deployment, NeurIPS 2019; "
+    "empirical: Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction, ICCV 2019",
+)
+class Biascorr(Method[BiascorrConfig]):
+    """Undo the shift of means (and spread) that rounding weights causes."""
+
+    Config = BiascorrConfig
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Mark weight quantizers for correction, or measure and subtract the output shift of each layer."""
+        names = [name for name in model.weights if name in model.quantizers]
+        if self.config.form == "empirical":
+            self._empirical(model, names, calibration, context)
+            return
+        form = "paper" if self.config.form == "banner_paper" else "centred"
+        for name in names:
+            model.quantizers[name] = replace(model.quantizers[name], correction=form)
+
+    def _empirical(
+        self, model: QuantizedModel, names: list[str], calibration: CalibrationSet, context: Context
+    ) -> None:
+        """Segment after segment: the inputs of a segment already contain the corrections of those before it."""
+        activations = list(calibration.batches(self.config.batch))
+        with context.progress.task("empirical bias correction", len(model.segments)) as task:
+            for index, segment in enumerate(model.segments):
+                for name in (site for site in segment.sites if site in names):
+                    operation = model.weights[name]
+                    mean = _mean_input_product(model, operation, activations, index)
+                    model.bias_shifts[operation.node] = mean
+                with torch.no_grad():
+                    activations = [model.run(x, index, index + 1) for x in activations]
+                task.advance()
+
+
+@torch.no_grad()
+def _mean_input_product(
+    model: QuantizedModel, operation: WeightedOperation, activations: list[Tensor], index: int
+) -> Tensor:
+    """Minus the mean over images and positions of the operation's output error ``(Wq - W) x``, per output channel."""
+    error = operation.quantized_weight() - operation.weight
+    total = torch.zeros(error.shape[0], dtype=torch.float64, device=error.device)
+    count = 0
+
+    def watch(name: str, x: Tensor) -> None:
+        nonlocal total, count
+        if name == input_name(operation.node):
+            output = operation.function(x, error, None)
+            channel = 1 if operation.weight.ndim > 2 else output.ndim - 1
+            rows = output.movedim(channel, 0).reshape(error.shape[0], -1)
+            total += rows.double().sum(dim=1)
+            count += rows.shape[1]
+
+    for x in activations:
+        model.observe(x, watch, quantize=True, start=index, stop=index + 1)
+    return -(total / count).to(error.dtype)

@@ -1,0 +1,101 @@
+"""FQ-ViT: a fully quantized vision transformer (Lin et al., IJCAI 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.data import CalibrationSet
+from harness.graph.operations import Kind
+from harness.graph.sites import Site
+from harness.method import Context, Method
+from harness.quant.observers import Observer, PowerOfTwo
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import QuantizerSpec, log_int_softmax
+from harness.quant.schemes import install_weight_ranges, named_observer, value_observers, value_sites
+from harness.quant.statistics import collect
+from harness.registry import Role, register
+
+LIS_BITS = 4
+Switch = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True)
+class FqvitConfig:
+    """Settings of ``fqvit``; the defaults are FQ-ViT as Evol-Q's experiments use it (PTF, no LIS)."""
+
+    ptf: Annotated[bool, Field(description="power-of-two factors per channel on residual sums before a LayerNorm")] = True
+    integer_layernorm: Annotated[Switch, Field(description="LayerNorm on integers; auto: exactly when ptf is on")] = "auto"
+    lis: Annotated[bool, Field(description="Log-Int-Softmax: attention probabilities as powers of two (4 bits)")] = False
+    lis_calibration: Annotated[
+        Literal["float", "release"],
+        Field(description="release: LIS already acts in the last calibration batch, as in the released code"),
+    ] = "float"
+    weights: Annotated[
+        Literal["asymmetric", "symmetric"],
+        Field(description="codes of weights: unsigned with zero points (Evol-Q's runs) or signed (FQ-ViT's int8)"),
+    ] = "asymmetric"
+    narrow_range: Annotated[
+        bool, Field(description="symmetric weights without the most negative code (Evol-Q paper, Eq. 1)")
+    ] = False
+    observer: Annotated[
+        Literal["minmax", "ema", "percentile", "omse"], Field(description="how activation ranges are found")
+    ] = "minmax"
+    image: Annotated[
+        Switch, Field(description="quantize the input image; auto: yes for DeiT, Swin and CNNs, no for ViT and LeViT")
+    ] = "auto"
+    batch: Annotated[int, Field(ge=1, description="calibration images per batch; the last batch scores PTF factors")] = 32
+
+
+@register(
+    "fqvit",
+    role=Role.SCHEME,
+    provides=("scheme", "scales"),
+    version=1,
+    paper="Lin et al., FQ-ViT: Post-Training Quantization for Fully Quantized Vision Transformer, IJCAI 2022",
+)
+class Fqvit(Method[FqvitConfig]):
+    """Quantize the output of every arithmetic operation; PTF before LayerNorm, integer LayerNorm, optional LIS."""
+
+    Config = FqvitConfig
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Install weight quantizers, then calibrate all activations in one pass over the calibration images."""
+        config, bits = self.config, context.bits
+        symmetric = config.weights == "symmetric"
+        install_weight_ranges(model, bits.weight, symmetric=symmetric, narrow=config.narrow_range)
+        sites = value_sites(model, image=self._quantizes_image(model))
+        observers = value_observers(sites, bits, self._observer)
+        for site in sites:
+            if config.lis and site.kind is Kind.SOFTMAX and observers.pop(site.name, None):
+                model.quantizers[site.name] = log_int_softmax(bits.attention or LIS_BITS, model.device)
+        batches = list(calibration.batches(config.batch))
+        with context.progress.task("calibrate", len(batches)) as task:
+            live = config.lis and config.lis_calibration == "release"
+            proposals = collect(model, task.track(batches), observers, live_softmax=live)
+        model.quantizers.update(proposals)
+        if config.integer_layernorm == "on" or (config.integer_layernorm == "auto" and config.ptf):
+            model.integer_norms.update(model.layer_norms)
+
+    def _observer(self, spec: QuantizerSpec, site: Site) -> Observer:
+        if self.config.ptf and takes_power_of_two(site):
+            return PowerOfTwo(spec, site.axis)
+        return named_observer(self.config.observer)(spec, site)
+
+    def _quantizes_image(self, model: QuantizedModel) -> bool:
+        if self.config.image == "auto":
+            return not model.name.startswith(("vit_", "levit"))
+        return self.config.image == "on"
+
+
+def takes_power_of_two(site: Site) -> bool:
+    """Whether FQ-ViT gives the site power-of-two factors: the residual stream where it is summed or re-projected.
+
+    These are residual sums, the sum with the position embedding, and linear outputs that a LayerNorm reads (patch
+    merging); the patch embedding's convolution keeps one scale.
+    """
+    if site.kind is Kind.ADD:
+        return not site.attention and bool(site.feeds) and (site.residual or Kind.LAYER_NORM in site.feeds)
+    return site.kind is Kind.LINEAR and Kind.LAYER_NORM in site.feeds

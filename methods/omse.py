@@ -1,0 +1,85 @@
+"""OMSE: ranges with the least squared quantization error (Choukroun et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harness.data import CalibrationSet
+from harness.graph.sites import Place
+from harness.method import Context, Method
+from harness.quant import numerics
+from harness.quant.observers import Omse as OmseObserver
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Quantizer, Scheme
+from harness.quant.schemes import weight_rows
+from harness.quant.statistics import collect
+from harness.registry import Role, register
+
+
+@dataclass(frozen=True)
+class OmseConfig:
+    """Settings of ``omse``."""
+
+    targets: Annotated[
+        Literal["both", "weights", "activations"], Field(description="which quantizers get new ranges")
+    ] = "both"
+    granularity: Annotated[
+        Literal["channel", "shared"],
+        Field(description="weights: a shrink factor per output channel (paper) or one per tensor (released code)"),
+    ] = "channel"
+    batch: Annotated[int, Field(ge=1, description="calibration images per batch; the last batch scores activations")] = 32
+
+
+@register(
+    "omse",
+    role=Role.RANGE,
+    needs=("scheme", "scales"),
+    provides=("scales",),
+    version=1,
+    paper="Choukroun et al., Low-bit Quantization of Neural Networks for Efficient Inference, ICCV Workshops 2019",
+)
+class Omse(Method[OmseConfig]):
+    """Shrink each range by 0 to 89 % and keep the factor with the least squared error."""
+
+    Config = OmseConfig
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Search new ranges for the installed uniform quantizers; power-of-two and softmax quantizers stay."""
+        if self.config.targets != "activations":
+            self._weights(model, context)
+        if self.config.targets != "weights":
+            self._activations(model, calibration, context)
+
+    def _weights(self, model: QuantizedModel, context: Context) -> None:
+        names = [name for name in model.weights if name in model.quantizers]
+        with context.progress.task("omse weights", len(names)) as task:
+            for name in task.track(names):
+                quantizer = model.quantizers[name]
+                quantizer = replace(quantizer, spec=replace(quantizer.spec, symmetric=False))
+                rows = weight_rows(model, name)
+                low, high = rows.aminmax(dim=1)
+                shared = self.config.granularity == "shared"
+                best = numerics.shrink_search(
+                    rows, low, high, quantizer.spec.bits, signed=quantizer.spec.signed, shared=shared
+                )
+                model.quantizers[name] = quantizer.with_range(*best)
+
+    def _activations(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        observers = {
+            name: OmseObserver(quantizer.spec, model.sites[name].axis)
+            for name, quantizer in model.quantizers.items()
+            if model.sites[name].place is not Place.PARAMETER and _takes_range(quantizer)
+        }
+        batches = list(calibration.batches(self.config.batch))
+        if observers:
+            with context.progress.task("omse activations", len(batches)) as task:
+                model.quantizers.update(collect(model, task.track(batches), observers))
+
+
+def _takes_range(quantizer: Quantizer) -> bool:
+    return quantizer.spec.scheme is Scheme.UNIFORM and quantizer.spec.axis is None
+
+
