@@ -1,0 +1,1 @@
+"""The embedded default: a small vision transformer, its weights and Fashion-MNIST images. Works offline."""

@@ -74,15 +74,15 @@ def _tensor_class(site: Site, final: str) -> str:
     return f"{'attention ' if site.attention else ''}{site.kind.value} outputs"
 
 
+def full_precision_bytes(model: QuantizedModel) -> int:
+    """Bytes of all parameters and constants of the folded network in float32."""
+    buffers = {id(buffer): buffer for segment in model.segments for buffer in segment.module.buffers()}
+    return sum(buffer.numel() * buffer.element_size() for buffer in buffers.values())
+
+
 def size_bytes(model: QuantizedModel) -> int:
     """Bytes of the stored model: codes of quantized tensors, their scales and zero points, the rest in float32."""
-    total = 0.0
-    counted: set[int] = set()
-    for segment in model.segments:
-        for buffer in segment.module.buffers():
-            if id(buffer) not in counted:
-                counted.add(id(buffer))
-                total += buffer.numel() * buffer.element_size()
+    total = float(full_precision_bytes(model))
     for name, quantizer in model.quantizers.items():
         site = model.sites[name]
         total += SCALE_BYTES * quantizer.scale.numel() + ZERO_POINT_BYTES * quantizer.zero_point.numel()
@@ -108,6 +108,11 @@ def bit_operations(model: QuantizedModel) -> int:
         for segment in model.segments
         for cost in segment.costs
     )
+
+
+def full_precision_bit_operations(model: QuantizedModel) -> int:
+    """The same with all operands at 32 bits."""
+    return sum(segment.macs for segment in model.segments) * FULL_PRECISION_BITS**2
 
 
 def _bits(model: QuantizedModel, site: str) -> int:

@@ -27,6 +27,7 @@ class Runtime:
         observe: Called with every site's name and tensor while statistics are collected.
         live_softmax: Log-int-softmax acts although ``quantize`` is off (what FQ-ViT's release does in its last
             calibration batch).
+        live_norms: Integer LayerNorm acts although ``quantize`` is off (the search target of Evol-Q's release).
     """
 
     quantizers: dict[str, Quantizer] = field(default_factory=dict)
@@ -35,6 +36,7 @@ class Runtime:
     quantize: bool = False
     observe: Callable[[str, Tensor], None] | None = None
     live_softmax: bool = False
+    live_norms: bool = False
 
 
 class Tap(nn.Module):
@@ -142,10 +144,14 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor, shape: list[int]) -> Tensor:
         """Normalise over the last axes of size ``shape``."""
-        scales = self.integer_scales() if self.runtime.quantize else None
+        scales = self.integer_scales() if self.runtime.quantize or self.runtime.live_norms else None
         if scales is None or self.weight is None or self.bias is None:
             return torch.layer_norm(x, shape, self.weight, self.bias, self.eps, False)
-        return integer.integer_layer_norm(x, *scales, self.weight, self.bias)
+        return straight_through(
+            x,
+            lambda x: integer.integer_layer_norm(x, *scales, self.weight, self.bias),
+            lambda x: torch.layer_norm(x, shape, self.weight, self.bias, self.eps, False),
+        )
 
     def integer_scales(self) -> tuple[Tensor, Tensor] | None:
         """Scales of the input and output, when this norm runs on integers and both are quantized."""
@@ -171,8 +177,20 @@ class Softmax(nn.Module):
             after = runtime.quantizers.get(self.out_site)
             before = runtime.quantizers.get(self.in_site)
             if after is not None and before is not None and after.spec.scheme is Scheme.LOG_INT_SOFTMAX:
-                return integer.log_int_softmax(x, before.scale, after.spec.bits)
+                return straight_through(
+                    x,
+                    lambda x: integer.log_int_softmax(x, before.scale, after.spec.bits),
+                    lambda x: torch.softmax(x, axis),
+                )
         return torch.softmax(x, axis)
+
+
+def straight_through(x: Tensor, exact: Callable[[Tensor], Tensor], smooth: Callable[[Tensor], Tensor]) -> Tensor:
+    """The value of ``exact``; where gradients are asked for, with the gradient of ``smooth``."""
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return exact(x)
+    differentiable = smooth(x)
+    return differentiable + (exact(x.detach()) - differentiable).detach()
 
 
 def bind(target: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Tensor]:

@@ -78,9 +78,11 @@ class QuantizedModel:
         with self._mode(quantize=True):
             return self._forward(x, start, stop)
 
-    def run_full_precision(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Run segments without quantizers."""
-        with self._mode(quantize=False):
+    def run_full_precision(
+        self, x: Tensor, start: int = 0, stop: int | None = None, *, integers: bool = False
+    ) -> Tensor:
+        """Run segments without quantizers; ``integers`` leaves integer LayerNorm and log-int-softmax on."""
+        with self._mode(quantize=False, integers=integers):
             return self._forward(x, start, stop)
 
     @torch.no_grad()
@@ -109,12 +111,12 @@ class QuantizedModel:
         Weighted operations also show their input, under ``operators.input_name(node)``.
         """
         runtime = self.chain.runtime
-        with self._mode(quantize=quantize):
-            runtime.observe, runtime.live_softmax = watch, live_softmax
+        with self._mode(quantize=quantize, softmax=live_softmax):
+            runtime.observe = watch
             try:
                 return self._forward(x, start, stop)
             finally:
-                runtime.observe, runtime.live_softmax = None, False
+                runtime.observe = None
 
     def attention_scope(self, path: str) -> list[str]:
         """Names of the sites inside the attention module ``path``."""
@@ -132,13 +134,14 @@ class QuantizedModel:
         return self
 
     @contextmanager
-    def _mode(self, *, quantize: bool) -> Iterator[None]:
+    def _mode(self, *, quantize: bool, integers: bool = False, softmax: bool = False) -> Iterator[None]:
         runtime = self.chain.runtime
-        before, runtime.quantize = runtime.quantize, quantize
+        before = runtime.quantize, runtime.live_norms, runtime.live_softmax
+        runtime.quantize, runtime.live_norms, runtime.live_softmax = quantize, integers, integers or softmax
         try:
             yield
         finally:
-            runtime.quantize = before
+            runtime.quantize, runtime.live_norms, runtime.live_softmax = before
 
     def _forward(self, x: Tensor, start: int, stop: int | None) -> Tensor:
         for index in range(start, len(self.segments) if stop is None else stop):

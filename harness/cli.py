@@ -1,0 +1,74 @@
+"""The command line: parse, dispatch to a verb, turn errors into one line and an exit code.
+
+Exit codes: 0 done (also when there was nothing to do), 1 a trial failed, 2 a mistake in what was asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from harness import __version__
+from harness.errors import HarnessError, nearest
+from harness.verbs import describe, doctor, listing, report, run
+
+DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
+EXAMPLES = """examples:
+  harness run --method fqvit+omse+biascorr+evolq             the embedded network and images, w8a8
+  harness run --method 'fqvit+evolq(passes=3)' --bits w4a8   settings in parentheses
+  harness run --method fqvit --model deit_tiny_patch16_224 --data /path/to/imagenet
+  harness list methods                                       what can be stacked
+  harness describe method evolq                              its settings
+  harness report                                             a table of all records
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints name the nearest valid choice."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        given = next((word for word in sys.argv[1:] if word in message and word not in ("run",)), "")
+        options = [option for action in self._actions for option in action.option_strings]
+        choices = [str(choice) for action in self._actions for choice in (action.choices or ())]
+        hint = nearest(given, options if given.startswith("-") else choices) if given else ""
+        self.exit(2, f"error: {message}.{hint} See: {self.prog} --help\n")
+
+
+def build_parser() -> Parser:
+    """The parser of all verbs."""
+    parser = Parser(
+        prog="harness", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"harness {__version__}")
+    verbs: Any = parser.add_subparsers(dest="verb", metavar="<verb>", parser_class=Parser)
+    for verb in (run, listing, describe, report, doctor):
+        verb.add_parser(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code.
+    """
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.verb is None:
+        parser.print_help()
+        return 0
+    try:
+        code: int = arguments.handler(arguments)
+        return code
+    except HarnessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nothing left to say
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,126 @@
+"""The two kinds of image sets. A calibration set has no labels, so methods cannot use any."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    from harness.data.preprocessing import Preprocessing
+
+
+class CalibrationSet:
+    """Preprocessed calibration images without labels.
+
+    Args:
+        images: ``(n, c, h, w)`` float32.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, size: int, *, drop_incomplete: bool = False) -> Iterator[Tensor]:
+        """Batches of ``size`` images in fixed order; a set smaller than ``size`` is one batch."""
+        for start in range(0, len(self.images), size):
+            batch = self.images[start : start + size]
+            if len(batch) == size or start == 0 or not drop_incomplete:
+                yield batch
+
+
+class EvaluationSet(ABC):
+    """Evaluation images with labels; only the evaluator reads them."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images ``(n, c, h, w)`` and labels ``(n,)`` in fixed order."""
+
+
+class DataSource(ABC):
+    """A data set with a calibration side and an evaluation side that share no image.
+
+    Attributes:
+        name: What the user called it.
+        fingerprint: Hash of its content; part of a trial's identity.
+        split: How the two sides were separated.
+        classes: Number of classes that a model must have.
+    """
+
+    name: str
+    fingerprint: str
+    split: str
+    classes: int
+
+    @property
+    @abstractmethod
+    def calibration_size(self) -> int:
+        """Number of images that calibration may draw from."""
+
+    @abstractmethod
+    def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
+        """Draw ``count`` images by ``seed``, without labels.
+
+        Raises:
+            DataError: ``count`` is not between 1 and ``calibration_size``, or an image cannot be read.
+        """
+
+    @abstractmethod
+    def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
+        """The evaluation images; with a limit, an evenly spaced choice of them."""
+
+
+def draw(available: int, count: int, seed: int, name: str) -> list[int]:
+    """Indices of a random draw without replacement; a smaller count gives a prefix of the larger one's draw.
+
+    Raises:
+        DataError: ``count`` is not between 1 and ``available``.
+    """
+    if not 1 <= count <= available:
+        raise DataError(f"{count} calibration images asked for, expected 1 to {available}: {name} has {available}")
+    return np.random.default_rng(seed).permutation(available)[:count].tolist()
+
+
+def spaced(available: int, limit: int | None) -> list[int]:
+    """Evenly spaced indices: every class keeps its share when images are sorted by class.
+
+    Raises:
+        DataError: The limit is not positive.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"evaluation limit {limit} is not possible: expected at least 1")
+    if limit is None or limit >= available:
+        return list(range(available))
+    return [int(i * available / limit) for i in range(limit)]
+
+
+class TensorEvaluationSet(EvaluationSet):
+    """Evaluation images that lie in memory.
+
+    Args:
+        images: ``(n, c, h, w)`` float32, preprocessed.
+        labels: ``(n,)`` class indices.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self._images = images
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels in fixed order."""
+        yield from zip(torch.split(self._images, size), torch.split(self._labels, size), strict=True)

@@ -1,0 +1,74 @@
+"""Open a data source by name: ``embedded`` or the path of an image folder."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.data.folders import FolderSource
+from harness.data.preprocessing import Preprocessing
+from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
+from harness.embedded import assets
+from harness.errors import DataError
+from harness.identity import tensors_sha256
+
+EMBEDDED = "embedded"
+
+
+class EmbeddedSource(DataSource):
+    """Fashion-MNIST: 2,000 training images for calibration, all 10,000 test images for evaluation."""
+
+    name = EMBEDDED
+    split = "calibration from 2,000 training images, evaluation on the 10,000 test images"
+    classes = len(assets.CLASSES)
+
+    @cached_property
+    def _arrays(self) -> dict[str, torch.Tensor]:
+        with np.load(assets.IMAGES, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(archive[name]) for name in archive.files}
+
+    @cached_property
+    def fingerprint(self) -> str:  # type: ignore[override]
+        """Hash of the arrays."""
+        return tensors_sha256(self._arrays)
+
+    @property
+    def calibration_size(self) -> int:
+        """2,000."""
+        return len(self._arrays["calibration_images"])
+
+    def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
+        """Draw training images."""
+        index = draw(self.calibration_size, count, seed, self.name)
+        return CalibrationSet(preprocessing.from_bytes(self._arrays["calibration_images"][index]))
+
+    def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
+        """Test images."""
+        index = spaced(len(self._arrays["evaluation_labels"]), limit)
+        images = preprocessing.from_bytes(self._arrays["evaluation_images"][index])
+        return TensorEvaluationSet(images, self._arrays["evaluation_labels"][index].long())
+
+
+def open_source(name: str) -> DataSource:
+    """The data source of that name or path.
+
+    Raises:
+        DataError: The path is no usable image folder.
+    """
+    return EmbeddedSource() if name == EMBEDDED else FolderSource(Path(name).expanduser())
+
+
+def check_classes(source: DataSource, classes: int, model: str) -> None:
+    """Refuse a model whose number of classes differs from the data's.
+
+    Raises:
+        DataError: The numbers differ.
+    """
+    if classes != source.classes:
+        raise DataError(
+            f"model {model} has {classes} classes, data {source.name!r} has {source.classes}",
+            "choose a model and data that belong together (--model, --data)",
+        )

@@ -1,0 +1,134 @@
+"""Accuracy of a quantized model, and how far it is from full precision, in one pass over the evaluation images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data import EvaluationSet
+from harness.errors import DivergedError
+from harness.progress import Progress
+
+
+class Evaluable(Protocol):
+    """A model with quantized and full-precision logits."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Quantized logits."""
+
+    def full_precision(self, images: Tensor) -> Tensor:
+        """Full-precision logits."""
+
+
+@dataclass
+class Evaluation:
+    """Raw counts and sums.
+
+    Attributes:
+        n_images: Images evaluated.
+        n_correct: Right by top-1, quantized.
+        n_correct_top5: Right by top-5, quantized.
+        n_correct_fp32: Right by top-1, full precision.
+        n_correct_top5_fp32: Right by top-5, full precision.
+        n_agree: Images where both predict the same class.
+        signal: Sum of squared full-precision logits.
+        error: Sum of squared differences of the logits.
+        correct: Per image, whether the quantized model is right by top-1.
+        correct_fp32: Likewise in full precision.
+    """
+
+    n_images: int = 0
+    n_correct: int = 0
+    n_correct_top5: int = 0
+    n_correct_fp32: int = 0
+    n_correct_top5_fp32: int = 0
+    n_agree: int = 0
+    signal: float = 0.0
+    error: float = 0.0
+    correct: list[np.ndarray] = field(default_factory=list)
+    correct_fp32: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, quantized: Tensor, reference: Tensor, labels: Tensor) -> None:
+        """Count one batch of logits ``(n, classes)``."""
+        right, right_fp32 = quantized.argmax(1) == labels, reference.argmax(1) == labels
+        self.n_images += len(labels)
+        self.n_correct += int(right.sum())
+        self.n_correct_fp32 += int(right_fp32.sum())
+        self.n_correct_top5 += _top5(quantized, labels)
+        self.n_correct_top5_fp32 += _top5(reference, labels)
+        self.n_agree += int((quantized.argmax(1) == reference.argmax(1)).sum())
+        self.signal += float(reference.double().square().sum())
+        self.error += float((quantized.double() - reference.double()).square().sum())
+        self.correct.append(right.cpu().numpy())
+        self.correct_fp32.append(right_fp32.cpu().numpy())
+
+    def metrics(self) -> dict[str, float | int | None]:
+        """Percentages, counts and the logits' signal-to-quantization-noise ratio in decibel (None: no error)."""
+        percent = 100 / self.n_images
+        return {
+            "top1": self.n_correct * percent,
+            "top5": self.n_correct_top5 * percent,
+            "top1_fp32": self.n_correct_fp32 * percent,
+            "top5_fp32": self.n_correct_top5_fp32 * percent,
+            "agreement": self.n_agree * percent,
+            "logit_sqnr_db": 10 * math.log10(self.signal / self.error) if self.error > 0 else None,
+            "logit_mse": self.error / self.n_images,
+            "n_images": self.n_images,
+            "n_correct": self.n_correct,
+            "n_correct_top5": self.n_correct_top5,
+            "n_correct_fp32": self.n_correct_fp32,
+            "n_correct_top5_fp32": self.n_correct_top5_fp32,
+            "n_agree": self.n_agree,
+        }
+
+    def bitmap(self) -> np.ndarray:
+        """Boolean ``(2, n)``: right by top-1, quantized and full precision, in the data's order."""
+        return np.stack([np.concatenate(self.correct), np.concatenate(self.correct_fp32)])
+
+
+def _top5(logits: Tensor, labels: Tensor) -> int:
+    best = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    return int((best == labels[:, None]).any(dim=1).sum())
+
+
+@torch.inference_mode()
+def evaluate(model: Evaluable, data: EvaluationSet, batch: int, progress: Progress) -> Evaluation:
+    """Evaluate a model in both precisions.
+
+    Args:
+        model: The model.
+        data: Evaluation images and labels.
+        batch: Images at a time; does not change results beyond rounding.
+        progress: Display.
+
+    Raises:
+        DivergedError: Logits are not finite.
+    """
+    result = Evaluation()
+    with progress.task("evaluate", len(data)) as task:
+        for images, labels in data.batches(batch):
+            images, labels = images.to(model.device), labels.to(model.device)
+            quantized, reference = model(images), model.full_precision(images)
+            if not torch.isfinite(quantized).all():
+                raise DivergedError(f"logits of {int((~torch.isfinite(quantized)).any(1).sum())} images are not finite")
+            result.add(quantized, reference, labels)
+            task.advance(len(labels))
+    return result
+
+
+@torch.inference_mode()
+def top1(model: Evaluable, data: EvaluationSet, batch: int) -> float:
+    """Top-1 accuracy in percent of the quantized model alone."""
+    hits = sum(
+        int((model(images.to(model.device)).argmax(1).cpu() == labels).sum()) for images, labels in data.batches(batch)
+    )
+    return 100 * hits / len(data)

@@ -1,0 +1,120 @@
+"""Wall time, peak memory and a description of the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+SAMPLE_SECONDS = 0.02
+LIBRARIES = ("torch", "timm", "numpy", "safetensors", "ptq-harness")
+
+
+@dataclass
+class Measurement:
+    """What one stage cost; filled when its ``with`` block ends.
+
+    Attributes:
+        seconds: Wall time.
+        peak_memory_bytes: Largest memory in use: allocated on the GPU, else resident set of this process.
+    """
+
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0
+
+
+@contextmanager
+def meter(device: torch.device) -> Iterator[Measurement]:
+    """Measure a block."""
+    measurement = Measurement()
+    sampler = _Sampler() if device.type != "cuda" else None
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+    started = time.perf_counter()
+    try:
+        yield measurement
+    finally:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        measurement.seconds = time.perf_counter() - started
+        peak = sampler.stop() if sampler is not None else torch.cuda.max_memory_allocated(device)
+        measurement.peak_memory_bytes = peak
+
+
+class _Sampler:
+    """Samples the resident set size in a thread: the kernel's own peak never goes down between stages."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._peak = self._process.memory_info().rss
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(SAMPLE_SECONDS):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def stop(self) -> int:
+        """End sampling and return the peak in bytes."""
+        self._stopped.set()
+        self._thread.join()
+        return int(max(self._peak, self._process.memory_info().rss))
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Versions, hardware and the project's commit, for the record; not part of a trial's identity."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "commit": project_commit(),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+    }
+
+
+def project_commit() -> str | None:
+    """Commit of the project's source tree, with ``+changes`` when files differ; None outside a checkout."""
+    folder = Path(__file__).parent.parent
+    try:
+        head = _git(folder, "rev-parse", "HEAD")
+        return f"{head}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else head
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    result = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return result.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())

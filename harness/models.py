@@ -1,0 +1,148 @@
+"""Load a full-precision timm model: by name with weights from a file, from timm's download, or the embedded one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from harness.embedded import assets
+from harness.errors import ModelError, nearest
+from harness.identity import tensors_sha256
+
+EMBEDDED_ALIASES = ("embedded", "default")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in evaluation mode and what identifies it.
+
+    Attributes:
+        name: ``arch.tag``.
+        network: The network.
+        classes: Number of logits.
+        weights_sha256: Hash over all parameters and buffers.
+        weights_source: Where the weights came from.
+    """
+
+    name: str
+    network: nn.Module
+    classes: int
+    weights_sha256: str
+    weights_source: str
+
+
+def full_name(name: str) -> str:
+    """The embedded model's name for its aliases, other names unchanged."""
+    from harness.embedded.architecture import ARCHITECTURE, TAG
+
+    return f"{ARCHITECTURE}.{TAG}" if name in (*EMBEDDED_ALIASES, ARCHITECTURE) else name
+
+
+def load_model(name: str, weights: Path | None = None, *, random: bool = False) -> LoadedModel:
+    """Build a timm model and load its weights.
+
+    Args:
+        name: ``arch`` or ``arch.tag`` as timm writes it, or ``embedded``.
+        weights: A safetensors file in timm's naming; None means the embedded file or timm's download.
+        random: Leave the weights as initialised (tests).
+
+    Raises:
+        ModelError: Unknown model, or weights that are missing, corrupt, of another network, or not finite.
+    """
+    name = full_name(name)
+    network = _build(name, pretrained=weights is None and not random and not _is_embedded(name))
+    if weights is None and _is_embedded(name) and not random:
+        weights = assets.WEIGHTS
+    if weights is not None:
+        _load_weights(network, weights, name)
+    state = network.state_dict()
+    _check_finite(state, name)
+    source = "random" if random else f"file {weights.name}" if weights is not None else "timm download"
+    return LoadedModel(_with_tag(network, name), network.eval(), _classes(network, name), tensors_sha256(state), source)
+
+
+def _is_embedded(name: str) -> bool:
+    return name == full_name("embedded")
+
+
+def _with_tag(network: nn.Module, name: str) -> str:
+    tag = getattr(network, "pretrained_cfg", {}).get("tag")
+    return name if "." in name or not tag else f"{name}.{tag}"
+
+
+def _classes(network: nn.Module, name: str) -> int:
+    classes = getattr(network, "num_classes", 0)
+    if not classes:
+        raise ModelError(f"model {name} has no classifier")
+    return int(classes)
+
+
+def _build(name: str, *, pretrained: bool) -> nn.Module:
+    import timm
+    from timm.layers import set_fused_attn
+
+    set_fused_attn(False)  # fused attention hides the softmax and both matrix products from capture
+    if not timm.is_model(name.partition(".")[0]):
+        raise ModelError(
+            f"unknown model {name!r}.{nearest(name, timm.list_models())} See: harness list models --timm '*'"
+        )
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=pretrained)
+    except RuntimeError as error:  # timm: unknown tag, or no pretrained weights for it
+        raise ModelError(f"timm cannot build {name!r}: {_first_line(error)}", _tags(name)) from error
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise ModelError(
+            f"the weights of {name!r} could not be downloaded: {_first_line(error)}",
+            "without internet access, give a file with --weights FILE.safetensors, or use --model embedded",
+        ) from error
+    return network
+
+
+def _tags(name: str) -> str:
+    import timm
+
+    known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
+    return f"known tags: {', '.join(known)}" if known else "give a file with --weights FILE.safetensors"
+
+
+def _load_weights(network: nn.Module, path: Path, name: str) -> None:
+    if not path.is_file():
+        raise ModelError(f"weights file {str(path)!r} does not exist")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"weights file {str(path)!r} is no readable safetensors file: {_first_line(error)}") from error
+    expected = network.state_dict()
+    problems = [
+        *_listed("is missing", [key for key in expected if key not in tensors]),
+        *_listed("is not part of the model", [key for key in tensors if key not in expected]),
+        *_listed("has another shape", [k for k in expected if k in tensors and expected[k].shape != tensors[k].shape]),
+    ]
+    if problems:
+        raise ModelError(f"weights file {str(path)!r} does not fit {name}: {'; '.join(problems)}")
+    network.load_state_dict(tensors)
+
+
+def _listed(what: str, names: list[str]) -> list[str]:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return [f"{', '.join(names[:2])}{more} {what}"] if names else []
+
+
+def _check_finite(state: Mapping[str, Tensor], name: str) -> None:
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ModelError(f"weights of {name} are not finite: tensor {key} contains NaN or infinity")
+
+
+def _first_line(error: BaseException) -> str:
+    lines: list[Any] = str(error).strip().split("\n")
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines and lines[0] else type(error).__name__

@@ -1,0 +1,152 @@
+"""What searches over scales share: units, cached segment inputs, and the loss of the present scales.
+
+Only what changed is recomputed: a candidate for a unit in segment ``s`` runs segments ``s`` to the end on inputs that
+were computed once, and inputs of later segments are forgotten only when the unit really changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from harness.errors import DivergedError
+from harness.graph.sites import Place
+from harness.quant.qmodel import QuantizedModel
+
+Scope = Literal["attention_weights", "block_weights", "block"]
+Target = Literal["true_fp", "release"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Scales that are searched together.
+
+    Attributes:
+        name: Module path of the attention module, block or layer.
+        segment: Index of the first segment that a change concerns.
+        sites: Names of the quantizers, in execution order.
+    """
+
+    name: str
+    segment: int
+    sites: tuple[str, ...]
+
+
+def units_of(model: QuantizedModel, scope: Scope) -> list[Unit]:
+    """The units of a model in execution order; units without scales are left out.
+
+    Args:
+        model: A calibrated model.
+        scope: ``attention_weights``: the weights inside one attention module (Evol-Q's release); in a network without
+            attention one weight each (Evol-Q's CNN experiments). ``block_weights``: all weights of a block. ``block``:
+            all scales of a block, weights and activations (Evol-Q's paper).
+    """
+    searchable = [name for name in model.sites if name in model.quantizers and model.quantizers[name].scale.numel()]
+    if scope == "attention_weights":
+        searchable = [name for name in searchable if model.sites[name].place is Place.PARAMETER]
+        has_attention = any(site.attention for site in model.sites.values())
+        return _grouped(model, searchable, lambda name: model.sites[name].attention if has_attention else name)
+    if scope == "block_weights":
+        searchable = [name for name in searchable if model.sites[name].place is Place.PARAMETER]
+    return _grouped(model, searchable, lambda name: _block_of(model, name))
+
+
+def _block_of(model: QuantizedModel, site: str) -> str:
+    segment = model.segments[model.segment_of(site)]
+    return segment.name if segment.is_block else ""
+
+
+def _grouped(model: QuantizedModel, names: Iterable[str], key: Callable[[str], str]) -> list[Unit]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if key(name):
+            groups.setdefault(key(name), []).append(name)
+    return [Unit(group, min(map(model.segment_of, sites)), tuple(sites)) for group, sites in groups.items()]
+
+
+def read_scales(model: QuantizedModel, unit: Unit) -> Tensor:
+    """The unit's scales as one vector."""
+    return torch.cat([model.quantizers[name].scale.detach().reshape(-1) for name in unit.sites])
+
+
+def write_scales(model: QuantizedModel, unit: Unit, vector: Tensor, *, move_zero_points: bool = False) -> None:
+    """Put a vector of scales into the unit's quantizers.
+
+    Args:
+        model: The model.
+        unit: The unit.
+        vector: Scales in the order of ``read_scales``; gradients flow through them if it asks for gradients.
+        move_zero_points: Recompute zero points so that the range's lower end stays in place; the release keeps them.
+    """
+    start = 0
+    for name in unit.sites:
+        quantizer = model.quantizers[name]
+        scale = vector[start : start + quantizer.scale.numel()]
+        start += quantizer.scale.numel()
+        changed = replace(quantizer, scale=scale)
+        if move_zero_points and not quantizer.spec.symmetric and quantizer.minimum.shape == scale.shape:
+            low, high = quantizer.spec.code_range
+            changed = replace(changed, zero_point=(low - torch.round(quantizer.minimum / scale.detach())).clamp(low, high))
+        model.quantizers[name] = changed
+
+
+class Objective:
+    """The loss of the present scales over the calibration batches, computed from cached segment inputs.
+
+    Args:
+        model: A calibrated model.
+        batches: Calibration images in fixed batches.
+        loss: Function of quantized and target logits of one batch.
+        target: ``true_fp``: logits of the full-precision network. ``release``: the released code's target, in which
+            integer LayerNorm and log-int-softmax stay active.
+    """
+
+    def __init__(
+        self, model: QuantizedModel, batches: list[Tensor], loss: Callable[[Tensor, Tensor], Tensor], target: Target
+    ) -> None:
+        self.model = model
+        self.loss = loss
+        self.evaluations = 0
+        integers = target == "release"
+        with torch.no_grad():
+            self.targets = [model.run_full_precision(images, integers=integers) for images in batches]
+        self._inputs: dict[int, list[Tensor]] = {0: batches}
+
+    @torch.no_grad()
+    def inputs(self, segment: int) -> list[Tensor]:
+        """Inputs of a segment under the present scales, batch by batch."""
+        start = max(index for index in self._inputs if index <= segment)
+        for index in range(start, segment):
+            self._inputs[index + 1] = [self.model.run(x, index, index + 1) for x in self._inputs[index]]
+        return self._inputs[segment]
+
+    def changed(self, segment: int) -> None:
+        """Forget what lies behind a segment whose scales changed."""
+        for index in [index for index in self._inputs if index > segment]:
+            del self._inputs[index]
+
+    @torch.no_grad()
+    def value(self, segment: int) -> float:
+        """Mean loss over the batches, running from ``segment`` to the end; float64 sum in fixed order."""
+        self.evaluations += 1
+        losses = [
+            float(self.loss(self.model.run(x, segment), target))
+            for x, target in zip(self.inputs(segment), self.targets, strict=True)
+        ]
+        return math.fsum(losses) / len(losses)
+
+    def first_value(self, segment: int) -> float:
+        """The loss before any change.
+
+        Raises:
+            DivergedError: It is not finite.
+        """
+        value = self.value(segment)
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss of the calibrated model is {value} before any search")
+        return value

@@ -1,0 +1,171 @@
+"""Records on disk: one folder per trial, one writer per file, written aside and renamed. No database, no lock.
+
+``<root>/trials/<first two digits>/<id>/`` holds ``record.json``, ``correct.npy`` (packed bits), ``quantizers.safetensors``
+and ``attempts/<n>.json`` (records of earlier failed attempts). Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.errors import UsageError
+from harness.record import Record, problems_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ENVIRONMENT_VARIABLE = "HARNESS_HOME"
+DEFAULT_ROOT = "runs"
+
+
+@dataclass(frozen=True)
+class BrokenFile:
+    """A file of the store that is no record, and why."""
+
+    path: Path
+    reason: str
+
+
+class Store:
+    """All records below one folder.
+
+    Args:
+        root: The folder; made when the first record is saved.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def default(cls, root: str | None = None) -> Store:
+        """The store at ``root``, else at ``$HARNESS_HOME``, else at ``./runs``."""
+        return cls(Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT).expanduser())
+
+    def folder(self, trial: str) -> Path:
+        """The folder of a trial."""
+        return self.root / "trials" / trial[:2] / trial
+
+    def save(self, record: Record, correct: np.ndarray | None = None) -> Path:
+        """Write a record; it is written last, so its presence means that everything else is there.
+
+        A failed record never replaces a done one; an earlier failed record moves to ``attempts/``.
+
+        Args:
+            record: The record.
+            correct: Boolean ``(2, n)`` per-image correctness.
+
+        Returns:
+            Path of the record.
+        """
+        folder = self.folder(record["id"])
+        path = folder / "record.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        previous = self.get(record["id"])
+        if previous is not None and previous["status"] != "done":
+            self._keep_attempt(folder, previous)
+        if previous is not None and previous["status"] == "done" and record["status"] != "done":
+            return self._keep_attempt(folder, record)
+        if correct is not None:
+            write_aside(folder / "correct.npy", lambda target: _write_bits(target, correct))
+        write_json(path, record)
+        return path
+
+    def _keep_attempt(self, folder: Path, record: Record) -> Path:
+        attempts = folder / "attempts"
+        attempts.mkdir(exist_ok=True)
+        path = attempts / f"{len(list(attempts.glob('*.json'))) + 1}.json"
+        write_json(path, record)
+        return path
+
+    def get(self, trial: str) -> Record | None:
+        """The record of a full id; None when there is none or it is broken."""
+        found = _read(self.folder(trial) / "record.json")
+        return None if found is None or isinstance(found, BrokenFile) else found
+
+    def find(self, prefix: str) -> Record:
+        """The record whose id starts with ``prefix``.
+
+        Raises:
+            UsageError: None or several match.
+        """
+        matches = [record for record in self.records() if record["id"].startswith(prefix)]
+        if len(matches) != 1:
+            names = ", ".join(record["id"] for record in matches[:5])
+            raise UsageError(f"{len(matches)} trials match {prefix!r}, expected one" + (f": {names}" if names else ""))
+        return matches[0]
+
+    def records(self) -> Iterator[Record]:
+        """All readable records, sorted by id."""
+        return (found for found in self._all() if not isinstance(found, BrokenFile))
+
+    def broken(self) -> list[BrokenFile]:
+        """Files in the place of a record that are truncated or foreign."""
+        return [found for found in self._all() if isinstance(found, BrokenFile)]
+
+    def _all(self) -> Iterator[Record | BrokenFile]:
+        for path in sorted((self.root / "trials").glob("*/*/record.json")):
+            found = _read(path)
+            if found is not None:
+                yield found
+
+    def correct(self, trial: str) -> np.ndarray:
+        """Per-image correctness of a trial, boolean ``(2, n)``: quantized and full precision.
+
+        Raises:
+            UsageError: The trial has no bitmap.
+        """
+        import numpy as np
+
+        record = self.get(trial)
+        path = self.folder(trial) / "correct.npy"
+        if record is None or not path.is_file():
+            raise UsageError(f"trial {trial} has no per-image results in {self.root}")
+        count = cast(int, record["metrics"]["n_images"])
+        return np.unpackbits(np.load(path, allow_pickle=False), axis=1, count=count).astype(bool)
+
+
+def _read(path: Path) -> Record | BrokenFile | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        return BrokenFile(path, f"not readable as JSON: {error}")
+    problems = problems_of(content)
+    if not problems and content["id"] != path.parent.name:
+        problems = [f"its id {content['id']} is not the folder's name"]
+    return BrokenFile(path, "; ".join(problems)) if problems else cast(Record, content)
+
+
+def _write_bits(target: Path, correct: np.ndarray) -> None:
+    import numpy as np
+
+    with target.open("wb") as handle:
+        np.save(handle, np.packbits(correct, axis=1), allow_pickle=False)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON aside and rename it into place."""
+    text = json.dumps(content, indent=1, sort_keys=False, allow_nan=False)
+    write_aside(path, lambda target: target.write_text(text + "\n", encoding="utf-8"))
+
+
+def write_aside(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary file in the same folder, flush it, and rename it to ``path``."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

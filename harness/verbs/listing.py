@@ -1,0 +1,74 @@
+"""``harness list``: methods, models, data. Reads source text and a small table; imports no method and no torch."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.verbs.options import add_json, new_verb
+
+EXAMPLES = """  harness list methods
+  harness list models
+  harness list models --timm 'deit*'
+  harness list data --json
+"""
+MODELS_TABLE = Path(__file__).parent.parent / "conf" / "models.csv"
+DATA = (
+    {"name": "embedded", "about": "Fashion-MNIST: 2,000 training images for calibration, 10,000 test images; offline"},
+    {"name": "<path>", "about": "folder with train/ and val/, each with one folder per class (WordNet id or class index)"},
+    {"name": "<path>", "about": "one folder per class: split by a hash of the file name, one image in five calibrates"},
+)
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = new_verb(verbs, "list", "List methods, models or data.", EXAMPLES)
+    parser.add_argument("what", choices=("methods", "models", "data"), metavar="{methods,models,data}")
+    parser.add_argument("--timm", metavar="<pattern>", help="list timm's models that match (imports timm)")
+    add_json(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Run the verb."""
+    rows = _timm(arguments.timm) if arguments.timm else {"methods": _methods, "models": _models, "data": _data}[arguments.what]()
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+    else:
+        print_table(rows)
+    return 0
+
+
+def _methods() -> list[dict[str, str]]:
+    from harness.registry import available
+
+    return [
+        {"name": i.name, "role": str(i.role), "from": i.source, "about": i.summary, "paper": i.paper}
+        for i in available().values()
+    ]
+
+
+def _models() -> list[dict[str, str]]:
+    with MODELS_TABLE.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))
+
+
+def _data() -> list[dict[str, str]]:
+    return list(DATA)
+
+
+def _timm(pattern: str) -> list[dict[str, str]]:
+    import timm
+
+    return [{"name": name} for name in timm.list_models(pattern, pretrained=True)]
+
+
+def print_table(rows: list[dict[str, str]]) -> None:
+    """Print rows in aligned columns; ``paper`` is left to ``describe``."""
+    columns = [column for column in (rows[0] if rows else {}) if column != "paper"]
+    widths = {column: max(len(column), *(len(row[column]) for row in rows)) for column in columns}
+    for row in [{column: column for column in columns}, *rows]:
+        print("  ".join(row[column].ljust(widths[column]) for column in columns).rstrip())
