@@ -6,6 +6,8 @@ point ``z``. Scales and zero points are vectors with one entry per channel, or w
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -66,9 +68,26 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: 
 
 def fake_quantize_through(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
     """``fake_quantize`` with straight-through rounding: differentiable in ``x`` and ``scale`` (Bengio et al. 2013)."""
-    position = x / scale + zero_point
-    rounded = position + (torch.round(position) - position).detach()
-    return (rounded.clamp(low, high) - zero_point) * scale
+    codes: Tensor = _CodesThrough.apply(x / scale + zero_point, low, high)  # type: ignore[no-untyped-call]
+    return (codes - zero_point) * scale
+
+
+class _CodesThrough(torch.autograd.Function):
+    """Round and clamp. The gradient is one where the rounded position is a code, the outermost ones included.
+
+    ``Tensor.clamp`` gives the outermost codes no gradient, so it cannot be used here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, position: Tensor, low: int, high: int) -> Tensor:
+        rounded = torch.round(position)
+        ctx.save_for_backward((rounded >= low) & (rounded <= high))
+        return rounded.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (inside,) = ctx.saved_tensors
+        return gradient * inside, None, None
 
 
 def channel_rows(x: Tensor, axis: int) -> Tensor:

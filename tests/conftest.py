@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.bits import Bits
+from harness.data import CalibrationSet, open_source
+from harness.data.preprocessing import of_model
+from harness.method import Context
+from harness.models import load_model
+from harness.quant.qmodel import QuantizedModel, quantizable
+from harness.store import Store
+
+
+@pytest.fixture(scope="session")
+def embedded():
+    return load_model("embedded")
+
+
+@pytest.fixture(scope="session")
+def preprocessing(embedded):
+    return of_model(embedded.network, {})
+
+
+@pytest.fixture(scope="session")
+def calibration(preprocessing) -> CalibrationSet:
+    return open_source("embedded").calibration(16, 0, preprocessing)
+
+
+@pytest.fixture(scope="session")
+def captured_model(embedded, preprocessing) -> QuantizedModel:
+    return quantizable(embedded.network, preprocessing.input_size, embedded.name)
+
+
+@pytest.fixture
+def model(captured_model: QuantizedModel) -> QuantizedModel:
+    """The embedded network without quantizers; capture is shared, quantizers are not."""
+    captured_model.quantizers.clear()
+    captured_model.bias_shifts.clear()
+    captured_model.integer_norms.clear()
+    return captured_model
+
+
+@pytest.fixture
+def context():
+    return lambda bits="w4a8", seed=0, **more: Context(Bits.parse(bits), seed, **more)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)

@@ -1,0 +1,133 @@
+"""Capture, folding and quantization of every family, with random weights."""
+
+import pytest
+import timm
+import torch
+from timm.layers import set_fused_attn
+from torch import nn
+
+from harness.bits import Bits
+from harness.data import CalibrationSet
+from harness.errors import CaptureError
+from harness.graph.capture import capture
+from harness.graph.fold import fold_batch_norms
+from harness.method import Context
+from harness.quant.qmodel import quantizable
+from harness.stack import check
+
+FAMILIES = {
+    "vit_tiny_patch16_224": 14,
+    "deit_tiny_distilled_patch16_224": 14,
+    "swin_tiny_patch4_window7_224": 17,
+    "levit_128s": 13,
+    "resnet18": 10,
+    "regnety_032": 23,
+}
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def network(request):
+    set_fused_attn(False)
+    torch.manual_seed(0)
+    network = timm.create_model(request.param, pretrained=False).eval()
+    for module in network.modules():  # statistics as after training, so that folding has something to do
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.1)
+    return request.param, network
+
+
+def test_capture_folding_and_quantization(network):
+    name, network = network
+    images = torch.randn(3, *network.pretrained_cfg["input_size"])
+    with torch.no_grad():
+        expected = network(images)
+    captured = capture(network, network.pretrained_cfg["input_size"])
+    with torch.no_grad():
+        (logits,) = captured.module()(images)
+    assert torch.equal(logits, expected), "the captured graph must equal the model bit for bit"
+    folded = fold_batch_norms(captured)
+    assert not [node for node in folded.graph.nodes if "batch_norm" in str(node.target)]
+
+    model = quantizable(network, network.pretrained_cfg["input_size"], name)
+    assert len(model.segments) == FAMILIES[name]
+    for result in (model(images), model.full_precision(images)):
+        assert (result - expected).abs().max() <= 1e-4 * expected.abs().max()
+    for step in check("fqvit+omse(targets=weights)+biascorr+evolq(passes=1,cycles=1,batch=2)").steps:
+        step.method.apply(model, CalibrationSet(images), Context(Bits.parse("w4a8")))
+    quantized = model(images)
+    assert torch.isfinite(quantized).all()
+    assert not torch.equal(quantized, model.full_precision(images))
+    assert all(site in model.quantizers for site in model.weights), "every weight is quantized"
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = x.mean((2, 3)).repeat(1, 4)
+        return self.layer(x) if x.sum() > 0 else x
+
+
+class Fourier(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.layer(torch.cumsum(x.flatten(1), dim=1))
+
+
+def test_a_network_that_cannot_be_traced_is_refused_in_one_line():
+    with pytest.raises(CaptureError, match=r"torch\.export cannot capture Branching") as caught:
+        quantizable(Branching(), (1, 8, 8))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_operation_is_named():
+    with pytest.raises(CaptureError, match=r"operation aten\.cumsum\.default .* is not understood"):
+        quantizable(Fourier(), (1, 2, 4))
+
+
+class InPlace(nn.Module):
+    """The value before an in-place operation must not be confused with the one after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        y = x.relu_()
+        return (self.second(x) + y[:, :, 1:-1, 1:-1]).mean((2, 3))
+
+
+def test_in_place_operations_are_followed():
+    network, images = InPlace().eval(), torch.randn(2, 1, 9, 9)
+    with torch.no_grad():
+        expected = network(images.clone())
+    assert torch.allclose(quantizable(network, (1, 9, 9))(images), expected, atol=1e-6)
+
+
+class ForwardFold(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 6, 3), nn.BatchNorm1d(6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x).relu().mean((2, 3))))
+
+
+def test_batch_norm_before_a_linear_layer_folds_forward():
+    network = ForwardFold().eval()
+    network.norm.running_mean.uniform_(-1, 1)
+    network.norm.running_var.uniform_(0.5, 2)
+    images = torch.randn(3, 1, 6, 6)
+    model = quantizable(network, (1, 6, 6))
+    with torch.no_grad():
+        assert torch.allclose(model(images), network(images), atol=1e-6)
+    assert "head.weight" in model.weights

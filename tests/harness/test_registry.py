@@ -1,0 +1,99 @@
+"""Finding methods without importing them, and plugins of other packages."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from harness import registry
+from harness.errors import HarnessError, UsageError
+from harness.settings import settings_of
+
+PLUGIN = '''
+from dataclasses import dataclass
+from harness.method import Method
+from harness.registry import Role, register
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+@register("{name}", role=Role.CORRECT, needs=("scheme",), version=2, paper="none")
+class Plug(Method[Config]):
+    """Does nothing, from elsewhere."""
+    Config = Config
+    def apply(self, model, calibration, context):
+        pass
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    def install(name="plugged", module="plug_module", target=None, body=PLUGIN):
+        (tmp_path / f"{module}.py").write_text(body.format(name=name))
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[harness.methods]\n{name} = {target or module + ':Plug'}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+
+    return install
+
+
+def test_all_methods_are_known_with_their_facts():
+    known = registry.available()
+    assert {"fqvit", "omse", "biascorr", "gradopt", "evolq", "fp32", "minmax", "ema", "percentile"} <= set(known)
+    assert known["evolq"].role is registry.Role.REFINE
+    assert all(info.summary.endswith(".") for info in known.values())
+
+
+def test_the_source_text_and_the_class_agree():
+    for name, info in registry.available().items():
+        assert registry.load(name).info == info
+
+
+def test_every_setting_is_documented():
+    for name in registry.available():
+        for setting in settings_of(registry.load(name).Config):
+            assert setting.description, f"{name}.{setting.name}"
+
+
+def test_a_plugin_of_another_package_is_found_and_loads(plugin):
+    plugin()
+    info = registry.available()["plugged"]
+    assert (info.version, info.source, info.summary) == (2, "plug_module", "Does nothing, from elsewhere.")
+    assert registry.load("plugged").__name__ == "Plug"
+
+
+def test_a_broken_plugin_is_reported_and_left_out(plugin, capsys):
+    plugin(name="broken", module="broken_module", target="broken_module:Missing")
+    assert "broken" not in registry.available()
+    assert "broken of broken_module" in capsys.readouterr().err
+
+
+def test_a_name_taken_twice_names_both_owners(plugin):
+    plugin(name="fqvit", module="taken_module")
+    with pytest.raises(HarnessError, match=r"methods\.fqvit:Fqvit and taken_module:Plug"):
+        registry.available()
+
+
+def test_unknown_method():
+    with pytest.raises(UsageError, match="Did you mean omse"):
+        registry.load("omze")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "methods"], ["list", "models"], ["run", "--help"]])
+def test_light_verbs_do_not_import_torch(arguments):
+    code = f"""
+        import sys
+        from harness.cli import main
+        try:
+            main({arguments!r})
+        except SystemExit:
+            pass
+        heavy = [name for name in ("torch", "timm", "pandas", "pydantic", "numpy") if name in sys.modules]
+        sys.exit(f"imported {{heavy}}" if heavy else 0)
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,112 @@
+"""The store: atomic records, failures kept, broken files reported and never in the way."""
+
+import json
+
+import numpy as np
+import pytest
+
+from harness.errors import UsageError
+from harness.record import problems_of
+from harness.store import Store
+
+
+def record(trial="ab12cd34ef56ab78", status="done", **changes):
+    base = {
+        "schema_version": 1,
+        "id": trial,
+        "status": status,
+        "model": "m",
+        "data": {"name": "d", "fingerprint": "f"},
+        "bits": "w8a8",
+        "stack": "fqvit",
+        "calib": 8,
+        "seed": 0,
+        "protocol": "strict",
+        "stages": [],
+        "spec": {},
+        "command": "",
+        "environment": {},
+        "created": "now",
+        "metrics": {"n_images": 11},
+        "on_grid": True,
+        "coverage": [],
+        "size_bytes": 1,
+        "bit_operations": 1,
+    }
+    if status == "failed":
+        base["error"] = {"kind": "oom", "message": "no memory", "traceback": ""}
+    return {**base, **changes}
+
+
+def test_save_and_find(store):
+    correct = np.random.default_rng(0).random((2, 11)) < 0.5
+    store.save(record(), correct)
+    assert store.find("ab12")["id"] == record()["id"]
+    assert np.array_equal(store.correct(record()["id"]), correct)
+    assert not list(store.root.rglob(".*")), "no temporary file is left"
+
+
+def test_find_needs_one_match(store):
+    store.save(record())
+    store.save(record("ab99cd34ef56ab78"))
+    with pytest.raises(UsageError, match="2 trials match 'ab'"):
+        store.find("ab")
+    with pytest.raises(UsageError, match="0 trials match"):
+        store.find("ff")
+
+
+def test_a_done_record_replaces_a_failed_one_which_is_kept(store):
+    store.save(record(status="failed"))
+    store.save(record())
+    folder = store.folder(record()["id"])
+    assert store.get(record()["id"])["status"] == "done"
+    assert json.loads((folder / "attempts" / "1.json").read_text())["status"] == "failed"
+
+
+def test_a_failed_record_never_replaces_a_done_one(store):
+    store.save(record())
+    store.save(record(status="failed"))
+    assert store.get(record()["id"])["status"] == "done"
+    assert len(list(store.folder(record()["id"]).glob("attempts/*.json"))) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema_version": 99}', "\x00\x01"])
+def test_broken_files_are_reported_by_name_and_do_not_break_listings(store, content):
+    store.save(record())
+    bad = store.folder("ffffffffffffffff") / "record.json"
+    bad.parent.mkdir(parents=True)
+    bad.write_text(content)
+    assert [r["id"] for r in store.records()] == [record()["id"]]
+    (broken,) = store.broken()
+    assert broken.path == bad
+    assert broken.reason
+
+
+def test_a_record_in_the_wrong_folder_is_foreign(store):
+    store.save(record())
+    path = store.folder("1111111111111111") / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record()))
+    assert "not the folder's name" in store.broken()[0].reason
+
+
+def test_a_failing_write_leaves_the_old_record(store):
+    store.save(record())
+    with pytest.raises(ValueError, match="JSON"):
+        store.save(record(seed=float("nan")))
+    assert store.get(record()["id"])["seed"] == 0
+    assert not list(store.root.rglob(".*"))
+
+
+def test_default_location(monkeypatch, tmp_path):
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path))
+    assert Store.default().root == tmp_path
+    assert Store.default("x").root.name == "x"
+    monkeypatch.delenv("HARNESS_HOME")
+    assert Store.default().root.name == "runs"
+
+
+def test_problems_are_named():
+    assert problems_of(record()) == []
+    assert problems_of({**record(), "calib": "8"}) == ["calib is str"]
+    assert "error is missing" in problems_of({**record(), "status": "failed"})
