@@ -9,7 +9,13 @@ from harness.quant.uniform import UniformConfig, apply_uniform
 from harness.registry import Role, register
 
 
-@register("ema", role=Role.SCHEME, provides=("scheme", "scales"), version=1, paper="Krishnamoorthi, Quantizing deep convolutional networks, 2018; momentum 0.01 as in FQ-ViT's code")
+@register(
+    "ema",
+    role=Role.SCHEME,
+    provides=("scheme", "scales"),
+    version=1,
+    paper="Krishnamoorthi, Quantizing deep convolutional networks, 2018; momentum 0.01 as in FQ-ViT's code",
+)
 class Ema(Method[UniformConfig]):
     """Quantize the output of every arithmetic operation with a moving average of batch extremes."""
 

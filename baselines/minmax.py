@@ -9,7 +9,13 @@ from harness.quant.uniform import UniformConfig, apply_uniform
 from harness.registry import Role, register
 
 
-@register("minmax", role=Role.SCHEME, provides=("scheme", "scales"), version=1, paper="Jacob et al., Quantization and Training of Neural Networks, CVPR 2018")
+@register(
+    "minmax",
+    role=Role.SCHEME,
+    provides=("scheme", "scales"),
+    version=1,
+    paper="Jacob et al., Quantization and Training of Neural Networks, CVPR 2018",
+)
 class MinMax(Method[UniformConfig]):
     """Quantize the output of every arithmetic operation with the extremes of the calibration images."""
 

@@ -9,7 +9,13 @@ from harness.quant.uniform import UniformConfig, apply_uniform
 from harness.registry import Role, register
 
 
-@register("percentile", role=Role.SCHEME, provides=("scheme", "scales"), version=1, paper="Li et al., Fully Quantized Network for Object Detection, CVPR 2019; quantile 0.99999 as in FQ-ViT's code")
+@register(
+    "percentile",
+    role=Role.SCHEME,
+    provides=("scheme", "scales"),
+    version=1,
+    paper="Li et al., Fully Quantized Network for Object Detection, CVPR 2019; quantile 0.99999 as in FQ-ViT's code",
+)
 class Percentile(Method[UniformConfig]):
     """Quantize the output of every arithmetic operation with extreme quantiles of the calibration images."""
 

@@ -78,7 +78,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """Versions, hardware and the project's commit, for the record; not part of a trial's identity."""
     return {
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {**{name: _version(name) for name in LIBRARIES}, "torch": torch.__version__},
         "commit": project_commit(),
         "platform": platform.platform(),
         "cpu": _cpu(),

@@ -90,9 +90,7 @@ def _build(name: str, *, pretrained: bool) -> nn.Module:
 
     set_fused_attn(False)  # fused attention hides the softmax and both matrix products from capture
     if not timm.is_model(name.partition(".")[0]):
-        raise ModelError(
-            f"unknown model {name!r}.{nearest(name, timm.list_models())} See: harness list models --timm '*'"
-        )
+        raise ModelError(f"unknown model {name!r}.{nearest(name, timm.list_models())} See: harness list models --timm '*'")
     try:
         network: nn.Module = timm.create_model(name, pretrained=pretrained)
     except RuntimeError as error:  # timm: unknown tag, or no pretrained weights for it

@@ -95,7 +95,9 @@ def _preset(
         return presets[chosen]
     if chosen not in known["preset"].choices:
         problems.append(
-            Problem(f"{owner} has no preset {chosen!r}.{nearest(str(chosen), presets)}", f"choose one of {', '.join(presets)}")
+            Problem(
+                f"{owner} has no preset {chosen!r}.{nearest(str(chosen), presets)}", f"choose one of {', '.join(presets)}"
+            )
         )
     return {}
 

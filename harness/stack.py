@@ -143,9 +143,7 @@ def check(text: str) -> Stack:
     return Stack(tuple(steps))
 
 
-def _order_problems(
-    info: MethodInfo, provided: set[str], scheme: str, seen: dict[str, int], text: str
-) -> Iterator[Problem]:
+def _order_problems(info: MethodInfo, provided: set[str], scheme: str, seen: dict[str, int], text: str) -> Iterator[Problem]:
     if info.role is Role.SCHEME and scheme:
         yield Problem(
             f"two schemes: {scheme} and {info.name} both decide which sites exist", f"keep one of {scheme} and {info.name}"
@@ -161,7 +159,11 @@ def _order_problems(
             "use a quantizing scheme such as fqvit or minmax",
         )
     elif missing:
-        fix = f"put a scheme such as fqvit before it: fqvit+{info.name}" if "+" not in text else "put a scheme such as fqvit first"
+        fix = (
+            f"put a scheme such as fqvit before it: fqvit+{info.name}"
+            if "+" not in text
+            else "put a scheme such as fqvit first"
+        )
         yield Problem(f"{info.name} needs {' and '.join(missing)}, but no scheme comes before it", fix)
 
 

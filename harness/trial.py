@@ -18,7 +18,7 @@ from harness import stack as stacks
 from harness.bits import Bits
 from harness.data import CalibrationSet, DataSource, open_source
 from harness.data.preprocessing import Preprocessing, of_model
-from harness.data.sets import draw
+from harness.data.sets import check_limit, draw
 from harness.data.sources import check_classes
 from harness.errors import HarnessError, UsageError
 from harness.evaluate import evaluate, top1
@@ -88,7 +88,9 @@ class _Prepared:
     id: str
 
 
-def run_trial(spec: TrialSpec, store: Store, progress: Progress | None = None, *, force: bool = False) -> tuple[Record, bool]:
+def run_trial(
+    spec: TrialSpec, store: Store, progress: Progress | None = None, *, force: bool = False
+) -> tuple[Record, bool]:
     """Run a trial, or return its stored record when it is already done.
 
     Args:
@@ -160,6 +162,7 @@ def prepare(spec: TrialSpec) -> _Prepared:
     _check_device(spec.device)
     source = open_source(spec.data)
     draw(source.calibration_size, spec.calib, spec.seed, source.name)
+    check_limit(spec.eval_limit)
     model = load_model(spec.model, spec.weights)
     check_classes(source, model.classes, model.name)
     preprocessing = of_model(model.network, spec.preprocess)
@@ -194,7 +197,7 @@ class _Run:
         self.progress = progress
         self.device = torch.device(prepared.spec.device)
         self.stages: list[Any] = []
-        self.results: dict[str, Any] = {}
+        self.results = Record()
         self.started = time.perf_counter()
         self.quantized: QuantizedModel
         self.bitmap: Any = None
@@ -228,16 +231,16 @@ class _Run:
             result = evaluate(model, data, prepared.spec.batch, self.progress)
         self.bitmap = result.bitmap()
         off_grid = inventory.off_grid_sites(model)
-        self.results = {
-            "metrics": result.metrics(),
-            "on_grid": not off_grid,
-            "off_grid_sites": off_grid,
-            "coverage": inventory.coverage(model),
-            "size_bytes": inventory.size_bytes(model),
-            "size_bytes_fp32": inventory.full_precision_bytes(model),
-            "bit_operations": inventory.bit_operations(model),
-            "bit_operations_fp32": inventory.full_precision_bit_operations(model),
-        }
+        self.results = Record(
+            metrics=result.metrics(),
+            on_grid=not off_grid,
+            off_grid_sites=off_grid,
+            coverage=[dict(row) for row in inventory.coverage(model)],
+            size_bytes=inventory.size_bytes(model),
+            size_bytes_fp32=inventory.full_precision_bytes(model),
+            bit_operations=inventory.bit_operations(model),
+            bit_operations_fp32=inventory.full_precision_bit_operations(model),
+        )
 
     @contextmanager
     def stage(self, name: str, images: int = 0) -> Iterator[dict[str, Any]]:
@@ -266,7 +269,7 @@ class _Run:
         """The record of what was done so far."""
         prepared, spec = self.prepared, self.prepared.spec
         stack = str(prepared.stack)
-        return Record(
+        record = Record(
             schema_version=SCHEMA_VERSION,
             id=prepared.id,
             status=status,
@@ -283,7 +286,6 @@ class _Run:
             calib=spec.calib,
             seed=spec.seed,
             protocol=prepared.stack.protocol,
-            **self.results,
             stages=self.stages,
             seconds=round(time.perf_counter() - self.started, 3),
             weights={"sha256": prepared.model.weights_sha256, "source": prepared.model.weights_source},
@@ -292,4 +294,5 @@ class _Run:
             environment={**environment(self.device), "evaluation_batch": spec.batch},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-
+        record.update(self.results)
+        return record

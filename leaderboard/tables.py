@@ -31,7 +31,8 @@ def _table(key: tuple[object, ...], group: pd.DataFrame) -> str:
     full = group["top1_fp32"].mean()
     stacks = [_stack_row(str(name), part) for (name, _), part in group.groupby(["stack", "protocol"], sort=False)]
     stacks.sort(key=lambda row: -float(row[1].split()[0]))
-    title = f"### {model}, {bits}, {calib} calibration images\n\n{data}, {int(float(count))} evaluation images, full precision {full:.2f} %"
+    about = f"{data}, {int(float(count))} evaluation images, full precision {full:.2f} %"
+    title = f"### {model}, {bits}, {calib} calibration images\n\n{about}"
     return f"{title}\n\n{tabulate(stacks, headers=HEADERS, tablefmt='pipe', disable_numparse=True)}"
 
 

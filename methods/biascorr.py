@@ -54,9 +54,7 @@ class Biascorr(Method[BiascorrConfig]):
         for name in names:
             model.quantizers[name] = replace(model.quantizers[name], correction=form)
 
-    def _empirical(
-        self, model: QuantizedModel, names: list[str], calibration: CalibrationSet, context: Context
-    ) -> None:
+    def _empirical(self, model: QuantizedModel, names: list[str], calibration: CalibrationSet, context: Context) -> None:
         """Segment after segment: the inputs of a segment already contain the corrections of those before it."""
         activations = list(calibration.batches(self.config.batch))
         with context.progress.task("empirical bias correction", len(model.segments)) as task:

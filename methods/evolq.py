@@ -69,7 +69,9 @@ class EvolqConfig:
     relative: Annotated[bool, Field(description="noise is a fraction of each scale instead of absolute")] = False
     scope: Annotated[
         Literal["attention_weights", "block_weights", "block"],
-        Field(description="what a unit perturbs: weight scales of an attention module (release), of a block, or all (paper)"),
+        Field(
+            description="what a unit perturbs: weight scales of an attention module (release), of a block, or all (paper)"
+        ),
     ] = "attention_weights"
     order: Annotated[Literal["forward", "reverse"], Field(description="first to last unit, or last to first")] = "forward"
     clip: Annotated[
@@ -98,7 +100,8 @@ class EvolqConfig:
     role=Role.REFINE,
     needs=("scales",),
     version=1,
-    paper="Frumkin et al., Jumping through Local Minima: Quantization in the Loss Landscape of Vision Transformers, ICCV 2023",
+    paper="Frumkin et al., Jumping through Local Minima: Quantization in the Loss Landscape of Vision Transformers, "
+    "ICCV 2023",
 )
 class Evolq(Method[EvolqConfig]):
     """Perturb the scales of one block at a time and keep what lowers a contrastive loss of the logits."""

@@ -69,7 +69,8 @@ class Fqvit(Method[FqvitConfig]):
         sites = value_sites(model, image=self._quantizes_image(model))
         observers = value_observers(sites, bits, self._observer)
         for site in sites:
-            if config.lis and site.kind is Kind.SOFTMAX and observers.pop(site.name, None):
+            if config.lis and site.kind is Kind.SOFTMAX and site.name in observers:
+                del observers[site.name]
                 model.quantizers[site.name] = log_int_softmax(bits.attention or LIS_BITS, model.device)
         batches = list(calibration.batches(config.batch))
         with context.progress.task("calibrate", len(batches)) as task:

@@ -26,7 +26,9 @@ class GradoptConfig:
     optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="torch optimiser")] = "adam"
     passes: Annotated[int, Field(ge=0, description="passes over all units")] = 3
     steps: Annotated[int, Field(ge=1, description="gradient steps per unit and pass")] = 5
-    lr: Annotated[float, Field(gt=0, description="learning rate, on the logarithm of the scales unless parameter=raw")] = 1e-3
+    lr: Annotated[float, Field(gt=0, description="learning rate, on the logarithm of the scales unless parameter=raw")] = (
+        1e-3
+    )
     momentum: Annotated[float, Field(ge=0, lt=1, description="sgd only")] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="adamw only")] = 1e-2
     parameter: Annotated[Literal["log", "raw"], Field(description="what is optimised: log(scale) or scale")] = "log"
@@ -107,7 +109,7 @@ class Gradopt(Method[GradoptConfig]):
                 index = step % len(inputs)
                 loss = objective.loss(model.run(inputs[index], unit.segment), objective.targets[index])
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
         result = variable.detach()
         return (result.exp() if log else result.abs()).clamp_min(EPSILON)

@@ -23,9 +23,9 @@ from harness.registry import Role, register
 class OmseConfig:
     """Settings of ``omse``."""
 
-    targets: Annotated[
-        Literal["both", "weights", "activations"], Field(description="which quantizers get new ranges")
-    ] = "both"
+    targets: Annotated[Literal["both", "weights", "activations"], Field(description="which quantizers get new ranges")] = (
+        "both"
+    )
     granularity: Annotated[
         Literal["channel", "shared"],
         Field(description="weights: a shrink factor per output channel (paper) or one per tensor (released code)"),
@@ -81,5 +81,3 @@ class Omse(Method[OmseConfig]):
 
 def _takes_range(quantizer: Quantizer) -> bool:
     return quantizer.spec.scheme is Scheme.UNIFORM and quantizer.spec.axis is None
-
-

@@ -10,5 +10,9 @@ IMAGES = SHARED / "imagenet-sample"
 REFERENCE = SHARED / "reference"
 DEIT = WEIGHTS / "deit_tiny_patch16_224.fb_in1k.safetensors"
 
-requires_reference = pytest.mark.skipif(not (REFERENCE.is_dir() and DEIT.is_file()), reason="no reference data beside the checkout")
-requires_images = pytest.mark.skipif(not (IMAGES.is_dir() and DEIT.is_file()), reason="no ImageNet sample beside the checkout")
+requires_reference = pytest.mark.skipif(
+    not (REFERENCE.is_dir() and DEIT.is_file()), reason="no reference data beside the checkout"
+)
+requires_images = pytest.mark.skipif(
+    not (IMAGES.is_dir() and DEIT.is_file()), reason="no ImageNet sample beside the checkout"
+)

@@ -56,7 +56,7 @@ class Preprocessing:
         return self.normalise(pixels.expand(-1, channels, -1, -1))
 
     def transform(self) -> Any:
-        """timm's evaluation transform: PIL image to normalised tensor."""
+        """Timm's evaluation transform: PIL image to normalised tensor."""
         from timm.data import create_transform
 
         return create_transform(

@@ -90,7 +90,7 @@ def draw(available: int, count: int, seed: int, name: str) -> list[int]:
     """
     if not 1 <= count <= available:
         raise DataError(f"{count} calibration images asked for, expected 1 to {available}: {name} has {available}")
-    return np.random.default_rng(seed).permutation(available)[:count].tolist()
+    return [int(index) for index in np.random.default_rng(seed).permutation(available)[:count]]
 
 
 def spaced(available: int, limit: int | None) -> list[int]:
@@ -99,11 +99,20 @@ def spaced(available: int, limit: int | None) -> list[int]:
     Raises:
         DataError: The limit is not positive.
     """
-    if limit is not None and limit < 1:
-        raise DataError(f"evaluation limit {limit} is not possible: expected at least 1")
+    check_limit(limit)
     if limit is None or limit >= available:
         return list(range(available))
     return [int(i * available / limit) for i in range(limit)]
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse an evaluation limit below one.
+
+    Raises:
+        DataError: The limit is not positive.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"evaluation limit {limit} is not possible: expected at least 1")
 
 
 class TensorEvaluationSet(EvaluationSet):

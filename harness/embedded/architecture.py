@@ -17,7 +17,6 @@ TAG = "fashion_mnist"
 MEAN, STD = 0.2860, 0.3530
 
 
-@register_model
 def vit_pico_patch4_28(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """Build the embedded ViT: 7x7 patches of 4x4 pixels and a class token, width 96, 6 blocks, 3 heads, 10 classes.
 
@@ -38,7 +37,7 @@ def vit_pico_patch4_28(pretrained: bool = False, **kwargs: Any) -> VisionTransfo
     for ignored in ("cache_dir",):
         kwargs.pop(ignored, None)
     model = VisionTransformer(**{**arguments, **kwargs})
-    model.pretrained_cfg = model.default_cfg = {
+    config: Any = {
         "architecture": ARCHITECTURE,
         "tag": TAG,
         "input_size": (1, 28, 28),
@@ -52,4 +51,8 @@ def vit_pico_patch4_28(pretrained: bool = False, **kwargs: Any) -> VisionTransfo
         "first_conv": "patch_embed.proj",
         "classifier": "head",
     }
+    model.pretrained_cfg = model.default_cfg = config
     return model
+
+
+register_model(vit_pico_patch4_28)

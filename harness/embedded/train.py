@@ -2,7 +2,8 @@
 
 A small convolutional teacher is trained first, then the transformer with the teacher's soft labels (the recipe of
 DeiT, Touvron et al. 2021, with soft instead of hard distillation). Half of the patches are dropped in the first
-epochs, which makes them about twice as fast. The run writes ``training_log.csv`` and, after every epoch, ``teacher.safetensors`` or ``student.safetensors``.
+epochs, which makes them about twice as fast. The run writes ``training_log.csv`` and, after every epoch,
+``teacher.safetensors`` or ``student.safetensors``; the last epoch is kept, no epoch is chosen by its accuracy.
 
 Data: the four files of Fashion-MNIST (Xiao et al. 2017, MIT licence). On Debian and Ubuntu
 ``apt-get install dataset-fashion-mnist`` puts them into ``/usr/share/datasets/fashion-mnist``.
@@ -105,7 +106,8 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 def optimiser_for(model: nn.Module, schedule: Schedule) -> torch.optim.AdamW:
     """AdamW without weight decay on vectors (biases, norms) and on the position embedding."""
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (plain if parameter.ndim < 2 or name in ("pos_embed", "cls_token") else decayed).append(parameter)
     groups: list[dict[str, Any]] = [

@@ -5,8 +5,9 @@ The captured graph computes bit for bit what the model computes; folding batch n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -135,7 +136,7 @@ def _drop_identities(graph: fx.Graph) -> None:
 
 
 def _is_identity_pad(node: fx.Node) -> bool:
-    return node.target == ops.aten.pad.default and not any(node.args[1])
+    return node.target == ops.aten.pad.default and not any(cast(Sequence[int], node.args[1]))
 
 
 def _fold_constants(graph: fx.Graph, constants: dict[str, Tensor], parameters: set[str]) -> set[str]:
@@ -151,10 +152,10 @@ def _fold_constants(graph: fx.Graph, constants: dict[str, Tensor], parameters: s
             fixed[node] = node.target(*args, **kwargs)
             tainted[node] = any(tainted[source] for source in node.all_input_nodes)
     for node in list(graph.nodes):
-        if node.op == "call_function" and node in fixed and any(user not in fixed for user in node.users):
-            if isinstance(fixed[node], Tensor):
-                name = _fold(graph, node, fixed[node], constants)
-                trainable |= {name} if tainted[node] else set()
+        leaves = node.op == "call_function" and any(user not in fixed for user in node.users)
+        if leaves and isinstance(fixed.get(node), Tensor):
+            name = _fold(graph, node, fixed[node], constants)
+            trainable |= {name} if tainted[node] else set()
     return trainable
 
 

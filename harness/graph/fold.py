@@ -53,7 +53,9 @@ class _Folder:
                 self._scale_inputs(user, scale, shift)
         else:
             return
-        norm.replace_all_uses_with(norm.args[0])
+        source = norm.args[0]
+        assert isinstance(source, fx.Node)
+        norm.replace_all_uses_with(source)
         self.graph.erase_node(norm)
 
     def _tensor(self, node: object) -> Tensor | None:
@@ -61,7 +63,8 @@ class _Folder:
 
     def _affine(self, norm: fx.Node) -> tuple[Tensor, Tensor]:
         weight, bias, mean, variance = (self._tensor(argument) for argument in norm.args[1:5])
-        assert mean is not None and variance is not None
+        assert mean is not None
+        assert variance is not None
         scale = 1 / torch.sqrt(variance + float(norm.args[7]))  # type: ignore[arg-type]
         scale = scale * weight if weight is not None else scale
         shift = -mean * scale + (bias if bias is not None else 0.0)

@@ -8,8 +8,10 @@ decision; this module says what there is and what it feeds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import cast
 
 import torch
 from torch import fx
@@ -137,7 +139,7 @@ def elements_per_image(node: fx.Node) -> int:
 
 
 def _hint(size: int | torch.SymInt) -> int:
-    return int(size) if isinstance(size, int) else int(size.node.hint)
+    return int(size) if isinstance(size, int) else int(cast(int, size.node.hint))
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -181,9 +183,7 @@ def _is_residual(node: fx.Node, kind: Kind, read_by: list[fx.Node]) -> bool:
     return len({source for source in ops.tensor_inputs(node) if source.op != "get_attr"}) == 2
 
 
-def _operand_sites(
-    node: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: dict[str, str]
-) -> list[Site]:
+def _operand_sites(node: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: dict[str, str]) -> list[Site]:
     """The weight of a convolution or linear operation, or the trainable constant an addition reads."""
     if kind in (Kind.CONV, Kind.LINEAR):
         weight = node.args[1]
@@ -273,7 +273,7 @@ def _moved_axis(node: fx.Node, source: fx.Node, axis: int, rank: int) -> int:
     before, after = ops.shape_of(source), ops.shape_of(node)
     axis %= len(before)
     if node.target == aten.permute.default:
-        order = [index % rank for index in node.args[1]]  # type: ignore[union-attr]
+        order = [index % rank for index in cast(Sequence[int], node.args[1])]
         return order.index(axis)
     if node.target == aten.transpose.int:
         first, second = (int(index) % rank for index in node.args[1:3])  # type: ignore[arg-type]

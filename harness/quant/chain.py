@@ -118,7 +118,7 @@ class _Builder:
             if node.op == "get_attr":
                 return self.constants[node.name].name if node.name in self.constants else ""
             sources = [source for source in ops.tensor_inputs(node) if source.op != "get_attr"]
-            if not sources or is_arithmetic(node, self.captured.trainable) and node.target not in ops.ARITHMETIC:
+            if not sources or (is_arithmetic(node, self.captured.trainable) and node.target not in ops.ARITHMETIC):
                 return ""
             node = sources[0]
         return self.values[node.name].name
@@ -128,13 +128,15 @@ class _Builder:
         kind = ops.ARITHMETIC.get(node.target)
         if kind in (Kind.CONV, Kind.LINEAR):
             weight = node.args[1]
-            assert isinstance(weight, fx.Node) and isinstance(node.args[0], fx.Node)
+            assert isinstance(weight, fx.Node)
+            assert isinstance(node.args[0], fx.Node)
             site = self.parameters.get(node.name)
             depth = math.prod(int(size) for size in ops.shape_of(weight)[1:])
             return Cost(node.name, elements_per_image(node) * depth, (self.carried(node.args[0]), site.name if site else ""))
         if kind is Kind.MATMUL:
             left, right = node.args[0], node.args[1]
-            assert isinstance(left, fx.Node) and isinstance(right, fx.Node)
+            assert isinstance(left, fx.Node)
+            assert isinstance(right, fx.Node)
             depth = int(ops.shape_of(left)[-1])
             return Cost(node.name, elements_per_image(node) * depth, (self.carried(left), self.carried(right)))
         return None
@@ -221,11 +223,17 @@ class _Writer:
     def layer_norm(self, node: fx.Node) -> fx.Node:
         x, shape, *rest = node.args
         assert isinstance(x, fx.Node)
-        weight, bias, eps = (*rest, None, None)[:2] + (rest[2] if len(rest) > 2 else 1e-5,)
+        weight, bias = (*rest, None, None)[:2]
+        eps = rest[2] if len(rest) > 2 else 1e-5
         sources = (self.builder.carried(x), self.builder.by_source[node.name].name)
         self.builder.layer_norms[node.name] = sources
         module = LayerNorm(
-            self.builder.runtime, node.name, sources, self.tensor(weight), self.tensor(bias), float(eps)  # type: ignore[arg-type]
+            self.builder.runtime,
+            node.name,
+            sources,
+            self.tensor(weight),
+            self.tensor(bias),
+            float(eps),  # type: ignore[arg-type]
         )
         return self.call(f"op_{node.name}", module, self.get(x), shape)
 

@@ -68,7 +68,7 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: 
 
 def fake_quantize_through(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
     """``fake_quantize`` with straight-through rounding: differentiable in ``x`` and ``scale`` (Bengio et al. 2013)."""
-    codes: Tensor = _CodesThrough.apply(x / scale + zero_point, low, high)  # type: ignore[no-untyped-call]
+    codes: Tensor = _CodesThrough.apply(x / scale + zero_point, low, high)
     return (codes - zero_point) * scale
 
 
@@ -85,7 +85,7 @@ class _CodesThrough(torch.autograd.Function):
         return rounded.clamp(low, high)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
         return gradient * inside, None, None
 

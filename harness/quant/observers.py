@@ -112,9 +112,7 @@ class Omse(MinMax):
         rows = last.reshape(1, -1) if self.spec.axis is None else numerics.channel_rows(last, self.axis)
         return from_range(
             self.spec,
-            *numerics.shrink_search(
-                rows, *self.range, self.spec.bits, signed=self.spec.signed, shared=self.shared
-            ),
+            *numerics.shrink_search(rows, *self.range, self.spec.bits, signed=self.spec.signed, shared=self.shared),
         )
 
 

@@ -145,11 +145,12 @@ class LayerNorm(nn.Module):
     def forward(self, x: Tensor, shape: list[int]) -> Tensor:
         """Normalise over the last axes of size ``shape``."""
         scales = self.integer_scales() if self.runtime.quantize or self.runtime.live_norms else None
-        if scales is None or self.weight is None or self.bias is None:
+        weight, bias = self.weight, self.bias
+        if scales is None or weight is None or bias is None:
             return torch.layer_norm(x, shape, self.weight, self.bias, self.eps, False)
         return straight_through(
             x,
-            lambda x: integer.integer_layer_norm(x, *scales, self.weight, self.bias),
+            lambda x: integer.integer_layer_norm(x, *scales, weight, bias),
             lambda x: torch.layer_norm(x, shape, self.weight, self.bias, self.eps, False),
         )
 

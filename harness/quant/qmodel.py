@@ -78,9 +78,7 @@ class QuantizedModel:
         with self._mode(quantize=True):
             return self._forward(x, start, stop)
 
-    def run_full_precision(
-        self, x: Tensor, start: int = 0, stop: int | None = None, *, integers: bool = False
-    ) -> Tensor:
+    def run_full_precision(self, x: Tensor, start: int = 0, stop: int | None = None, *, integers: bool = False) -> Tensor:
         """Run segments without quantizers; ``integers`` leaves integer LayerNorm and log-int-softmax on."""
         with self._mode(quantize=False, integers=integers):
             return self._forward(x, start, stop)

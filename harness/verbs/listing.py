@@ -34,7 +34,11 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    rows = _timm(arguments.timm) if arguments.timm else {"methods": _methods, "models": _models, "data": _data}[arguments.what]()
+    rows = (
+        _timm(arguments.timm)
+        if arguments.timm
+        else {"methods": _methods, "models": _models, "data": _data}[arguments.what]()
+    )
     if arguments.json:
         print(json.dumps(rows, indent=1))
     else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = """  harness run --method fqvit
   harness run --method fqvit+omse+biascorr+evolq --bits w4a8 --seed 1
   harness run --method 'fqvit(lis=true)' --bits w8a8s4
-  harness run --method fqvit --model deit_tiny_patch16_224 --weights deit.safetensors --data imagenet --preprocess crop_pct=0.875
+  harness run --method fqvit --model deit_tiny_patch16_224 --weights deit.safetensors --data imagenet
 see also: harness list methods, harness describe method <name>, harness report
 """
 
@@ -30,14 +30,20 @@ def add_parser(verbs: Any) -> None:
     trial = parser.add_argument_group("trial (what is measured; part of its id)")
     trial.add_argument("--method", required=True, metavar="<stack>", help="methods joined by +, settings in parentheses")
     trial.add_argument("--model", default="embedded", metavar="<name>", help="timm model arch.tag (default: embedded)")
-    trial.add_argument("--weights", type=Path, metavar="<file>", help="safetensors file (default: embedded or timm download)")
+    trial.add_argument(
+        "--weights", type=Path, metavar="<file>", help="safetensors file (default: embedded or timm download)"
+    )
     trial.add_argument("--data", default="embedded", metavar="<path>", help="image folder (default: embedded)")
     trial.add_argument("--bits", default="w8a8", metavar="<widths>", help="w4a8, w8a8s4 (s: softmax) (default: w8a8)")
     trial.add_argument("--calib", type=int, default=256, metavar="<n>", help="calibration images (default: 256)")
     trial.add_argument("--seed", type=int, default=0, metavar="<n>", help="calibration draw and search (default: 0)")
     trial.add_argument("--eval-limit", type=int, metavar="<n>", help="evaluate on n evenly spaced images (default: all)")
     trial.add_argument(
-        "--preprocess", action="append", default=[], metavar="<key=value>", help="override crop_pct, interpolation, mean, std"
+        "--preprocess",
+        action="append",
+        default=[],
+        metavar="<key=value>",
+        help="override crop_pct, interpolation, mean, std",
     )
     how = parser.add_argument_group("how it runs (not part of the id)")
     how.add_argument("--device", default="auto", metavar="<name>", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")

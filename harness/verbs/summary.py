@@ -45,7 +45,10 @@ def _result(record: Record) -> Table:
         "exact" if sqnr is None else f"{sqnr:.1f}",
     )
     table.add_row(
-        "full precision", f"{metrics['top1_fp32']:.2f}", f"{metrics['top5_fp32']:.2f}", f"{metrics['n_correct_fp32']} / {count}"
+        "full precision",
+        f"{metrics['top1_fp32']:.2f}",
+        f"{metrics['top5_fp32']:.2f}",
+        f"{metrics['n_correct_fp32']} / {count}",
     )
     return table
 
@@ -75,7 +78,8 @@ def _facts(record: Record) -> str:
     lines = [
         f"size     {size / 1e6:.2f} MB (full precision {full / 1e6:.2f} MB)",
         f"work     {work / 1e9:.2f} G bit-operations per image (full precision {full_work / 1e9:.1f} G)",
-        f"on integer grid: {grid}   protocol: {record['protocol']}   calibration images: {record['calib']}   seed: {record['seed']}",
+        f"grid     all tensors on the integer grid: {grid}; protocol: {record['protocol']}",
+        f"drawn    {record['calib']} calibration images, seed {record['seed']}",
         f"id       {record['id']}",
     ]
     return "\n".join(lines)

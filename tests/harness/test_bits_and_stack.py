@@ -10,7 +10,9 @@ from harness.errors import StackError, UsageError
 from harness.identity import content_id
 
 
-@given(st.sampled_from([2, 3, 4, 5, 6, 7, 8, 32]), st.sampled_from([4, 5, 6, 7, 8, 32]), st.sampled_from([None, 4, 6, 8, 32]))
+@given(
+    st.sampled_from([2, 3, 4, 5, 6, 7, 8, 32]), st.sampled_from([4, 5, 6, 7, 8, 32]), st.sampled_from([None, 4, 6, 8, 32])
+)
 def test_bits_round_trip(weight, activation, attention):
     bits = Bits(weight, activation, attention)
     assert Bits.parse(str(bits)) == bits

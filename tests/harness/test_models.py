@@ -58,7 +58,9 @@ def test_missing_and_corrupt_files(tmp_path):
 
 def test_weights_of_another_network(tmp_path, embedded):
     path = corrupted(tmp_path, embedded.network, head__bias=None, extra=torch.ones(1), head__weight=torch.ones(3, 3))
-    with pytest.raises(ModelError, match=r"head.bias is missing; extra is not part of the model; head.weight has another shape"):
+    with pytest.raises(
+        ModelError, match=r"head.bias is missing; extra is not part of the model; head.weight has another shape"
+    ):
         load_model("embedded", path)
 
 

@@ -74,8 +74,6 @@ def test_32_bits_are_the_identity(name, model, calibration):
     assert torch.equal(model(calibration.images), logits)
 
 
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_no_access_to_evaluation_data(name, model, calibration):
     stack = stack_of(name)

@@ -112,9 +112,7 @@ def test_selection_by_evaluation_returns_the_best_seen(model, calibration):
         seen.append((float(len(seen) == 2), read_scales(model, units_of(model, "attention_weights")[2]).clone()))
         return seen[-1][0]
 
-    notes, _ = search(
-        model, calibration, "evolq(passes=1,batch=8,selection=evaluation,mutation=fixed)", evaluate=evaluate
-    )
+    notes, _ = search(model, calibration, "evolq(passes=1,batch=8,selection=evaluation,mutation=fixed)", evaluate=evaluate)
     assert len(seen) == 6
     assert notes["selected_top1"] == 1.0
     assert torch.equal(read_scales(model, units_of(model, "attention_weights")[2]), seen[2][1])
