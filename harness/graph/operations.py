@@ -107,7 +107,7 @@ FUSED_ACTIVATIONS: frozenset[Any] = frozenset(
     {aten.gelu.default, aten.relu.default, aten.relu6.default, aten.silu.default, aten.leaky_relu.default}
 )
 
-# Operations in which a channel keeps its own quantizer scale although the shape changes.
+# In-place operations and what computes the same into a new tensor.
 IN_PLACE: dict[Any, Any] = {
     aten.relu_.default: aten.relu.default,
     aten.add_.Tensor: aten.add.Tensor,
@@ -121,6 +121,7 @@ IN_PLACE: dict[Any, Any] = {
     aten.leaky_relu_.default: aten.leaky_relu.default,
 }
 
+# Identities in evaluation mode.
 DROPPED: frozenset[Any] = frozenset(
     {
         aten.dropout.default,
@@ -133,6 +134,7 @@ DROPPED: frozenset[Any] = frozenset(
     }
 )
 
+# Operations that keep a part of a tensor, for example the class token.
 SELECTING: frozenset[Any] = frozenset({aten.select.int, aten.slice.Tensor})
 
 

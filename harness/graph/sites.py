@@ -152,7 +152,7 @@ def _unique(name: str, taken: set[str]) -> str:
 
 
 def _value_site(
-    name: str, kind: Kind, source: fx.Node, at: fx.Node, captured: Captured, scan: _Scan, attention: dict[str, str]
+    name: str, kind: Kind, source: fx.Node, at: fx.Node, captured: Captured, scan: _Scan, attention: set[str]
 ) -> Site:
     read_by = readers(at, captured.trainable)
     axis = scan.axes[at]
@@ -183,7 +183,7 @@ def _is_residual(node: fx.Node, kind: Kind, read_by: list[fx.Node]) -> bool:
     return len({source for source in ops.tensor_inputs(node) if source.op != "get_attr"}) == 2
 
 
-def _operand_sites(node: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: dict[str, str]) -> list[Site]:
+def _operand_sites(node: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: set[str]) -> list[Site]:
     """The weight of a convolution or linear operation, or the trainable constant an addition reads."""
     if kind in (Kind.CONV, Kind.LINEAR):
         weight = node.args[1]
@@ -205,9 +205,7 @@ def _through_expand(node: fx.Node) -> fx.Node:
     return node
 
 
-def _tensor_site(
-    tensor: fx.Node, reader: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: dict[str, str]
-) -> Site:
+def _tensor_site(tensor: fx.Node, reader: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: set[str]) -> Site:
     value = captured.constants[str(tensor.target)]
     axis = 0 if kind is Kind.WEIGHT else value.ndim - 1
     return Site(
@@ -225,16 +223,11 @@ def _tensor_site(
     )
 
 
-def _attention_modules(captured: Captured) -> dict[str, str]:
+def _attention_modules(captured: Captured) -> set[str]:
     """Module paths that multiply queries with keys: the module of the product that feeds a softmax."""
-    found: dict[str, str] = {}
-    for node in captured.graph.nodes:
-        if node.op != "call_function" or ops.ARITHMETIC.get(node.target) is not Kind.MATMUL:
-            continue
-        kinds = _reaches_softmax(node, captured.trainable)
-        if kinds and ops.module_path(node):
-            found[ops.module_path(node)] = ops.module_path(node)
-    return found
+    products = (n for n in captured.graph.nodes if ops.ARITHMETIC.get(n.target) is Kind.MATMUL)
+    paths = {ops.module_path(node) for node in products if _reaches_softmax(node, captured.trainable)}
+    return paths - {""}
 
 
 def _reaches_softmax(node: fx.Node, trainable: frozenset[str]) -> bool:
@@ -245,7 +238,8 @@ def _reaches_softmax(node: fx.Node, trainable: frozenset[str]) -> bool:
     return False
 
 
-def _within(path: str, modules: dict[str, str]) -> str:
+def _within(path: str, modules: set[str]) -> str:
+    """The innermost of ``modules`` that ``path`` lies in, or an empty string."""
     parts = path.split(".")
     for length in range(len(parts), 0, -1):
         candidate = ".".join(parts[:length])

@@ -13,7 +13,7 @@ from harness.graph import operations as ops
 from harness.graph.capture import Captured, flat_name
 from harness.graph.operations import Kind
 from harness.graph.segments import Span, cut
-from harness.graph.sites import Place, Site, elements_per_image, find_sites, is_arithmetic
+from harness.graph.sites import Place, Site, elements_per_image, find_sites
 from harness.quant.operators import LayerNorm, Runtime, Softmax, Tap, WeightedOperation, bind
 
 
@@ -118,7 +118,7 @@ class _Builder:
             if node.op == "get_attr":
                 return self.constants[node.name].name if node.name in self.constants else ""
             sources = [source for source in ops.tensor_inputs(node) if source.op != "get_attr"]
-            if not sources or (is_arithmetic(node, self.captured.trainable) and node.target not in ops.ARITHMETIC):
+            if not sources:
                 return ""
             node = sources[0]
         return self.values[node.name].name
