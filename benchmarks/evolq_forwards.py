@@ -60,9 +60,7 @@ def main() -> None:
     seconds = time.perf_counter() - started
     passes, naive = (model.image_forwards - before) / arguments.calib, context.notes["naive_forward_passes"]
     print(f"ours     {passes:8.1f} forward passes  {seconds:8.1f} s  ({context.notes['evaluations']} evaluations)")
-    print(
-        f"naive    {naive:8d} forward passes  {naive * naive_seconds:8.1f} s  (from {arguments.naive_passes})"
-    )
+    print(f"naive    {naive:8d} forward passes  {naive * naive_seconds:8.1f} s  (from {arguments.naive_passes})")
     print(f"ratio    {naive / passes:8.1f}                 {naive * naive_seconds / seconds:8.1f}")
 
 

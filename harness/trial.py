@@ -112,7 +112,7 @@ def run_trial(
         return stored, True
     run = _Run(prepared, progress)
     try:
-        with _interrupts_named():
+        with _memory_errors_named():
             run.quantize()
             run.evaluate()
     except Exception as error:  # every failure becomes a record with its reason
@@ -129,7 +129,7 @@ def run_trial(
 
 
 @contextmanager
-def _interrupts_named() -> Iterator[None]:
+def _memory_errors_named() -> Iterator[None]:
     """Turn torch's many out-of-memory messages into one kind."""
     try:
         yield

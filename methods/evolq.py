@@ -116,11 +116,10 @@ class Evolq(Method[EvolqConfig]):
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Run the search; only scales (and zero points, if asked for) change."""
         config = self.config
-        units = units_of(model, config.scope)
+        units = units_of(model, config.scope, config.order)
         if not units or not config.passes:
             context.notes["units"] = len(units)
             return
-        units = units[::-1] if config.order == "reverse" else units
         loss = losses.named(config.loss, temperature=config.temperature, normalise=config.normalise)
         batches = list(calibration.batches(config.batch, drop_incomplete=config.drop_incomplete))
         objective = Objective(model, batches, loss, config.target)

@@ -60,11 +60,10 @@ class Gradopt(Method[GradoptConfig]):
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Run the optimiser; only scales change."""
         config = self.config
-        units = units_of(model, config.scope)
+        units = units_of(model, config.scope, config.order)
         if not units or not config.passes:
             context.notes["units"] = len(units)
             return
-        units = units[::-1] if config.order == "reverse" else units
         loss = losses.named(config.loss, temperature=config.temperature, normalise=config.normalise)
         objective = Objective(model, list(calibration.batches(config.batch)), loss, "true_fp")
         start = current = objective.first_value(units[0].segment)

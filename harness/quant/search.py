@@ -19,6 +19,7 @@ from harness.graph.sites import Place
 from harness.quant.qmodel import QuantizedModel
 
 Scope = Literal["attention_weights", "block_weights", "block"]
+Order = Literal["forward", "reverse"]
 Target = Literal["true_fp", "release"]
 
 
@@ -37,23 +38,25 @@ class Unit:
     sites: tuple[str, ...]
 
 
-def units_of(model: QuantizedModel, scope: Scope) -> list[Unit]:
-    """The units of a model in execution order; units without scales are left out.
+def units_of(model: QuantizedModel, scope: Scope, order: Order = "forward") -> list[Unit]:
+    """The units of a model; units without scales are left out.
 
     Args:
         model: A calibrated model.
         scope: ``attention_weights``: the weights inside one attention module (Evol-Q's release); in a network without
             attention one weight each (Evol-Q's CNN experiments). ``block_weights``: all weights of a block. ``block``:
             all scales of a block, weights and activations (Evol-Q's paper).
+        order: First to last in execution order, or last to first.
     """
-    searchable = [name for name in model.sites if name in model.quantizers and model.quantizers[name].scale.numel()]
-    if scope == "attention_weights":
-        searchable = [name for name in searchable if model.sites[name].place is Place.PARAMETER]
-        has_attention = any(site.attention for site in model.sites.values())
-        return _grouped(model, searchable, lambda name: model.sites[name].attention if has_attention else name)
-    if scope == "block_weights":
-        searchable = [name for name in searchable if model.sites[name].place is Place.PARAMETER]
-    return _grouped(model, searchable, lambda name: _block_of(model, name))
+    names = [name for name in model.sites if name in model.quantizers and model.quantizers[name].scale.numel()]
+    if scope != "block":
+        names = [name for name in names if model.sites[name].place is Place.PARAMETER]
+    has_attention = any(site.attention for site in model.sites.values())
+    if scope != "attention_weights":
+        units = _grouped(model, names, lambda name: _block_of(model, name))
+    else:
+        units = _grouped(model, names, lambda name: model.sites[name].attention if has_attention else name)
+    return units[::-1] if order == "reverse" else units
 
 
 def _block_of(model: QuantizedModel, site: str) -> str:
