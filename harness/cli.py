@@ -6,6 +6,7 @@ Exit codes: 0 done (also when there was nothing to do), 1 a trial failed, 2 a mi
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -30,11 +31,22 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with 2."""
-        given = next((word for word in sys.argv[1:] if word in message and word not in ("run",)), "")
-        options = [option for action in self._actions for option in action.option_strings]
         choices = [str(choice) for action in self._actions for choice in (action.choices or ())]
-        hint = nearest(given, options if given.startswith("-") else choices) if given else ""
+        given = re.search(r"invalid choice: '([^']*)'", message)
+        hint = nearest(given[1], choices) if given else ""
         self.exit(2, f"error: {message}.{hint} See: {self.prog} --help\n")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuse an unknown option before a missing one is complained about: ``--methd`` is both."""
+        words = list(sys.argv[1:] if args is None else args)
+        options = [option for action in self._actions for option in action.option_strings]
+        for word in [] if self._subparsers else words:
+            name = word.partition("=")[0]
+            if name.startswith("--") and name != "--" and not any(option.startswith(name) for option in options):
+                self.exit(2, f"error: unknown option {name}.{nearest(name, options)} See: {self.prog} --help\n")
+        return super().parse_known_args(words, namespace)
 
 
 def build_parser() -> Parser:

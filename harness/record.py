@@ -90,6 +90,9 @@ REQUIRED_DONE: dict[str, type | tuple[type, ...]] = {
 }
 
 
+METRICS_DONE = ("top1", "top1_fp32", "agreement", "n_images", "n_correct")
+
+
 def problems_of(record: Any) -> list[str]:
     """What keeps a parsed JSON value from being a record; empty for a valid one."""
     if not isinstance(record, dict):
@@ -105,8 +108,28 @@ def problems_of(record: Any) -> list[str]:
     problems += [
         f"{name} is {type(record[name]).__name__}"
         for name, kind in required.items()
-        if name in record and not isinstance(record[name], kind)
+        if name in record and not _is(record[name], kind)
     ]
+    problems += _problems_inside(record) if not problems else []
     if record.get("status") not in STATUSES:
         problems.append(f"status is {record.get('status')!r}, expected one of {', '.join(STATUSES)}")
+    return problems
+
+
+def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
+    """``isinstance`` that does not take true and false for numbers."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _problems_inside(record: dict[str, Any]) -> list[str]:
+    """What is wrong one level down, where tables read: the data's name, stages, metrics, the error."""
+    problems = [f"data.{name} is missing" for name in ("name", "fingerprint") if name not in record["data"]]
+    for index, stage in enumerate(record["stages"]):
+        if not (isinstance(stage, dict) and "name" in stage and _is(stage.get("seconds"), (int, float))):
+            problems.append(f"stages[{index}] has no name or no seconds")
+    if record.get("status") == "done":
+        metrics = record["metrics"]
+        problems += [f"metrics.{name} is no number" for name in METRICS_DONE if not _is(metrics.get(name), (int, float))]
+    if record.get("status") == "failed":
+        problems += [f"error.{name} is missing" for name in ("kind", "message") if name not in record["error"]]
     return problems

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from harness.method import Method
 
 GROUP = "harness.methods"
+# What a module with mistakes raises while its source is read: wrong syntax, a missing role, an argument that is no literal.
+BROKEN = (ImportError, LookupError, SyntaxError, OSError, TypeError, ValueError)
 PACKAGES = ("methods", "baselines")
+
+
+class MethodImportError(UsageError):
+    """A method that is known, but whose module or one of its libraries cannot be imported."""
+
+    kind = "incompatible"
 
 
 class Role(StrEnum):
@@ -116,13 +124,16 @@ def load(name: str) -> type[Method[Any]]:
     """Import a method's class.
 
     Raises:
-        UsageError: There is no such method; the message names the nearest ones.
+        UsageError: There is no such method (the message names the nearest ones), or its module cannot be imported.
     """
     known = available()
     if name not in known:
         raise UsageError(unknown_method(name, known))
     module, _, attribute = known[name].target.partition(":")
-    cls: type[Method[Any]] = getattr(importlib.import_module(module), attribute)
+    try:
+        cls: type[Method[Any]] = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise MethodImportError(f"method {name!r} of {known[name].source} cannot be imported: {error}") from error
     return cls
 
 
@@ -145,7 +156,16 @@ def _infos_of_package(package: str) -> tuple[MethodInfo, ...]:
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
     files = sorted(file for folder in folders for file in Path(folder).glob("*.py") if not file.name.startswith("_"))
-    return tuple(info for file in files for info in _infos_of_file(file, f"{package}.{file.stem}", package))
+    return tuple(info for file in files for info in _readable_infos(file, f"{package}.{file.stem}", package))
+
+
+def _readable_infos(file: Path, module: str, source: str) -> list[MethodInfo]:
+    """The methods in a file; a broken file is reported on standard error and left out."""
+    try:
+        return list(_infos_of_file(file, module, source))
+    except BROKEN as error:
+        print(f"warning: {module} is left out: {_reason(error)}", file=sys.stderr)
+        return []
 
 
 def _plugin(entry: EntryPoint) -> MethodInfo | None:
@@ -157,13 +177,19 @@ def _plugin(entry: EntryPoint) -> MethodInfo | None:
         if spec is None or spec.origin is None:
             raise ImportError(f"module {module} not found")
         infos = {info.target: info for info in _infos_of_file(Path(spec.origin), module, owner)}
-        info = infos[f"{module}:{attribute}"]
+        info = infos.get(f"{module}:{attribute}")
+        if info is None:
+            raise ImportError(f"no class {attribute!r} with @register in {module}")
         if info.name != entry.name:
             raise ImportError(f"its class registers as {info.name!r}")
         return info
-    except (ImportError, KeyError, SyntaxError, OSError, ValueError) as error:
-        print(f"warning: plugin {entry.name} of {owner} ({entry.value}) is left out: {error}", file=sys.stderr)
+    except BROKEN as error:
+        print(f"warning: plugin {entry.name} of {owner} ({entry.value}) is left out: {_reason(error)}", file=sys.stderr)
         return None
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if isinstance(error, LookupError | TypeError) else str(error)
 
 
 def _infos_of_file(file: Path, module: str, source: str) -> Iterator[MethodInfo]:
@@ -184,8 +210,8 @@ def _called(call: ast.Call) -> str:
 def _info_of_class(node: ast.ClassDef, call: ast.Call, module: str, source: str) -> MethodInfo:
     values: dict[str, Any] = {keyword.arg: _literal(keyword.value) for keyword in call.keywords if keyword.arg}
     return MethodInfo(
-        name=ast.literal_eval(call.args[0]),
-        role=values["role"],
+        name=ast.literal_eval(call.args[0]) if call.args else values["name"],
+        role=Role(values["role"]),
         needs=frozenset(values.get("needs", ())),
         provides=frozenset(values.get("provides", ())),
         version=values.get("version", 1),

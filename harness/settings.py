@@ -7,6 +7,7 @@ carry ``PRESETS``: named sets of values that fill the fields not given explicitl
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -77,7 +78,17 @@ def build(config: type[T], given: Mapping[str, Any], owner: str) -> tuple[T | No
     except ValidationError as error:
         problems += [_invalid(detail, known, owner) for detail in error.errors() if not _is_preset(detail, problems)]
         return None, problems
+    problems += [_infinite(name, value, owner) for name, value in as_dict(built).items() if _is_infinite(value)]
     return (built, problems) if not problems else (None, problems)
+
+
+def _is_infinite(value: Any) -> bool:
+    """Whether a value has no place in JSON, hence none in a trial's identity."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _infinite(name: str, value: float, owner: str) -> Problem:
+    return Problem(f"{owner}: {name}={value} is not valid: input should be finite", "expected a finite number")
 
 
 def _is_preset(detail: Any, problems: list[Problem]) -> bool:
@@ -125,9 +136,10 @@ def as_dict(config: Any) -> dict[str, Any]:
 
 
 def changed(config: Any) -> dict[str, Any]:
-    """The fields of a config that differ from their defaults."""
+    """The fields of a config that must be written to get it back: those that differ from its preset, else their defaults."""
+    preset: dict[str, Any] = getattr(config, "PRESETS", {}).get(getattr(config, "preset", None), {})
     return {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
-        if getattr(config, field.name) != field.default
+        if getattr(config, field.name) != preset.get(field.name, field.default)
     }

@@ -41,7 +41,7 @@ class StackStep:
 
     @property
     def text(self) -> str:
-        """Canonical form: the name and only the settings that differ from the defaults, in the config's order."""
+        """Canonical form: the name and only the settings needed to read it back, in the config's order."""
         values = settings.changed(self.method.config)
         written = ",".join(f"{name}={_plain(value)}" for name, value in values.items())
         return f"{self.info.name}({written})" if written else self.info.name

@@ -44,8 +44,30 @@ class Store:
 
     @classmethod
     def default(cls, root: str | None = None) -> Store:
-        """The store at ``root``, else at ``$HARNESS_HOME``, else at ``./runs``."""
-        return cls(Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT).expanduser())
+        """The store at ``root``, else at ``$HARNESS_HOME``, else at ``./runs``.
+
+        Raises:
+            UsageError: There is something else than a folder at that place.
+        """
+        path = Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT).expanduser()
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"store {str(path)!r} is not a folder", "give a folder with --store DIR")
+        return cls(path)
+
+    def check_writable(self) -> None:
+        """Make the folder and try to write to it, so that a long trial does not fail at its end.
+
+        Raises:
+            UsageError: Nothing can be written there.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"store {str(self.root)!r} is not writable: {error.strerror}", "give a folder with --store DIR"
+            ) from error
 
     def folder(self, trial: str) -> Path:
         """The folder of a trial."""
@@ -135,7 +157,7 @@ def _read(path: Path) -> Record | BrokenFile | None:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return BrokenFile(path, f"not readable as JSON: {error}")
     problems = problems_of(content)
     if not problems and content["id"] != path.parent.name:

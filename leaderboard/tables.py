@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 
@@ -11,7 +12,9 @@ from tabulate import tabulate
 from harness.record import Record
 from leaderboard.frame import frame
 
-GROUP = ["model", "data", "data_fingerprint", "n_images", "bits", "calib"]
+# Means over seeds are taken only where nothing but the seed differs: every other part of a trial's identity is a key.
+GROUP = ["model", "data", "data_fingerprint", "weights", "preprocessing", "n_images", "bits", "calib"]
+ROW = ["stack", "methods", "protocol"]
 HEADERS = ("stack", "top-1 %", "to fp32", "agreement %", "SQNR dB", "s", "MB", "n", "on grid", "protocol")
 
 
@@ -19,7 +22,7 @@ def markdown(records: Iterable[Record]) -> str:
     """All tables, then the failed trials with their reasons."""
     rows = frame(records)
     done = rows[rows["status"] == "done"]
-    parts = [_table(key, group) for key, group in done.groupby(GROUP, sort=True)]
+    parts = [_table(key, group) for key, group in done.groupby(GROUP, sort=True, dropna=False)]
     others = rows[rows["status"] != "done"]
     if len(others):
         parts.append(_not_done(others))
@@ -27,18 +30,34 @@ def markdown(records: Iterable[Record]) -> str:
 
 
 def _table(key: tuple[object, ...], group: pd.DataFrame) -> str:
-    model, data, _, count, bits, calib = (escaped(str(part)) for part in key)
+    preprocessing, count = str(key[4]), key[5]
+    model, data, weights, bits, calib = (escaped(str(key[index])) for index in (0, 1, 3, 6, 7))
     full = group["top1_fp32"].mean()
-    stacks = [_stack_row(str(name), part) for (name, _), part in group.groupby(["stack", "protocol"], sort=False)]
-    stacks.sort(key=lambda row: -float(row[1].split()[0]))
-    about = f"{data}, {int(float(count))} evaluation images, full precision {full:.2f} %"
+    parts = [part for _, part in group.groupby(ROW, sort=False)]
+    stacks = [_stack_row(part) for part in sorted(parts, key=lambda part: -float(part["top1"].mean()))]
+    about = f"{data}, {_images(count)} evaluation images, {_crop(preprocessing)}full precision {full:.2f} %"
+    about += f", weights {weights[:8]}" if weights else ""
     title = f"### {model}, {bits}, {calib} calibration images\n\n{about}"
     return f"{title}\n\n{tabulate(stacks, headers=HEADERS, tablefmt='pipe', disable_numparse=True)}"
 
 
-def _stack_row(name: str, part: pd.DataFrame) -> list[str]:
+def _images(count: object) -> str:
+    return "?" if pd.isna(count) else f"{int(float(str(count)))}"  # type: ignore[call-overload]
+
+
+def _crop(preprocessing: str) -> str:
+    """Where preprocessing differs between tables of one model, it is nearly always here."""
+    values = json.loads(preprocessing)
+    return (
+        escaped(f"crop {values['crop_pct']} {values.get('interpolation', '')}".rstrip() + ", ")
+        if "crop_pct" in values
+        else ""
+    )
+
+
+def _stack_row(part: pd.DataFrame) -> list[str]:
     return [
-        f"`{escaped(name)}`",
+        f"`{escaped(str(part['stack'].iloc[0]))}`",
         spread(part["top1"]),
         f"{(part['top1'] - part['top1_fp32']).mean():+.2f}",
         spread(part["agreement"]),
@@ -63,7 +82,10 @@ def spread(values: pd.Series, digits: int = 2) -> str:
 
 def _not_done(rows: pd.DataFrame) -> str:
     lines = [
-        [escaped(str(row[name])) for name in ("id", "status", "model", "bits", "stack", "seed", "error")]
+        [
+            escaped("-" if pd.isna(row[name]) else str(row[name]))
+            for name in ("id", "status", "model", "bits", "stack", "seed", "error")
+        ]
         for _, row in rows.iterrows()
     ]
     headers = ("id", "status", "model", "bits", "stack", "seed", "reason")

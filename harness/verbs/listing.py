@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.errors import UsageError
 from harness.verbs.options import add_json, new_verb
 
 EXAMPLES = """  harness list methods
@@ -34,6 +35,8 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
+    if arguments.timm and arguments.what != "models":
+        raise UsageError(f"--timm lists models, not {arguments.what}: expected harness list models --timm '<pattern>'")
     rows = (
         _timm(arguments.timm)
         if arguments.timm
@@ -67,7 +70,10 @@ def _data() -> list[dict[str, str]]:
 def _timm(pattern: str) -> list[dict[str, str]]:
     import timm
 
-    return [{"name": name} for name in timm.list_models(pattern, pretrained=True)]
+    names = timm.list_models(pattern, pretrained=True)
+    if not names:
+        raise UsageError(f"no model of timm matches {pattern!r}: expected a pattern such as 'deit*'")
+    return [{"name": name} for name in names]
 
 
 def print_table(rows: list[dict[str, str]]) -> None:

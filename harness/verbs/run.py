@@ -59,7 +59,10 @@ def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     if arguments.batch < 1:
         raise UsageError(f"batch {arguments.batch} is not possible: expected at least 1")
+    if arguments.seed < 0:
+        raise UsageError(f"seed {arguments.seed} is not possible: expected 0 or more")
     overrides = _overrides(arguments.preprocess)
+    store = Store.default(arguments.store)
     progress = terminal_progress(arguments.quiet)
     progress.say("loading torch")
     import torch
@@ -82,7 +85,6 @@ def handle(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         device=device,
     )
-    store = Store.default(arguments.store)
     record, cached = run_trial(spec, store, progress, force=arguments.force)
     show(record, store, cached=cached, as_json=arguments.json)
     return 0 if record["status"] == "done" else 1
@@ -101,7 +103,8 @@ def show(record: Record, store: Store, *, cached: bool, as_json: bool) -> None:
     path = store.folder(record["id"]) / "record.json"
     if record["status"] != "done":
         error = record["error"]
-        print(f"error: trial {record['id']} failed ({error['kind']}): {error['message']}; record: {path}", file=sys.stderr)
+        reason = " ".join(error["message"].split())
+        print(f"error: trial {record['id']} failed ({error['kind']}): {reason}; record: {path}", file=sys.stderr)
     if as_json:
         print(json.dumps(record, indent=1))
         return

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import stack
+from harness import registry, stack
 from harness.bits import Bits
 from harness.errors import StackError, UsageError
 from harness.identity import content_id
+from harness.settings import settings_of
 
 
 @given(
@@ -100,6 +101,32 @@ def test_presets_fill_what_is_not_given():
     assert (config.order, config.passes, config.target, config.clip) == ("forward", 2, "release", "abs")
     paper = stack.check("fqvit+evolq(preset=paper)").steps[1].method.config
     assert (paper.scope, paper.normalise, paper.mutation) == ("block", False, "paper")
+
+
+def _variants():
+    """Every setting of every method at its default and its choices, under every preset."""
+    for name, info in registry.available().items():
+        config = registry.load(name).Config
+        for preset in (None, *getattr(config, "PRESETS", {})):
+            for setting in settings_of(config):
+                for value in setting.choices or (stack._plain(setting.default),):
+                    chosen = [f"preset={preset}"] if preset and setting.name != "preset" else []
+                    prefix = "" if info.role is registry.Role.SCHEME else "fqvit+"
+                    if setting.default is not None:
+                        yield f"{prefix}{name}({','.join([*chosen, f'{setting.name}={value}'])})"
+
+
+@pytest.mark.parametrize("text", list(_variants()))
+def test_canonical_text_reads_back_as_the_same_stack(text):
+    checked = stack.check(text)
+    again = stack.check(str(checked))
+    assert (again.identity(), again.protocol, str(again)) == (checked.identity(), checked.protocol, str(checked))
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999"])
+def test_settings_are_finite(value):
+    (text,) = problems(f"fqvit+evolq(temperature={value})")
+    assert "is not valid" in text
 
 
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)

@@ -72,6 +72,40 @@ def test_a_broken_plugin_is_reported_and_left_out(plugin, capsys):
     assert "broken of broken_module" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "decorator",
+    [
+        '@register("odd")',
+        '@register("odd", role=Role.NOPE)',
+        '@register("odd", role=Role.RANGE, needs=5)',
+        "@register()",
+        "@register((",
+    ],
+)
+def test_a_plugin_with_a_wrong_registration_is_left_out(plugin, capsys, decorator):
+    plugin(name="odd", module="odd_module", body=f"{decorator}\nclass Plug:\n    pass\n")
+    assert "odd" not in registry.available()
+    assert "odd_module:Plug" in capsys.readouterr().err
+
+
+def test_a_plugin_whose_library_is_missing_is_one_line(plugin):
+    plugin(name="needy", module="needy_module", body="import no_such_library\n" + PLUGIN)
+    assert "needy" in registry.available()
+    with pytest.raises(UsageError, match=r"'needy' of needy_module cannot be imported: No module named 'no_such_library'"):
+        registry.load("needy")
+
+
+def test_a_broken_file_among_the_methods_is_left_out(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "broken.py").write_text("register def (")
+    (tmp_path / "own" / "good.py").write_text(PLUGIN.format(name="good"))
+    (tmp_path / "own" / "helpers.py").write_text("def register_nothing(): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "PACKAGES", ("own",))
+    assert set(registry.available()) == {"good"}
+    assert "own.broken is left out" in capsys.readouterr().err
+
+
 def test_a_name_taken_twice_names_both_owners(plugin):
     plugin(name="fqvit", module="taken_module")
     with pytest.raises(HarnessError, match=r"methods\.fqvit:Fqvit and taken_module:Plug"):

@@ -27,7 +27,7 @@ def record(trial="ab12cd34ef56ab78", status="done", **changes):
         "command": "",
         "environment": {},
         "created": "now",
-        "metrics": {"n_images": 11},
+        "metrics": {"top1": 80.0, "top1_fp32": 90.0, "agreement": 95.0, "n_images": 11, "n_correct": 9},
         "on_grid": True,
         "coverage": [],
         "size_bytes": 1,
@@ -70,7 +70,7 @@ def test_a_failed_record_never_replaces_a_done_one(store):
     assert len(list(store.folder(record()["id"]).glob("attempts/*.json"))) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema_version": 99}', "\x00\x01"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"schema_version": 99}', "\x00\x01", "[" * 100_000])
 def test_broken_files_are_reported_by_name_and_do_not_break_listings(store, content):
     store.save(record())
     bad = store.folder("ffffffffffffffff") / "record.json"
@@ -110,3 +110,40 @@ def test_problems_are_named():
     assert problems_of(record()) == []
     assert problems_of({**record(), "calib": "8"}) == ["calib is str"]
     assert "error is missing" in problems_of({**record(), "status": "failed"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"metrics": {}}, "metrics.top1 is no number"),
+        ({"metrics": {**record()["metrics"], "n_images": None}}, "metrics.n_images is no number"),
+        ({"stages": [1]}, "stages[0]"),
+        ({"stages": [{"name": "fqvit"}]}, "stages[0]"),
+        ({"data": {}}, "data.name is missing"),
+        ({"calib": True}, "calib is bool"),
+    ],
+)
+def test_what_tables_read_is_checked(store, changes, problem):
+    assert any(problem in text for text in problems_of(record(**changes)))
+    path = store.folder(record()["id"]) / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record(**changes)))
+    assert [list(store.records()), len(store.broken())] == [[], 1]
+
+
+def test_a_failed_record_needs_its_reason():
+    assert problems_of({**record(status="failed"), "error": {}}) == ["error.kind is missing", "error.message is missing"]
+
+
+def test_a_store_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is not a folder"):
+        Store.default(str(tmp_path / "file"))
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is not writable"):
+        Store(tmp_path / "file" / "runs").check_writable()
+    Store(tmp_path / "runs").check_writable()
+    assert list((tmp_path / "runs").iterdir()) == []

@@ -2,6 +2,8 @@
 
 import statistics
 
+import pytest
+
 from leaderboard.frame import frame
 from leaderboard.tables import markdown
 from tests.harness.test_store import record
@@ -53,3 +55,34 @@ def test_exact_logits_are_not_averaged():
 
 def test_one_row_per_record():
     assert len(frame([trial(1), record("f" * 16, "failed")])) == 2
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"weights_sha256": "b"},
+        {"preprocessing": {"crop_pct": 0.875}},
+        {"stack": [{"name": "fqvit", "version": 2, "config": {}}]},
+    ],
+)
+def test_only_seeds_are_averaged(difference):
+    spec = {
+        "weights_sha256": "a",
+        "preprocessing": {"crop_pct": 1.0},
+        "stack": [{"name": "fqvit", "version": 1, "config": {}}],
+    }
+    text = markdown([trial(1, 80.0, spec=spec), trial(2, 20.0, spec={**spec, **difference})])
+    assert "±" not in text
+    assert "| 80.00 " in text
+    assert "| 20.00 " in text
+
+
+def test_no_record_is_dropped_silently():
+    without_count = {"top1": 70.0, "top1_fp32": 90.0, "agreement": 95.0, "logit_sqnr_db": 20.0, "n_images": None}
+    text = markdown([trial(1), trial(2, metrics=without_count)])
+    assert "| 80.00 " in text
+    assert "| 70.00 " in text
+
+
+def test_a_skipped_trial_without_reason():
+    assert "None" not in markdown([record(status="skipped")])

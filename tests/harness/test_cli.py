@@ -1,0 +1,63 @@
+"""What the command line says to those who mistype."""
+
+import pytest
+
+from harness.cli import main
+
+
+@pytest.fixture
+def said(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "runs"))
+
+    def call(*arguments):
+        try:
+            code = main(arguments)
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, ""), "a mistake prints nothing but its explanation"
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+        return err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["rum"], "Did you mean run?"),
+        (["run", "--methd", "fqvit"], "unknown option --methd. Did you mean --method"),
+        (["run", "--method", "fqvit", "--bitz=w4a8"], "unknown option --bitz. Did you mean --bits"),
+        (["report", "--jsn"], "Did you mean --json"),
+        (["list", "method"], "Did you mean methods"),
+        (["describe", "methods", "fqvit"], "Did you mean method?"),
+        (["describe", "method", "evolk"], "Did you mean evolq"),
+        (["run"], "--method"),
+        (["run", "--method", "fqvit", "--seed", "-1"], "expected 0 or more"),
+        (["list", "methods", "--timm", "deit*"], "--timm lists models"),
+    ],
+)
+def test_mistakes_are_explained(said, arguments, hint):
+    assert hint in said(*arguments)
+
+
+def test_hints_come_from_the_arguments_not_from_the_process(said, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["harness", "report"])
+    assert "Did you mean run?" in said("rum")
+
+
+def test_a_store_that_is_a_file(said, tmp_path):
+    (tmp_path / "file").touch()
+    for verb in (["report"], ["doctor"], ["run", "--method", "fqvit"]):
+        assert "is not a folder" in said(*verb, "--store", str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("verb", [["run", "--meth", "x", "--help"], ["list", "--help"], []])
+def test_help_is_no_mistake(verb, capsys):
+    try:
+        code = main(verb)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 0
+    assert "examples:" in capsys.readouterr().out
