@@ -79,7 +79,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "versions": {**{name: _version(name) for name in LIBRARIES}, "torch": torch.__version__},
-        "commit": project_commit(),
+        "commit": COMMIT,
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
@@ -118,3 +118,6 @@ def _cpu() -> str:
     except OSError:
         return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+COMMIT = project_commit()  # of the code that was loaded: the checkout may move on while a long run is under way

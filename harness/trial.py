@@ -110,6 +110,7 @@ def run_trial(
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force:
         return stored, True
+    store.check_writable()
     run = _Run(prepared, progress)
     try:
         with _memory_errors_named():
@@ -185,6 +186,8 @@ def _check_device(device: str) -> None:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise UsageError(f"device {device!r} not understood: expected cpu, cuda or cuda:N") from error
+    if kind not in ("cpu", "cuda"):
+        raise UsageError(f"device {device!r} is not supported: expected cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {device!r} asked for, but torch finds no CUDA GPU", "use --device cpu")
 
