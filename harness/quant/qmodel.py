@@ -116,10 +116,6 @@ class QuantizedModel:
             finally:
                 runtime.observe = None
 
-    def attention_scope(self, path: str) -> list[str]:
-        """Names of the sites inside the attention module ``path``."""
-        return [name for name, site in self.sites.items() if site.attention == path]
-
     def to(self, device: torch.device | str) -> QuantizedModel:
         """Move parameters and quantizers; returns self."""
         target = torch.device(device)

@@ -41,7 +41,9 @@ def test_power_of_two_sites_are_the_residual_stream(model):
 
 
 def test_attention_modules(model):
-    assert model.attention_scope("blocks.2.attn")[0] == "blocks.2.attn.qkv.weight"
+    inside = [name for name, site in model.sites.items() if site.attention == "blocks.2.attn"]
+    assert inside[0] == "blocks.2.attn.qkv.weight"
+    assert inside[-1] == "blocks.2.attn.proj:linear"
     assert not model.sites["blocks.2.mlp.fc1.weight"].attention
 
 
