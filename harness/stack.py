@@ -134,10 +134,11 @@ def check(text: str) -> Stack:
         scheme = scheme or (info.name if info.role is Role.SCHEME else "")
         provided |= info.provides
         seen[info.name] = seen.get(info.name, 0) + 1
-        config, wrong = settings.build(registry.load(info.name).Config, step.given, info.name)
+        method = registry.load(info.name)
+        config, wrong = settings.build(method.Config, step.given, info.name)
         problems += wrong
         if config is not None:
-            steps.append(StackStep(info, registry.load(info.name)(config)))
+            steps.append(StackStep(info, method(config)))
     if problems:
         raise StackError(text, problems)
     return Stack(tuple(steps))

@@ -18,7 +18,7 @@ from harness import stack as stacks
 from harness.bits import Bits
 from harness.data import CalibrationSet, DataSource, open_source
 from harness.data.preprocessing import Preprocessing, of_model
-from harness.data.sets import check_limit, draw
+from harness.data.sets import check_count, check_limit
 from harness.data.sources import check_classes
 from harness.errors import HarnessError, UsageError
 from harness.evaluate import evaluate, top1
@@ -162,7 +162,7 @@ def prepare(spec: TrialSpec) -> _Prepared:
     stack = stacks.check(spec.method)
     _check_device(spec.device)
     source = open_source(spec.data)
-    draw(source.calibration_size, spec.calib, spec.seed, source.name)
+    check_count(source.calibration_size, spec.calib, source.name)
     check_limit(spec.eval_limit)
     model = load_model(spec.model, spec.weights)
     check_classes(source, model.classes, model.name)

@@ -88,9 +88,18 @@ def draw(available: int, count: int, seed: int, name: str) -> list[int]:
     Raises:
         DataError: ``count`` is not between 1 and ``available``.
     """
+    check_count(available, count, name)
+    return [int(index) for index in np.random.default_rng(seed).permutation(available)[:count]]
+
+
+def check_count(available: int, count: int, name: str) -> None:
+    """Refuse a calibration size that a data source cannot serve.
+
+    Raises:
+        DataError: ``count`` is not between 1 and ``available``.
+    """
     if not 1 <= count <= available:
         raise DataError(f"{count} calibration images asked for, expected 1 to {available}: {name} has {available}")
-    return [int(index) for index in np.random.default_rng(seed).permutation(available)[:count]]
 
 
 def spaced(available: int, limit: int | None) -> list[int]:

@@ -103,8 +103,7 @@ def find_sites(captured: Captured) -> list[Site]:
         kind = ops.ARITHMETIC[node.target]
         sites += _operand_sites(node, kind, captured, scan, attention)
         at = selected_tail(node)
-        axis_at = scan.axes[node] if at is node else -1
-        scan.axes.setdefault(at, axis_at)
+        scan.axes.setdefault(at, -1)  # kept tokens: channels are last
         name = _unique(f"{ops.module_path(node) or 'model'}:{kind}", scan.names)
         sites.append(_value_site(name, kind, node, at, captured, scan, attention))
     return sites

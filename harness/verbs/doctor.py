@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -93,10 +92,8 @@ def _methods() -> str:
 
 
 def _store(store: Store) -> str:
-    store.root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=store.root):
-        writable = "writable"
+    store.check_writable()
     broken = store.broken()
     if broken:
         raise HarnessError(f"{store.root}: {len(broken)} broken record(s), first {broken[0].path}: {broken[0].reason}")
-    return f"{store.root} is {writable}, {sum(1 for _ in store.records())} records"
+    return f"{store.root} is writable, {sum(1 for _ in store.records())} records"
