@@ -45,31 +45,26 @@ def full_name(name: str) -> str:
     return f"{ARCHITECTURE}.{TAG}" if name in (*EMBEDDED_ALIASES, ARCHITECTURE) else name
 
 
-def load_model(name: str, weights: Path | None = None, *, random: bool = False) -> LoadedModel:
+def load_model(name: str, weights: Path | None = None) -> LoadedModel:
     """Build a timm model and load its weights.
 
     Args:
         name: ``arch`` or ``arch.tag`` as timm writes it, or ``embedded``.
         weights: A safetensors file in timm's naming; None means the embedded file or timm's download.
-        random: Leave the weights as initialised (tests).
 
     Raises:
         ModelError: Unknown model, or weights that are missing, corrupt, of another network, or not finite.
     """
     name = full_name(name)
-    network = _build(name, pretrained=weights is None and not random and not _is_embedded(name))
-    if weights is None and _is_embedded(name) and not random:
+    if weights is None and name == full_name("embedded"):
         weights = assets.WEIGHTS
+    network = _build(name, pretrained=weights is None)
     if weights is not None:
         _load_weights(network, weights, name)
     state = network.state_dict()
     _check_finite(state, name)
-    source = "random" if random else f"file {weights.name}" if weights is not None else "timm download"
+    source = f"file {weights.name}" if weights is not None else "timm download"
     return LoadedModel(_with_tag(network, name), network.eval(), _classes(network, name), tensors_sha256(state), source)
-
-
-def _is_embedded(name: str) -> bool:
-    return name == full_name("embedded")
 
 
 def _with_tag(network: nn.Module, name: str) -> str:
