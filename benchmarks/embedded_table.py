@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 
 from harness.progress import LineProgress
+from harness.spec import TrialSpec
 from harness.store import Store
-from harness.trial import TrialSpec, run_trial
+from harness.table import table
+from harness.trial import run_trial
 from leaderboard.tables import markdown
 
 LADDER = ("fp32", "fqvit", "fqvit+omse", "fqvit+omse+biascorr", "fqvit+omse+biascorr+evolq")
@@ -32,7 +34,7 @@ def main() -> None:
                 record, cached = run_trial(spec, store)
                 progress.say(f"{record['id']} {stack} {bits} seed {seed}: {record['status']}{' (stored)' if cached else ''}")
                 records.append(record)
-    print(markdown(records))
+    print(markdown(table(records)))
 
 
 if __name__ == "__main__":

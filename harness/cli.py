@@ -13,13 +13,14 @@ from typing import Any, NoReturn
 
 from harness import __version__
 from harness.errors import HarnessError, nearest
-from harness.verbs import describe, doctor, listing, report, run
+from harness.verbs import cancel, describe, doctor, listing, logs, plan, report, resume, run, status, store, sweep
 
 DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
 EXAMPLES = """examples:
   harness run --method fqvit+omse+biascorr+evolq             the embedded network and images, w8a8
   harness run --method 'fqvit+evolq(passes=3)' --bits w4a8   settings in parentheses
   harness run --method fqvit --model deit_tiny_patch16_224 --data /path/to/imagenet
+  harness sweep --experiment table1                          a grid of trials, here or on SLURM
   harness list methods                                       what can be stacked
   harness describe method evolq                              its settings
   harness report                                             a table of all records
@@ -56,7 +57,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     verbs: Any = parser.add_subparsers(dest="verb", metavar="<verb>", parser_class=Parser)
-    for verb in (run, listing, describe, report, doctor):
+    for verb in (run, sweep, plan, status, resume, cancel, logs, report, store, listing, describe, doctor):
         verb.add_parser(verbs)
     return parser
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,20 +12,7 @@ from torch import Tensor
 from harness.data import EvaluationSet
 from harness.errors import DivergedError
 from harness.progress import Progress
-
-
-class Evaluable(Protocol):
-    """A model with quantized and full-precision logits."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Quantized logits."""
-
-    def full_precision(self, images: Tensor) -> Tensor:
-        """Full-precision logits."""
+from harness.reference import Evaluable, Reference
 
 
 @dataclass
@@ -101,7 +87,9 @@ def _top5(logits: Tensor, labels: Tensor) -> int:
 
 
 @torch.inference_mode()
-def evaluate(model: Evaluable, data: EvaluationSet, batch: int, progress: Progress) -> Evaluation:
+def evaluate(
+    model: Evaluable, data: EvaluationSet, batch: int, progress: Progress, reference: Reference | None = None
+) -> Evaluation:
     """Evaluate a model in both precisions.
 
     Args:
@@ -109,18 +97,20 @@ def evaluate(model: Evaluable, data: EvaluationSet, batch: int, progress: Progre
         data: Evaluation images and labels.
         batch: Images at a time; does not change results beyond rounding.
         progress: Display.
+        reference: Full-precision logits where they are known already, else where to keep them.
 
     Raises:
         DivergedError: Logits are not finite.
     """
     result = Evaluation()
+    reference = reference or Reference()
     with progress.task("evaluate", len(data)) as task:
         for images, labels in data.batches(batch):
             images, labels = images.to(model.device), labels.to(model.device)
-            quantized, reference = model(images), model.full_precision(images)
+            quantized, full = model(images), reference.logits(model, images, result.n_images)
             if not torch.isfinite(quantized).all():
                 raise DivergedError(f"logits of {int((~torch.isfinite(quantized)).any(1).sum())} images are not finite")
-            result.add(quantized, reference, labels)
+            result.add(quantized, full, labels)
             task.advance(len(labels))
     return result
 

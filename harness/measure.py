@@ -18,6 +18,7 @@ import psutil
 import torch
 
 SAMPLE_SECONDS = 0.02
+COMMIT_FILE = "_commit.txt"
 LIBRARIES = ("torch", "timm", "numpy", "safetensors", "ptq-harness")
 
 
@@ -91,7 +92,13 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def project_commit() -> str | None:
-    """Commit of the project's source tree, with ``+changes`` when files differ; None outside a checkout."""
+    """Commit of the project's source tree, with ``+changes`` when files differ; None outside a checkout.
+
+    A sweep's copy of the code has it in a file.
+    """
+    written = Path(__file__).parent / COMMIT_FILE
+    if written.is_file():
+        return written.read_text(encoding="utf-8").strip() or None
     folder = Path(__file__).parent.parent
     try:
         head = _git(folder, "rev-parse", "HEAD")

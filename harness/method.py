@@ -10,8 +10,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from harness.bits import Bits
+from harness.checkpoint import Checkpoint
 from harness.progress import Progress
 from harness.registry import MethodInfo
+from harness.shared import Shared
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +42,10 @@ class Context:
         evaluate: Top-1 in percent of the model as it is now on the evaluation images. None unless the method's protocol
             is ``paper``: evaluation data is out of reach otherwise.
         notes: Facts that the method wants in its stage of the record, as plain JSON values.
+        shared: Results that other trials in this process may have computed already.
+        origin: Identity of the network and the calibration images.
+        prefix: Identity of all that came before this step: network, images, bits, earlier steps.
+        checkpoint: Where a long search keeps its state after each block, to go on there after an interruption.
     """
 
     bits: Bits
@@ -47,6 +53,10 @@ class Context:
     progress: Progress = field(default_factory=Progress)
     evaluate: Callable[[], float] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    shared: Shared = field(default_factory=Shared)
+    origin: str = ""
+    prefix: str = ""
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
     def generator(self, name: str) -> torch.Generator:
         """A CPU random generator of its own for each named purpose, from the trial's seed."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -34,12 +35,22 @@ class Progress:
         """A task of ``total`` steps for the length of a ``with`` block."""
         yield Task()
 
+    def stage(self, name: str) -> None:
+        """A trial enters a stage."""
+
+    def interruptible(self, save: Callable[[], None]) -> None:
+        """Tell what to call when the process is asked to stop during the stage that follows."""
+
     def say(self, text: str) -> None:
         """One line about a state change."""
 
 
 class LineProgress(Progress):
-    """One line when a task starts; for logs."""
+    """One line when a stage or a task starts; for logs."""
+
+    def stage(self, name: str) -> None:
+        """Name the stage."""
+        self.say(f"{time.strftime('%H:%M:%S')} {name}")
 
     @contextmanager
     def task(self, description: str, total: float) -> Iterator[Task]:

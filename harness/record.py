@@ -6,7 +6,8 @@ from typing import Any, TypedDict
 
 SCHEMA_VERSION = 1
 STATUSES = ("done", "failed", "skipped")
-KINDS = ("oom", "timeout", "preempted", "incompatible", "diverged", "bug", "usage", "data", "model")
+NOT_DONE = ("failed", "skipped")
+KINDS = ("oom", "timeout", "preempted", "incompatible", "diverged", "killed", "bug", "usage", "data", "model")
 
 
 class Stage(TypedDict):
@@ -14,19 +15,22 @@ class Stage(TypedDict):
 
     ``forward_passes`` counts passes of the whole calibration set through the whole network (parts of the network count
     by their share of multiply-accumulates); ``image_forwards`` is the same times the number of calibration images. For
-    the stage ``evaluate`` one pass is the evaluation set once in one precision.
+    the stage ``evaluate`` one pass is the evaluation set once in one precision. All of them are what the stage costs
+    alone; the ``shared_`` parts were not spent by this trial, because another one had done the work.
     """
 
     name: str
     seconds: float
+    shared_seconds: float
     forward_passes: float
     image_forwards: float
+    shared_image_forwards: float
     peak_memory_bytes: int
     notes: dict[str, Any]
 
 
 class ErrorInfo(TypedDict):
-    """Why a trial failed."""
+    """Why a trial failed or was skipped."""
 
     kind: str
     message: str
@@ -62,6 +66,7 @@ class Record(TypedDict, total=False):
     environment: dict[str, Any]
     created: str
     error: ErrorInfo
+    imported: dict[str, str]
 
 
 REQUIRED: dict[str, type | tuple[type, ...]] = {
@@ -102,7 +107,7 @@ def problems_of(record: Any) -> list[str]:
     required = dict(REQUIRED)
     if record.get("status") == "done":
         required |= REQUIRED_DONE
-    if record.get("status") == "failed":
+    if record.get("status") in NOT_DONE:
         required["error"] = dict
     problems = [f"{name} is missing" for name in required if name not in record]
     problems += [
@@ -130,6 +135,6 @@ def _problems_inside(record: dict[str, Any]) -> list[str]:
     if record.get("status") == "done":
         metrics = record["metrics"]
         problems += [f"metrics.{name} is no number" for name in METRICS_DONE if not _is(metrics.get(name), (int, float))]
-    if record.get("status") == "failed":
+    if record.get("status") in NOT_DONE:
         problems += [f"error.{name} is missing" for name in ("kind", "message") if name not in record["error"]]
     return problems

@@ -1,7 +1,8 @@
 """Records on disk: one folder per trial, one writer per file, written aside and renamed. No database, no lock.
 
-``<root>/trials/<first two digits>/<id>/`` holds ``record.json``, ``correct.npy`` (packed bits), ``quantizers.safetensors``
-and ``attempts/<n>.json`` (records of earlier failed attempts). Nothing is ever unpickled.
+``<root>/trials/<first two digits>/<id>/`` holds ``record.json``, ``correct.npy`` (packed bits), ``quantizers.safetensors``,
+``attempts/<n>.json`` (records of failed attempts), ``replicas/`` (records of other groups), ``log.txt`` and, while it runs,
+``heartbeat.json``. Beside ``trials/`` are ``sweeps/``, and as work saved ``states/``, ``logits/`` and ``results.parquet``.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Store:
     def save(self, record: Record, correct: np.ndarray | None = None) -> Path:
         """Write a record; it is written last, so its presence means that everything else is there.
 
-        A failed record never replaces a done one; an earlier failed record moves to ``attempts/``.
+        A failed record never replaces a done one; an earlier failed record moves to ``attempts/``, an imported one to
+        ``replicas/``.
 
         Args:
             record: The record.
@@ -89,52 +91,80 @@ class Store:
         path = folder / "record.json"
         folder.mkdir(parents=True, exist_ok=True)
         previous = self.get(record["id"])
-        if previous is not None and previous["status"] != "done":
-            self._keep_attempt(folder, previous)
+        if previous is not None and "imported" in previous:
+            self._keep(folder / "replicas", previous)
+        elif previous is not None and previous["status"] != "done":
+            self._keep(folder / "attempts", previous)
         if previous is not None and previous["status"] == "done" and record["status"] != "done":
-            return self._keep_attempt(folder, record)
+            return self._keep(folder / "attempts", record)
         if correct is not None:
             write_aside(folder / "correct.npy", lambda target: _write_bits(target, correct))
         write_json(path, record)
         return path
 
-    def _keep_attempt(self, folder: Path, record: Record) -> Path:
-        attempts = folder / "attempts"
-        attempts.mkdir(exist_ok=True)
-        path = attempts / f"{len(list(attempts.glob('*.json'))) + 1}.json"
-        write_json(path, record)
-        return path
+    def _keep(self, folder: Path, record: Record) -> Path:
+        """Write a record under the next free number; creating the file reserves the number."""
+        folder.mkdir(exist_ok=True)
+        number = len(list(folder.glob("*.json"))) + 1
+        while True:
+            path = folder / f"{number}.json"
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                number += 1
+                continue
+            write_json(path, record)
+            return path
 
     def get(self, trial: str) -> Record | None:
         """The record of a full id; None when there is none or it is broken."""
-        found = _read(self.folder(trial) / "record.json")
+        found = read_record(self.folder(trial) / "record.json")
         return None if found is None or isinstance(found, BrokenFile) else found
 
     def find(self, prefix: str) -> Record:
         """The record whose id starts with ``prefix``.
 
         Raises:
+            UsageError: None or several match, or it has no record.
+        """
+        trial = self.find_trial(prefix)
+        record = self.get(trial)
+        if record is None:
+            raise UsageError(f"trial {trial} has no readable record in {self.root} yet")
+        return record
+
+    def find_trial(self, prefix: str) -> str:
+        """The id of the trial, run or not, whose id starts with ``prefix``.
+
+        Raises:
             UsageError: None or several match.
         """
-        matches = [record for record in self.records() if record["id"].startswith(prefix)]
-        if len(matches) != 1:
-            names = ", ".join(record["id"] for record in matches[:5])
-            raise UsageError(f"{len(matches)} trials match {prefix!r}, expected one" + (f": {names}" if names else ""))
-        return matches[0]
+        pattern = f"{prefix[:2]}*" if len(prefix) < 2 else prefix[:2]
+        folders = sorted((self.root / "trials").glob(f"{pattern}/{prefix}*")) if prefix.isalnum() else []
+        if len(folders) != 1:
+            names = ", ".join(folder.name for folder in folders[:5])
+            found = f": {names}" if names else f" in {self.root}"
+            raise UsageError(f"{len(folders)} trials match {prefix!r}, expected one{found}")
+        return folders[0].name
 
     def records(self) -> Iterator[Record]:
         """All readable records, sorted by id."""
-        return (found for found in self._all() if not isinstance(found, BrokenFile))
+        return (found for found in self.everything() if not isinstance(found, BrokenFile))
 
     def broken(self) -> list[BrokenFile]:
         """Files in the place of a record that are truncated or foreign."""
-        return [found for found in self._all() if isinstance(found, BrokenFile)]
+        return [found for found in self.everything() if isinstance(found, BrokenFile)]
 
-    def _all(self) -> Iterator[Record | BrokenFile]:
-        for path in sorted((self.root / "trials").glob("*/*/record.json")):
-            found = _read(path)
+    def everything(self) -> Iterator[Record | BrokenFile]:
+        """All files in the place of a record, sorted by id."""
+        for folder in self.trial_folders():
+            found = read_record(folder / "record.json")
             if found is not None:
                 yield found
+
+    def trial_folders(self) -> Iterator[Path]:
+        """The folders of all trials, run or not, sorted by id."""
+        yield from sorted(path for path in (self.root / "trials").glob("*/*") if path.is_dir())
 
     def correct(self, trial: str) -> np.ndarray:
         """Per-image correctness of a trial, boolean ``(2, n)``: quantized and full precision.
@@ -152,7 +182,8 @@ class Store:
         return np.unpackbits(np.load(path, allow_pickle=False), axis=1, count=count).astype(bool)
 
 
-def _read(path: Path) -> Record | BrokenFile | None:
+def read_record(path: Path) -> Record | BrokenFile | None:
+    """The record in a file; None when there is no file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -2,102 +2,56 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from harness import stack as stacks
-from harness.bits import Bits
-from harness.data import CalibrationSet, DataSource, open_source
-from harness.data.preprocessing import Preprocessing, of_model
-from harness.data.sets import check_count, check_limit
-from harness.data.sources import check_classes
-from harness.errors import HarnessError, UsageError
+from harness.checkpoint import Checkpoint
+from harness.data import CalibrationSet
+from harness.errors import HarnessError
 from harness.evaluate import evaluate, top1
-from harness.identity import content_id
 from harness.measure import environment, meter
 from harness.method import Context, Protocol
-from harness.models import LoadedModel, load_model
+from harness.prefix import PrefixStates
+from harness.prepare import Prepared, data_name, prepare
 from harness.progress import Progress
 from harness.quant import inventory
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.quant.state import save_state
-from harness.record import SCHEMA_VERSION, Record
+from harness.record import SCHEMA_VERSION, Record, Stage
+from harness.reference import StoredReference
+from harness.shared import Shared
+from harness.spec import TrialSpec
+from harness.stack import StackStep
 from harness.store import Store, write_aside
 
-
-@dataclass(frozen=True)
-class TrialSpec:
-    """What the user asked for.
-
-    Attributes:
-        method: Stack of methods.
-        model: timm name or ``embedded``.
-        weights: Safetensors file, or None for the embedded or downloaded weights.
-        data: ``embedded`` or the path of an image folder.
-        bits: Widths, for example ``w4a8``.
-        calib: Number of calibration images.
-        seed: Seed of the calibration draw and of everything random in methods.
-        eval_limit: Number of evaluation images; None for all.
-        preprocess: Overrides of the model's preprocessing.
-        batch: Evaluation batch; not part of the identity.
-        device: torch device; not part of the identity.
-    """
-
-    method: str
-    model: str = "embedded"
-    weights: Path | None = None
-    data: str = "embedded"
-    bits: str = "w8a8"
-    calib: int = 256
-    seed: int = 0
-    eval_limit: int | None = None
-    preprocess: Mapping[str, str] = field(default_factory=dict)
-    batch: int = 64
-    device: str = "cpu"
-
-    def command(self, stack: str) -> str:
-        """The command line that repeats the trial."""
-        words = ["harness", "run", "--method", stack, "--model", self.model, "--bits", self.bits]
-        words += ["--data", self.data, "--calib", str(self.calib), "--seed", str(self.seed)]
-        words += ["--weights", str(self.weights)] if self.weights else []
-        words += ["--eval-limit", str(self.eval_limit)] if self.eval_limit is not None else []
-        words += [word for key, value in self.preprocess.items() for word in ("--preprocess", f"{key}={value}")]
-        return shlex.join(words)
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A checked trial, ready to run."""
-
-    spec: TrialSpec
-    stack: stacks.Stack
-    bits: Bits
-    model: LoadedModel
-    source: DataSource
-    preprocessing: Preprocessing
-    identity: dict[str, Any]
-    id: str
+# Errors of libraries that this module must not import, by class name.
+FOREIGN_KINDS = {"UncompletedJobError": "timeout"}  # submitit raises it when a job is out of time and not requeued
 
 
 def run_trial(
-    spec: TrialSpec, store: Store, progress: Progress | None = None, *, force: bool = False
+    spec: TrialSpec,
+    store: Store,
+    progress: Progress | None = None,
+    *,
+    force: bool = False,
+    share: bool = True,
+    shared: Shared | None = None,
 ) -> tuple[Record, bool]:
     """Run a trial, or return its stored record when it is already done.
 
     Args:
         spec: The trial.
         store: Where records are kept.
-        progress: Display.
-        force: Run again although a done record exists.
+        progress: Display; it also hears of every stage.
+        force: Compute everything again although results exist.
+        share: Use and keep the states of stack prefixes and full-precision logits.
+        shared: Results that stay in memory from one trial of this process to the next.
 
     Returns:
         The record (``done`` or ``failed``) and whether it came from the store.
@@ -106,12 +60,13 @@ def run_trial(
         UsageError: The trial cannot be run as asked; nothing was done.
     """
     progress = progress or Progress()
-    prepared = prepare(spec)
+    shared = shared or Shared()
+    prepared = prepare(spec, shared)
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force:
         return stored, True
     store.check_writable()
-    run = _Run(prepared, progress)
+    run = _Run(prepared, store, progress, shared, share=share, force=force)
     try:
         with _memory_errors_named():
             run.quantize()
@@ -149,77 +104,113 @@ class OutOfMemoryError(HarnessError):
 
 
 def _kind(error: Exception) -> str:
-    return error.kind if isinstance(error, HarnessError) else "bug"
-
-
-def prepare(spec: TrialSpec) -> _Prepared:
-    """Check everything that can be checked before any work and compute the trial's id.
-
-    Raises:
-        UsageError: Something is wrong with the stack, bits, model, weights, data or device.
-    """
-    bits = Bits.parse(spec.bits)
-    stack = stacks.check(spec.method)
-    _check_device(spec.device)
-    source = open_source(spec.data)
-    check_count(source.calibration_size, spec.calib, source.name)
-    check_limit(spec.eval_limit)
-    model = load_model(spec.model, spec.weights)
-    check_classes(source, model.classes, model.name)
-    preprocessing = of_model(model.network, spec.preprocess)
-    identity = {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
-        "data_fingerprint": source.fingerprint,
-        "preprocessing": preprocessing.as_dict(),
-        "eval_limit": spec.eval_limit,
-        "stack": stack.identity(),
-        "bits": str(bits),
-        "calib": spec.calib,
-        "seed": spec.seed,
-    }
-    return _Prepared(spec, stack, bits, model, source, preprocessing, identity, content_id(identity))
-
-
-def _check_device(device: str) -> None:
-    try:
-        kind = torch.device(device).type
-    except RuntimeError as error:
-        raise UsageError(f"device {device!r} not understood: expected cpu, cuda or cuda:N") from error
-    if kind not in ("cpu", "cuda"):
-        raise UsageError(f"device {device!r} is not supported: expected cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {device!r} asked for, but torch finds no CUDA GPU", "use --device cpu")
+    return error.kind if isinstance(error, HarnessError) else FOREIGN_KINDS.get(type(error).__name__, "bug")
 
 
 class _Run:
     """The work of one trial; keeps what was measured so far, also for a failure's record."""
 
-    def __init__(self, prepared: _Prepared, progress: Progress) -> None:
+    def __init__(
+        self, prepared: Prepared, store: Store, progress: Progress, shared: Shared, *, share: bool, force: bool
+    ) -> None:
         self.prepared = prepared
+        self.store = store
         self.progress = progress
-        self.device = torch.device(prepared.spec.device)
-        self.stages: list[Any] = []
+        self.shared = shared
+        self.share = share
+        self.reuse = share and not force
+        self.device = prepared.device
+        self.states = PrefixStates(store)
+        self.stages: list[Stage] = []
         self.results = Record()
         self.started = time.perf_counter()
         self.quantized: QuantizedModel
         self.bitmap: Any = None
 
     def quantize(self) -> None:
-        """Capture the network, draw calibration images, apply the methods in order."""
-        prepared = self.prepared
+        """Capture the network, take over what other trials have computed, apply the other methods in order."""
+        steps = self.prepared.stack.steps
         with self.stage("capture"):
-            network, size = prepared.model.network, prepared.preprocessing.input_size
-            self.quantized = quantizable(network, size, prepared.model.name).to(self.device)
+            self.quantized = self._captured()
+        done = self._take_over()
+        if done == len(steps):
+            return
+        with self._drawing(done):
+            calibration = self._calibration()
+        for number, step in enumerate(steps[done:], start=done):
+            self._apply(step, number, calibration)
+            if self.share:
+                prefix = self.prepared.prefixes[number]
+                self.states.save(self.quantized, prefix, self.stages[1:], environment(self.device))
+
+    def _captured(self) -> QuantizedModel:
+        prepared = self.prepared
+        network, size, name = prepared.model.network, prepared.preprocessing.input_size, prepared.model.name
+        key = (prepared.model.weights_sha256, name, size, str(self.device))
+        model = self.shared.once("capture", key, lambda: quantizable(network, size, name).to(self.device))
+        model.clear()
+        return model
+
+    def _take_over(self) -> int:
+        """Restore the longest stored prefix of the stack; returns the number of its steps."""
+        prefixes = self.prepared.prefixes
+        done = self.states.longest(prefixes) if self.reuse else 0
+        while done:
+            try:
+                stages, machine = self.states.load(self.quantized, prefixes[done - 1])
+            except (OSError, ValueError, KeyError, RuntimeError) as error:
+                where = self.states.folder(prefixes[done - 1])
+                self.progress.say(f"warning: {where} is not used: {type(error).__name__}: {error}")
+                self.quantized.clear()
+                done -= 1
+                continue
+            for stage in stages:
+                self.stages.append(_reused(stage, prefixes[done - 1], machine))
+            return done
+        return 0
+
+    @contextmanager
+    def _drawing(self, done: int) -> Iterator[None]:
+        """The stage of loading images; behind a reused prefix its cost is in the record already."""
+        if done:
+            yield
+            return
         with self.stage("load calibration images"):
+            yield
+
+    def _calibration(self) -> CalibrationSet:
+        prepared = self.prepared
+
+        def load() -> CalibrationSet:
             drawn = prepared.source.calibration(prepared.spec.calib, prepared.spec.seed, prepared.preprocessing)
-            calibration = CalibrationSet(drawn.images.to(self.device))
-        for step in prepared.stack.steps:
-            with self.stage(step.info.name, len(calibration)) as notes:
-                context = Context(prepared.bits, prepared.spec.seed, self.progress, notes=notes)
-                if step.method.protocol == Protocol.PAPER:
-                    context.evaluate = self.top1
-                step.method.apply(self.quantized, calibration, context)
+            return CalibrationSet(drawn.images.to(self.device))
+
+        return self.shared.once("calibration", (prepared.origin, str(self.device)), load)
+
+    def _apply(self, step: StackStep, number: int, calibration: CalibrationSet) -> None:
+        prepared = self.prepared
+        folder = self.states.folder(prepared.prefixes[number])
+        began, forwards = time.perf_counter(), self.quantized.image_forwards
+        checkpoint = Checkpoint(
+            folder / "partial.safetensors" if self.reuse else None,
+            lambda: (time.perf_counter() - began, self.quantized.image_forwards - forwards),
+        )
+        self.progress.interruptible(checkpoint.flush)
+        with self.stage(step.info.name, len(calibration), checkpoint) as notes:
+            context = Context(
+                bits=prepared.bits,
+                seed=prepared.spec.seed,
+                progress=self.progress,
+                notes=notes,
+                shared=self.shared if self.share else Shared(),
+                origin=prepared.origin,
+                prefix=prepared.prefixes[number - 1] if number else prepared.origin,
+                checkpoint=checkpoint,
+            )
+            if step.method.protocol == Protocol.PAPER:
+                context.evaluate = self.top1
+            step.method.apply(self.quantized, calibration, context)
+        checkpoint.remove()
 
     def top1(self) -> float:
         """Top-1 on the evaluation images, for methods that are marked as seeing them."""
@@ -230,8 +221,16 @@ class _Run:
         """Measure accuracy and describe the quantized model."""
         prepared, model = self.prepared, self.quantized
         data = prepared.source.evaluation(prepared.spec.eval_limit, prepared.preprocessing)
+        reference = StoredReference(
+            self.store, prepared.identity, prepared.spec.batch, environment(self.device), read=self.reuse
+        )
         with self.stage("evaluate", len(data)):
-            result = evaluate(model, data, prepared.spec.batch, self.progress)
+            result = evaluate(model, data, prepared.spec.batch, self.progress, reference)
+            if reference.known is not None:
+                self.shared.seconds += reference.seconds
+                self.shared.image_forwards += len(data)
+        if self.share and reference.known is None:
+            reference.save()
         self.bitmap = result.bitmap()
         off_grid = inventory.off_grid_sites(model)
         self.results = Record(
@@ -246,23 +245,38 @@ class _Run:
         )
 
     @contextmanager
-    def stage(self, name: str, images: int = 0) -> Iterator[dict[str, Any]]:
-        """Measure a block as one stage of the record; yields the dictionary of its notes."""
+    def stage(self, name: str, images: int = 0, checkpoint: Checkpoint | None = None) -> Iterator[dict[str, Any]]:
+        """Measure a block as one stage of the record; yields the dictionary of its notes.
+
+        The stage costs what it would have cost alone: shared work and the time before an interruption are added.
+        """
         notes: dict[str, Any] = {}
+        self.progress.stage(name)
         before = self.quantized.image_forwards if hasattr(self, "quantized") else 0.0
+        shared_seconds, shared_forwards = self.shared.seconds, self.shared.image_forwards
         measurement = None
         try:
             with meter(self.device) as measurement:
                 yield notes
         finally:
-            forwards = self.quantized.image_forwards - before if hasattr(self, "quantized") else 0.0
             assert measurement is not None
+            saved = self.shared.seconds - shared_seconds
+            saved_forwards = self.shared.image_forwards - shared_forwards
+            forwards = self.quantized.image_forwards - before if hasattr(self, "quantized") and images else 0.0
+            seconds = measurement.seconds + saved
+            forwards += saved_forwards
+            if checkpoint is not None and checkpoint.earlier_seconds:
+                seconds += checkpoint.earlier_seconds
+                forwards += checkpoint.earlier_forwards
+                notes["seconds_before_interruption"] = round(checkpoint.earlier_seconds, 4)
             self.stages.append(
                 {
                     "name": name,
-                    "seconds": round(measurement.seconds, 4),
+                    "seconds": round(seconds, 4),
+                    "shared_seconds": round(saved, 4),
                     "forward_passes": round(forwards / images, 4) if images else 0.0,
                     "image_forwards": round(forwards, 2),
+                    "shared_image_forwards": round(saved_forwards, 2),
                     "peak_memory_bytes": measurement.peak_memory_bytes,
                     "notes": notes,
                 }
@@ -278,7 +292,7 @@ class _Run:
             status=status,
             model=prepared.model.name,
             data={
-                "name": "embedded" if spec.data == "embedded" else Path(spec.data).name,
+                "name": data_name(spec),
                 "fingerprint": prepared.source.fingerprint,
                 "split": prepared.source.split,
                 "eval_limit": spec.eval_limit,
@@ -292,10 +306,18 @@ class _Run:
             stages=self.stages,
             seconds=round(time.perf_counter() - self.started, 3),
             weights={"sha256": prepared.model.weights_sha256, "source": prepared.model.weights_source},
-            spec=prepared.identity,
+            spec=dict(prepared.identity),
             command=spec.command(stack),
             environment={**environment(self.device), "evaluation_batch": spec.batch},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         record.update(self.results)
         return record
+
+
+def _reused(stage: Stage, prefix: str, machine: dict[str, Any]) -> Stage:
+    """A stage of another trial: its cost stays, marked as not spent here."""
+    origin = {"prefix": prefix, "commit": machine.get("commit"), "device": machine.get("device")}
+    notes = {**stage["notes"], "reused": origin}
+    shared = {"shared_seconds": stage["seconds"], "shared_image_forwards": stage["image_forwards"]}
+    return cast(Stage, {**stage, **shared, "notes": notes})

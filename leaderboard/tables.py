@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
 
 import pandas as pd
 from tabulate import tabulate
 
-from harness.record import Record
-from leaderboard.frame import frame
-
 # Means over seeds are taken only where nothing but the seed differs: every other part of a trial's identity is a key.
-GROUP = ["model", "data", "data_fingerprint", "weights", "preprocessing", "n_images", "bits", "calib"]
+GROUP = ["model", "data", "data_fingerprint", "weights_sha256", "preprocessing", "n_images", "bits", "calib"]
 ROW = ["stack", "methods", "protocol"]
 HEADERS = ("stack", "top-1 %", "to fp32", "agreement %", "SQNR dB", "s", "MB", "n", "on grid", "protocol")
 
 
-def markdown(records: Iterable[Record]) -> str:
-    """All tables, then the failed trials with their reasons."""
-    rows = frame(records)
-    done = rows[rows["status"] == "done"]
+def markdown(rows: pd.DataFrame) -> str:
+    """All tables, then the failed and skipped trials with their reasons.
+
+    Args:
+        rows: One row per record, as ``harness.table.table`` makes it.
+    """
+    done = rows[rows["status"] == "done"].fillna({"weights_sha256": ""})
     parts = [_table(key, group) for key, group in done.groupby(GROUP, sort=True, dropna=False)]
     others = rows[rows["status"] != "done"]
     if len(others):
@@ -62,7 +60,7 @@ def _stack_row(part: pd.DataFrame) -> list[str]:
         f"{(part['top1'] - part['top1_fp32']).mean():+.2f}",
         spread(part["agreement"]),
         spread(part["logit_sqnr_db"], 1),
-        f"{part['seconds'].mean():.1f}",
+        f"{part['seconds_stack'].mean():.1f}",
         f"{part['size_bytes'].mean() / 1e6:.2f}",
         str(len(part)),
         "yes" if part["on_grid"].all() else "no",
@@ -72,7 +70,7 @@ def _stack_row(part: pd.DataFrame) -> list[str]:
 
 def spread(values: pd.Series, digits: int = 2) -> str:
     """Mean, with the sample standard deviation when there is more than one value."""
-    numbers = [float(value) for value in values if value is not None and not math.isnan(float(value))]
+    numbers = [float(value) for value in values.dropna()]
     if not numbers:
         return "exact"
     series = pd.Series(numbers)
@@ -81,15 +79,16 @@ def spread(values: pd.Series, digits: int = 2) -> str:
 
 
 def _not_done(rows: pd.DataFrame) -> str:
+    columns = ("id", "status", "model", "bits", "stack", "seed")
     lines = [
-        [
-            escaped("-" if pd.isna(row[name]) else str(row[name]))
-            for name in ("id", "status", "model", "bits", "stack", "seed", "error")
-        ]
+        [*(escaped("-" if pd.isna(row[name]) else str(row[name])) for name in columns), escaped(_reason(row))]
         for _, row in rows.iterrows()
     ]
-    headers = ("id", "status", "model", "bits", "stack", "seed", "reason")
-    return "### Not done\n\n" + tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+    return "### Not done\n\n" + tabulate(lines, headers=(*columns, "reason"), tablefmt="pipe", disable_numparse=True)
+
+
+def _reason(row: pd.Series) -> str:
+    return "-" if pd.isna(row["error_kind"]) else f"{row['error_kind']}: {row['error_message']}"
 
 
 def escaped(text: str) -> str:

@@ -24,6 +24,8 @@ from methods import losses
 MUTATION_PAPER = {8: 1e-3}
 MUTATION_RELEASE = {8: 1e-4}
 MUTATION_OTHER = {"paper": 1e-4, "release": 1e-3}
+RESUMED = ("start", "current", "improved", "best_top1")  # what an interrupted search needs besides scales and random state
+BEST = "best/"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Evolq(Method[EvolqConfig]):
             return
         loss = losses.named(config.loss, temperature=config.temperature, normalise=config.normalise)
         batches = list(calibration.batches(config.batch, drop_incomplete=config.drop_incomplete))
-        objective = Objective(model, batches, loss, config.target)
+        objective = Objective(model, batches, loss, config.target, context)
         search = _Search(model, objective, config, self._range(context), context)
         with context.progress.task("evolq", config.passes * len(units) * config.cycles) as task:
             search.run(units, task)
@@ -149,21 +151,53 @@ class _Search:
         self.generator = context.generator("evolq")
         self.start = self.current = math.nan
         self.improved = 0
+        self.best_top1 = -1.0
+        self.best_state = state.state_of(model)
 
     def run(self, units: list[Unit], task: Task) -> None:
-        """All passes over all units."""
-        self.start = self.current = self.objective.first_value(units[0].segment)
-        best_top1, best_state = -1.0, state.state_of(self.model)
-        for _ in range(self.config.passes):
-            for unit in units:
-                self.improve(unit, task)
-                if self.context.evaluate is not None and self.config.selection == "evaluation":
-                    top1 = self.context.evaluate()
-                    if top1 > best_top1:
-                        best_top1, best_state = top1, state.state_of(self.model)
-        if self.config.selection == "evaluation" and best_top1 >= 0:
-            state.restore(self.model, *best_state)
-            self.context.notes["selected_top1"] = best_top1
+        """All passes over all units, from the last finished one when an earlier run was interrupted."""
+        done = self.resume()
+        task.advance(done * self.config.cycles)
+        if not done:
+            self.start = self.current = self.objective.first_value(units[0].segment)
+        for unit in (units * self.config.passes)[done:]:
+            self.improve(unit, task)
+            self.select()
+            done += 1
+            self.keep(done)
+        if self.best_top1 >= 0:
+            state.restore(self.model, *self.best_state)
+            self.context.notes["selected_top1"] = self.best_top1
+
+    def select(self) -> None:
+        """The released code's leak: remember the scales that do best on the evaluation images."""
+        if self.context.evaluate is None or self.config.selection != "evaluation":
+            return
+        top1 = self.context.evaluate()
+        if top1 > self.best_top1:
+            self.best_top1, self.best_state = top1, state.state_of(self.model)
+
+    def keep(self, done: int) -> None:
+        """Let an interrupted search go on behind unit ``done``."""
+        tensors, best_facts = self.best_state if self.best_top1 >= 0 else ({}, {})
+        facts = {name: getattr(self, name) for name in RESUMED}
+        facts |= {"done": done, "evaluations": self.objective.evaluations, "best_facts": best_facts}
+        kept = {BEST + name: tensor for name, tensor in tensors.items()}
+        self.context.checkpoint.block_done(self.model, facts, {**kept, "generator": self.generator.get_state()})
+
+    def resume(self) -> int:
+        """Go back to the state of an interrupted search; returns the number of units it had finished."""
+        kept = self.context.checkpoint.resume(self.model)
+        if kept is None:
+            return 0
+        facts, tensors = kept
+        for name in RESUMED:
+            setattr(self, name, facts[name])
+        self.generator.set_state(tensors.pop("generator"))
+        self.best_state = {name.removeprefix(BEST): tensor for name, tensor in tensors.items()}, facts["best_facts"]
+        self.objective.evaluations = facts["evaluations"]
+        self.objective.changed(0)
+        return int(facts["done"])
 
     def improve(self, unit: Unit, task: Task) -> None:
         """One unit: ``cycles`` children of tournament winners; the unit takes the fittest of the population."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -65,19 +65,23 @@ class Gradopt(Method[GradoptConfig]):
             context.notes["units"] = len(units)
             return
         loss = losses.named(config.loss, temperature=config.temperature, normalise=config.normalise)
-        objective = Objective(model, list(calibration.batches(config.batch)), loss, "true_fp")
-        start = current = objective.first_value(units[0].segment)
-        improved = 0
+        objective = Objective(model, list(calibration.batches(config.batch)), loss, "true_fp", context)
+        run = _resumed(model, objective, context)
+        if run is None:
+            start = objective.first_value(units[0].segment)
+            run = {"done": 0, "improved": 0, "start": start, "current": start, "evaluations": 1}
         with context.progress.task("gradopt", config.passes * len(units)) as task:
-            for _ in range(config.passes):
-                for unit in units:
-                    before, current = current, self._improve(model, objective, unit, current, task)
-                    improved += current < before
+            task.advance(run["done"])
+            for unit in (units * config.passes)[run["done"] :]:
+                before, run["current"] = run["current"], self._improve(model, objective, unit, run["current"], task)
+                run["improved"] += run["current"] < before
+                run["done"] += 1
+                context.checkpoint.block_done(model, {**run, "evaluations": objective.evaluations}, {})
         context.notes.update(
             units=len(units),
-            loss_start=start,
-            loss_end=current,
-            units_improved=improved,
+            loss_start=run["start"],
+            loss_end=run["current"],
+            units_improved=run["improved"],
             evaluations=objective.evaluations,
             gradient_steps=config.passes * len(units) * config.steps,
         )
@@ -120,3 +124,13 @@ class Gradopt(Method[GradoptConfig]):
         if config.optimizer == "adam":
             return torch.optim.Adam([variable], lr=config.lr)
         return torch.optim.AdamW([variable], lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _resumed(model: QuantizedModel, objective: Objective, context: Context) -> dict[str, Any] | None:
+    """Go back to the state of an interrupted search; None when there is none."""
+    kept = context.checkpoint.resume(model)
+    if kept is None:
+        return None
+    objective.evaluations = kept[0]["evaluations"]
+    objective.changed(0)
+    return kept[0]

@@ -35,9 +35,7 @@ def captured_model(embedded, preprocessing) -> QuantizedModel:
 @pytest.fixture
 def model(captured_model: QuantizedModel) -> QuantizedModel:
     """The embedded network without quantizers; capture is shared, quantizers are not."""
-    captured_model.quantizers.clear()
-    captured_model.bias_shifts.clear()
-    captured_model.integer_norms.clear()
+    captured_model.clear()
     return captured_model
 
 

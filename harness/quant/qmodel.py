@@ -69,6 +69,12 @@ class QuantizedModel:
         """Where the parameters are."""
         return next(iter(self.weights.values())).weight.device
 
+    def clear(self) -> None:
+        """Remove all quantizers and corrections: the full-precision network again."""
+        self.quantizers.clear()
+        self.bias_shifts.clear()
+        self.integer_norms.clear()
+
     def segment_of(self, site: str) -> int:
         """Index of the segment that a site belongs to."""
         return self._segment_of[site]

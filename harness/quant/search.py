@@ -16,7 +16,9 @@ from torch import Tensor
 
 from harness.errors import DivergedError
 from harness.graph.sites import Place
+from harness.method import Context
 from harness.quant.qmodel import QuantizedModel
+from harness.shared import Shared
 
 Scope = Literal["attention_weights", "block_weights", "block"]
 Order = Literal["forward", "reverse"]
@@ -107,29 +109,61 @@ class Objective:
         loss: Function of quantized and target logits of one batch.
         target: ``true_fp``: logits of the full-precision network. ``release``: the released code's target, in which
             integer LayerNorm and log-int-softmax stay active.
+        context: The step's context; what it shares with other trials is taken from there. None shares nothing.
     """
 
     def __init__(
-        self, model: QuantizedModel, batches: list[Tensor], loss: Callable[[Tensor, Tensor], Tensor], target: Target
+        self,
+        model: QuantizedModel,
+        batches: list[Tensor],
+        loss: Callable[[Tensor, Tensor], Tensor],
+        target: Target,
+        context: Context | None = None,
     ) -> None:
         self.model = model
         self.loss = loss
         self.evaluations = 0
+        self._shared = context.shared if context else Shared()
+        self._prefix = (context.prefix if context else "", tuple(map(len, batches)))
+        origin = (context.origin if context else "", self._prefix[1])
         integers = target == "release"
-        with torch.no_grad():
-            self.targets = [model.run_full_precision(images, integers=integers) for images in batches]
+        self.targets = self._shared.once(
+            "targets",
+            (self._prefix if integers else origin, target),  # integer operators belong to the scheme before this step
+            lambda: self._full_precision(batches, integers=integers),
+            forwards=self._counter,
+        )
+        self._as_found = True
         self._inputs: dict[int, list[Tensor]] = {0: batches}
 
     @torch.no_grad()
+    def _full_precision(self, batches: list[Tensor], *, integers: bool) -> list[Tensor]:
+        return [self.model.run_full_precision(images, integers=integers) for images in batches]
+
+    def _counter(self) -> float:
+        return self.model.image_forwards
+
+    @torch.no_grad()
     def inputs(self, segment: int) -> list[Tensor]:
-        """Inputs of a segment under the present scales, batch by batch."""
+        """Inputs of a segment under the present scales, batch by batch. Not to be changed in place."""
         start = max(index for index in self._inputs if index <= segment)
         for index in range(start, segment):
-            self._inputs[index + 1] = [self.model.run(x, index, index + 1) for x in self._inputs[index]]
+            self._inputs[index + 1] = self._outputs(index)
         return self._inputs[segment]
+
+    def _outputs(self, index: int) -> list[Tensor]:
+        """Outputs of a segment; until the first change of a scale other trials with this prefix have the same."""
+
+        def run() -> list[Tensor]:
+            return [self.model.run(x, index, index + 1) for x in self._inputs[index]]
+
+        if not self._as_found:
+            return run()
+        return self._shared.once("segment inputs", self._prefix, run, part=index + 1, forwards=self._counter, optional=True)
 
     def changed(self, segment: int) -> None:
         """Forget what lies behind a segment whose scales changed."""
+        self._as_found = False
         for index in [index for index in self._inputs if index > segment]:
             del self._inputs[index]
 

@@ -38,15 +38,13 @@ def restore(model: QuantizedModel, tensors: dict[str, Tensor], facts: dict[str, 
     unknown = [name for name in facts["quantizers"] if name not in model.sites]
     if unknown:
         raise KeyError(f"{model.name} has no site {unknown[0]} ({len(unknown)} unknown sites in the state)")
-    model.quantizers.clear()
+    model.clear()
     for name, metadata in facts["quantizers"].items():
         parts = {part: tensors[f"{_QUANTIZER}{name}/{part}"].to(model.device) for part in TENSORS}
         model.quantizers[name] = from_metadata(metadata, parts)
-    model.bias_shifts.clear()
     for name, tensor in tensors.items():
         if name.startswith(_BIAS):
             model.bias_shifts[name.removeprefix(_BIAS)] = tensor.to(model.device)
-    model.integer_norms.clear()
     model.integer_norms.update(facts["integer_norms"])
 
 

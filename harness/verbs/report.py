@@ -7,8 +7,10 @@ import json
 import sys
 from typing import Any
 
+from harness.progress import terminal_progress
 from harness.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
+from harness.verbs.store import warn
 
 EXAMPLES = """  harness report
   harness report --store results --json
@@ -26,16 +28,18 @@ def add_parser(verbs: Any) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     store = Store.default(arguments.store)
-    records = list(store.records())
-    for broken in store.broken():
-        print(f"warning: {broken.path} is no record: {broken.reason}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(records, indent=1))
+        warn(store.broken())
+        print(json.dumps(list(store.records()), indent=1))
         return 0
-    if not records:
+    from harness.cache import rows
+
+    found = rows(store, terminal_progress())
+    warn(found.broken)
+    if not len(found.table):
         print(f"no records in {store.root} (start with: harness run --method fqvit)", file=sys.stderr)
         return 0
     from leaderboard.tables import markdown
 
-    print(markdown(records))
+    print(markdown(found.table))
     return 0

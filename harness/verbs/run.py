@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.progress import terminal_progress
+from harness.spec import EMBEDDED, TrialSpec
 from harness.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 
@@ -20,6 +22,7 @@ EXAMPLES = """  harness run --method fqvit
   harness run --method fqvit+omse+biascorr+evolq --bits w4a8 --seed 1
   harness run --method 'fqvit(lis=true)' --bits w8a8s4
   harness run --method fqvit --model deit_tiny_patch16_224 --weights deit.safetensors --data imagenet
+  harness run --trial 3f9c                  repeat a record and compare
 see also: harness list methods, harness describe method <name>, harness report
 """
 
@@ -28,7 +31,8 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser = new_verb(verbs, "run", "Run one trial and print its record.", EXAMPLES)
     trial = parser.add_argument_group("trial (what is measured; part of its id)")
-    trial.add_argument("--method", required=True, metavar="<stack>", help="methods joined by +, settings in parentheses")
+    trial.add_argument("--method", metavar="<stack>", help="methods joined by +, settings in parentheses")
+    trial.add_argument("--trial", metavar="<id>", help="repeat a stored trial; --data and --weights say where files are now")
     trial.add_argument("--model", default="embedded", metavar="<name>", help="timm model arch.tag (default: embedded)")
     trial.add_argument(
         "--weights", type=Path, metavar="<file>", help="safetensors file (default: embedded or timm download)"
@@ -49,6 +53,7 @@ def add_parser(verbs: Any) -> None:
     how.add_argument("--device", default="auto", metavar="<name>", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     how.add_argument("--batch", type=int, default=64, metavar="<n>", help="evaluation batch (default: 64)")
     how.add_argument("--force", action="store_true", help="run again although the record exists")
+    how.add_argument("--no-share", action="store_true", help="neither use nor keep states of stack prefixes")
     how.add_argument("--quiet", action="store_true", help="no progress")
     add_store(how)  # type: ignore[arg-type]
     add_json(how)  # type: ignore[arg-type]
@@ -57,22 +62,26 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    if arguments.batch < 1:
-        raise UsageError(f"batch {arguments.batch} is not possible: expected at least 1")
-    if arguments.seed < 0:
-        raise UsageError(f"seed {arguments.seed} is not possible: expected 0 or more")
-    overrides = _overrides(arguments.preprocess)
+    if (arguments.method is None) == (arguments.trial is None):
+        raise UsageError("expected one of --method <stack> and --trial <id>", "for example: harness run --method fqvit")
     store = Store.default(arguments.store)
+    stored = store.find(arguments.trial) if arguments.trial else None
+    spec = _spec(arguments) if stored is None else _repeated(stored, arguments)
     progress = terminal_progress(arguments.quiet)
     progress.say("loading torch")
-    import torch
+    from harness.trial import run_trial
 
-    from harness.trial import TrialSpec, run_trial
+    record, cached = run_trial(
+        spec, store, progress, force=arguments.force or stored is not None, share=not arguments.no_share
+    )
+    show(record, store, cached=cached, as_json=arguments.json)
+    if stored is not None:
+        print(compared(stored, record), file=sys.stderr)
+    return 0 if record["status"] == "done" else 1
 
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    spec = TrialSpec(
+
+def _spec(arguments: argparse.Namespace) -> TrialSpec:
+    return TrialSpec(
         method=arguments.method,
         model=arguments.model,
         weights=arguments.weights,
@@ -81,13 +90,33 @@ def handle(arguments: argparse.Namespace) -> int:
         calib=arguments.calib,
         seed=arguments.seed,
         eval_limit=arguments.eval_limit,
-        preprocess=overrides,
+        preprocess=_overrides(arguments.preprocess),
         batch=arguments.batch,
-        device=device,
+        device=arguments.device,
     )
-    record, cached = run_trial(spec, store, progress, force=arguments.force)
-    show(record, store, cached=cached, as_json=arguments.json)
-    return 0 if record["status"] == "done" else 1
+
+
+def _repeated(stored: Record, arguments: argparse.Namespace) -> TrialSpec:
+    """The trial of a record: its command line is what repeats it."""
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    given = parser.parse_args(shlex.split(stored["command"])[1:])
+    given.batch = stored["environment"].get("evaluation_batch", arguments.batch)
+    given.device = arguments.device
+    given.data = arguments.data if arguments.data != EMBEDDED else given.data
+    given.weights = arguments.weights or given.weights
+    return _spec(given)
+
+
+def compared(stored: Record, record: Record) -> str:
+    """How a repetition compares with the stored record, in one line."""
+    if record["id"] != stored["id"]:
+        return f"not a repetition of {stored['id']}: weights, data or methods differ, this is trial {record['id']}"
+    if stored["status"] != "done" or record["status"] != "done":
+        return f"the stored record is {stored['status']}, the repetition {record['status']}"
+    names = ("n_correct", "n_agree", "n_images")
+    before, now = ({name: one["metrics"].get(name) for name in names} for one in (stored, record))
+    return f"repetition gives the same counts: {now}" if now == before else f"repetition differs: {before} then, {now} now"
 
 
 def _overrides(items: list[str]) -> dict[str, str]:

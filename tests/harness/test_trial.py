@@ -12,8 +12,9 @@ from harness import trial
 from harness.cli import main
 from harness.errors import UsageError
 from harness.record import problems_of
+from harness.spec import TrialSpec
 from harness.store import Store
-from harness.trial import TrialSpec, run_trial
+from harness.trial import run_trial
 from tests.shared import DEIT, IMAGES, requires_images
 
 QUICK = ["--calib", "16", "--eval-limit", "100", "--quiet"]

@@ -48,9 +48,7 @@ def test_state_survives_a_safetensors_file(name, model, calibration, tmp_path):
     before, facts = model(calibration.images[:4]), bytes_of(model)
     save_state(model, tmp_path / "state.safetensors")
     assert isinstance(load_file(tmp_path / "state.safetensors"), dict)
-    model.quantizers.clear()
-    model.bias_shifts.clear()
-    model.integer_norms.clear()
+    model.clear()
     load_state(model, tmp_path / "state.safetensors")
     assert bytes_of(model) == facts
     assert torch.equal(model(calibration.images[:4]), before)
@@ -60,9 +58,7 @@ def test_state_survives_a_safetensors_file(name, model, calibration, tmp_path):
 def test_same_seed_gives_the_same_bytes(name, model, calibration):
     apply(stack_of(name), model, calibration, seed=3)
     first = bytes_of(model)
-    model.quantizers.clear()
-    model.bias_shifts.clear()
-    model.integer_norms.clear()
+    model.clear()
     apply(stack_of(name), model, calibration, seed=3)
     assert bytes_of(model) == first
 

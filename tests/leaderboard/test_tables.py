@@ -4,9 +4,13 @@ import statistics
 
 import pytest
 
-from leaderboard.frame import frame
-from leaderboard.tables import markdown
+from harness.table import table
+from leaderboard import tables
 from tests.harness.test_store import record
+
+
+def markdown(records):
+    return tables.markdown(table(records))
 
 
 def trial(index, top1=80.0, **changes):
@@ -54,7 +58,7 @@ def test_exact_logits_are_not_averaged():
 
 
 def test_one_row_per_record():
-    assert len(frame([trial(1), record("f" * 16, "failed")])) == 2
+    assert len(table([trial(1), record("f" * 16, "failed")])) == 2
 
 
 @pytest.mark.parametrize(

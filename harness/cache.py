@@ -1,0 +1,98 @@
+"""``results.parquet``: one row per record, so that a report over many records need not parse every file again.
+
+A cache only: each row carries the stamp (time and size) of the file it was read from, and is read again when the stamp
+differs. Deleting the file loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.progress import Progress
+from harness.record import Record
+from harness.store import BrokenFile, Store, read_record, write_aside
+from harness.table import COLUMNS, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "results.parquet"
+STAMP = "file_stamp"
+
+
+class Rows(NamedTuple):
+    """All records as rows, and the files that are no records."""
+
+    table: pd.DataFrame
+    broken: list[BrokenFile]
+
+
+def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = False) -> Rows:
+    """Rows of all records, sorted by id; only files that changed since the last call are parsed.
+
+    Args:
+        store: The store.
+        progress: Display.
+        rebuild: Parse everything.
+    """
+    import pandas as pd
+
+    cached = None if rebuild else _cached(store)
+    stamps = dict(_stamps(store))
+    known = {} if cached is None else dict(zip(cached["id"], cached[STAMP], strict=True))
+    changed = [trial for trial, stamp in stamps.items() if known.get(trial) != stamp]
+    records, broken = _read(store, changed, progress or Progress())
+    if cached is not None and not records and len(stamps) - len(broken) == len(cached):
+        return Rows(cached[list(COLUMNS)], broken)
+    fresh = table(records)
+    fresh[STAMP] = pd.array([stamps[record["id"]] for record in records], dtype="string")
+    if cached is not None:
+        kept = cached[cached["id"].isin(set(stamps) - set(changed))]
+        fresh = pd.concat([part for part in (kept, fresh) if len(part)]) if len(kept) or len(fresh) else fresh
+    fresh = fresh.sort_values("id", ignore_index=True)
+    if store.root.is_dir() and os.access(store.root, os.W_OK):
+        write_aside(path_of(store), lambda path: fresh.to_parquet(path, index=False))
+    return Rows(fresh[list(COLUMNS)], broken)
+
+
+def path_of(store: Store) -> Path:
+    """Where the cache is."""
+    return store.root / NAME
+
+
+def _cached(store: Store) -> pd.DataFrame | None:
+    """The cache when it is there, readable and of this version's columns."""
+    import pandas as pd
+    from pyarrow import ArrowException
+
+    try:
+        cached = pd.read_parquet(path_of(store))
+    except (OSError, ValueError, ArrowException):
+        return None
+    return cached if list(cached.columns) == [*COLUMNS, STAMP] else None
+
+
+def _stamps(store: Store) -> Iterator[tuple[str, str]]:
+    """Id and stamp of every record file."""
+    for folder in store.trial_folders():
+        try:
+            found = os.stat(folder / "record.json")
+        except OSError:
+            continue
+        yield folder.name, f"{found.st_mtime_ns}-{found.st_size}"
+
+
+def _read(store: Store, trials: list[str], progress: Progress) -> tuple[list[Record], list[BrokenFile]]:
+    records: list[Record] = []
+    broken: list[BrokenFile] = []
+    with progress.task("read records", len(trials)) as task:
+        for trial in task.track(trials):
+            found = read_record(store.folder(trial) / "record.json")
+            if isinstance(found, BrokenFile):
+                broken.append(found)
+            elif found is not None:
+                records.append(found)
+    return records, broken

@@ -1,0 +1,103 @@
+"""Interrupted searches: a method's state after each finished block, so that it can go on there with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.store import write_aside
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.quant.qmodel import QuantizedModel
+
+WRITE_SECONDS = 2.0  # between two writes: a block of a small network takes less time than a write to a network disk
+MODEL, OWN = "model/", "own/"
+
+
+class Checkpoint:
+    """State of one step of a stack.
+
+    Args:
+        path: File; None keeps nothing.
+        cost: Seconds and image forwards that the step took so far.
+    """
+
+    def __init__(self, path: Path | None = None, cost: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)) -> None:
+        self._path = path
+        self._cost = cost
+        self._written = time.monotonic()
+        self._pending: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self.earlier_seconds = 0.0
+        self.earlier_forwards = 0.0
+
+    def resume(self, model: QuantizedModel) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Restore the model's state as it was after the last finished block.
+
+        Returns:
+            The facts and tensors given to ``block_done``, or None when nothing was kept.
+        """
+        if self._path is None or not self._path.is_file():
+            return None
+        from safetensors import SafetensorError, safe_open
+
+        from harness.quant.state import restore
+
+        try:
+            with safe_open(self._path, framework="pt") as handle:
+                about = json.loads(handle.metadata()["about"])
+                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+            restore(model, _part(tensors, MODEL), about["model"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            print(f"warning: {self._path} is not used: {type(error).__name__}: {error}", file=sys.stderr)
+            return None
+        self.earlier_seconds, self.earlier_forwards = about["seconds"], about["image_forwards"]
+        return about["own"], _part(tensors, OWN)
+
+    def block_done(self, model: QuantizedModel, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Keep the state after a block: in memory at once, on disk when the last write is some seconds ago.
+
+        Args:
+            model: The model; its quantizers are immutable, so that keeping them costs nothing.
+            facts: Plain JSON values that the method needs to go on.
+            tensors: Likewise, tensors that nobody changes in place.
+        """
+        if self._path is None:
+            return
+        from harness.quant.state import state_of
+
+        own, about = state_of(model)
+        seconds, forwards = self._cost()
+        merged = {**{MODEL + name: tensor for name, tensor in own.items()}}
+        merged |= {OWN + name: tensor for name, tensor in tensors.items()}
+        costs = {"seconds": self.earlier_seconds + seconds, "image_forwards": self.earlier_forwards + forwards}
+        self._pending = merged, {"model": about, "own": facts, **costs}
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is kept in memory; called too when the process is told to stop."""
+        pending, self._pending = self._pending, None
+        if pending is None or self._path is None:
+            return
+        from safetensors.torch import save_file
+
+        tensors, about = pending
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(self._path, lambda path: save_file(tensors, path, metadata={"about": json.dumps(about)}))
+        self._written = time.monotonic()
+
+    def remove(self) -> None:
+        """Forget the state: the step is finished."""
+        self._pending = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

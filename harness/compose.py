@@ -1,0 +1,242 @@
+"""Hydra's override and sweep grammar, and named experiments, to lists of plain values. Nothing else imports hydra."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.errors import UsageError, nearest
+from harness.spec import TrialSpec
+
+CONF = Path(__file__).parent / "conf"
+# From the slowest-changing to the fastest: trials that share a network, then images, then bits, stand together.
+GRID = ("model", "weights", "data", "eval_limit", "calib", "seed", "bits", "method")
+HOW = ("batch", "device")
+PREPROCESS = "preprocess"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A sweep as it was asked for.
+
+    Attributes:
+        name: Of the sweep; may be empty.
+        about: One line.
+        specs: The grid's trials; ``model`` may be a pattern still.
+        ladder: Also run every prefix of each stack.
+        share: Share stack prefixes between trials.
+        fail_fast: Start nothing more after the first failure.
+        launcher: Kind and options of the launcher.
+    """
+
+    name: str
+    about: str
+    specs: tuple[TrialSpec, ...]
+    ladder: bool
+    share: bool
+    fail_fast: bool
+    launcher: dict[str, Any]
+
+
+def compose_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> Composed:
+    """Compose defaults, experiment and overrides.
+
+    Args:
+        overrides: Hydra overrides: ``bits=w4a8,w8a8``, ``seed=range(3)``, ``experiment=table1``, ``launcher=slurm``.
+        config_dir: Another folder with ``experiment/`` and ``launcher/`` files.
+
+    Raises:
+        UsageError: An override is not understood or names nothing known.
+    """
+    fixed = [_without_sweep(parsed) for parsed in _parse(overrides)]
+    search = [f"hydra.searchpath=[{_quoted('file://' + str(config_dir.absolute()))}]"] if config_dir else []
+    if config_dir is not None and not config_dir.is_dir():
+        raise UsageError(f"config folder {str(config_dir)!r} does not exist")
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose("sweep", [*fixed, *search])
+        values: Any = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(_explain(str(error), overrides, config_dir)) from error
+    return Composed(
+        name=values["name"] or "",
+        about=values["about"] or "",
+        specs=tuple(_specs(values)),
+        ladder=_flag(values, "ladder"),
+        share=_flag(values, "share"),
+        fail_fast=_flag(values, "fail_fast"),
+        launcher=values["launcher"],
+    )
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` texts in Hydra's grammar as a flat dictionary.
+
+    Raises:
+        UsageError: One is not understood, or sweeps over several values.
+    """
+    settings: dict[str, Any] = {}
+    for override in _parse(texts):
+        if override.is_sweep_override():
+            raise UsageError(f"{override.input_line!r} gives several values, expected one")
+        settings[override.get_key_element()] = _plain(override.value())
+    return settings
+
+
+def experiments(config_dir: Path | None = None) -> list[str]:
+    """Names of the experiments there are."""
+    folders = [CONF / "experiment"] + ([config_dir / "experiment"] if config_dir else [])
+    return sorted(file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml"))
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    return [_parse_one(text) for text in overrides]
+
+
+def _parse_one(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(_stacks_quoted(text))
+    except HydraException as error:
+        raise UsageError(
+            f"{text!r} not understood: expected key=value, key=a,b or key=range(3)", str(error).split("\n")[0]
+        ) from error
+
+
+def _stacks_quoted(text: str) -> str:
+    """Quote stacks with settings, whose parentheses Hydra would read as a function: users need not."""
+    key, equals, value = text.partition("=")
+    if key.strip().lstrip("+") != "method" or not equals or "(" not in value or re.match(r"\s*['\"\[]|\s*choice\(", value):
+        return text
+    return f"{key}={','.join(_quoted(part.strip()) for part in split_outside(value))}"
+
+
+def split_outside(text: str) -> Iterator[str]:
+    """Split at the commas that are outside parentheses."""
+    start = depth = 0
+    for index, character in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            yield text[start:index]
+            start = index + 1
+    yield text[start:]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _without_sweep(override: Override) -> str:
+    """The override with several values as a list, which Hydra composes like any value."""
+    if not override.is_sweep_override():
+        return str(override.input_line)
+    values = ",".join(_quoted(str(value)) for value in _swept(override))
+    return f"{override.get_key_element()}=[{values}]"
+
+
+def _swept(override: Override) -> list[Any]:
+    value = override.value()
+    if isinstance(value, Glob):
+        return list(value.include)
+    if isinstance(value, ChoiceSweep):
+        return [_plain(item) for item in value.list]
+    return [_plain(item) for item in override.sweep_iterator(transformer=lambda item: item)]
+
+
+def _plain(value: Any) -> Any:
+    return value.text if isinstance(value, QuotedString) else value
+
+
+def _flag(values: dict[str, Any], name: str) -> bool:
+    if not isinstance(values[name], bool):
+        raise UsageError(f"{name} is {values[name]!r}, expected true or false")
+    return bool(values[name])
+
+
+def _specs(values: dict[str, Any]) -> Iterator[TrialSpec]:
+    """The product of all values, in the order of ``GRID``."""
+    axes = {name: _values(name, values[name]) for name in GRID}
+    axes |= {f"{PREPROCESS}.{name}": _values(name, value) for name, value in values[PREPROCESS].items()}
+    if axes["method"] == [None]:
+        raise UsageError("no method given: expected method=<stack>,... or --method <stack>,... or an experiment")
+    order = [*(name for name in axes if "." in name), *GRID]
+    for chosen in itertools.product(*(axes[name] for name in order)):
+        cell = dict(zip(order, chosen, strict=True))
+        yield _spec(cell, {name: values[name] for name in HOW})
+
+
+def _spec(cell: dict[str, Any], how: dict[str, Any]) -> TrialSpec:
+    preprocess = {name.partition(".")[2]: str(value) for name, value in cell.items() if "." in name and value is not None}
+    return TrialSpec(
+        method=str(cell["method"]),
+        model=str(cell["model"]),
+        weights=Path(str(cell["weights"])) if cell["weights"] else None,
+        data=str(cell["data"]),
+        bits=str(cell["bits"]),
+        calib=_whole("calib", cell["calib"]),
+        seed=_whole("seed", cell["seed"]),
+        eval_limit=None if cell["eval_limit"] is None else _whole("eval_limit", cell["eval_limit"]),
+        preprocess=preprocess,
+        batch=_whole("batch", how["batch"]),
+        device=str(how["device"]),
+    )
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise UsageError(f"{name} {value!r} is not possible: expected a whole number") from None
+
+
+def _values(name: str, value: Any) -> list[Any]:
+    """The values of one axis, without repetitions; texts from a YAML file may use the sweep grammar too."""
+    items = value if isinstance(value, list) else [value]
+    found = list(itertools.chain.from_iterable(_expanded(name, item) for item in items))
+    if not found:
+        raise UsageError(f"{name} has no value: expected at least one")
+    return list(dict.fromkeys(found))
+
+
+def _expanded(name: str, value: Any) -> Iterable[Any]:
+    if not isinstance(value, str) or not value:
+        return [value]
+    if name == "method":
+        return [part.strip() for part in split_outside(value)]
+    if not re.search(r"[(,]", value):
+        return [value]
+    parsed = _parse_one(f"{name}={value}")
+    return _swept(parsed) if parsed.is_sweep_override() else [value]
+
+
+def _known_keys() -> list[str]:
+    defaults: Any = OmegaConf.load(CONF / "sweep.yaml")
+    keys = [str(key) for key in defaults if key not in ("defaults", PREPROCESS)]
+    keys += [f"{PREPROCESS}.{key}" for key in defaults[PREPROCESS]] + ["experiment", "launcher"]
+    files = sorted((CONF / "launcher").glob("*.yaml"))
+    return keys + sorted({f"launcher.{key}" for file in files for key in map(str, OmegaConf.load(file)) if key != "kind"})
+
+
+def _explain(message: str, overrides: Sequence[str], config_dir: Path | None) -> str:
+    """Hydra's complaint in one line, with the nearest valid name."""
+    missing = re.search(r"Could not find '(?:experiment|launcher)/([^']*)'", message)
+    if missing:
+        known = [*experiments(config_dir), "local", "slurm"]
+        return (
+            f"no experiment or launcher is called {missing[1]!r}.{nearest(missing[1], known)} Available: {', '.join(known)}"
+        )
+    key = re.search(r"Could not override '([^']*)'", message) or re.search(r"Key '([^']*)' is not in struct", message)
+    if key:
+        known = _known_keys()
+        return f"unknown key {key[1]!r}.{nearest(key[1], known)} Expected one of {', '.join(known)}"
+    return f"{' '.join(overrides)}: {message.strip().splitlines()[0]}"

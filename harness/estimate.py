@@ -1,0 +1,84 @@
+"""What trials will cost, from the stages of past records."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from harness.record import Record
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An estimate.
+
+    Attributes:
+        seconds: Known parts only.
+        complete: Every part of the trial is known.
+    """
+
+    seconds: float
+    complete: bool
+
+
+class Estimator:
+    """Medians of past records: a step's seconds per calibration image, an evaluation's seconds.
+
+    Args:
+        records: Past records; only done ones of the same kind of device count.
+        gpu: Estimate for a GPU.
+    """
+
+    def __init__(self, records: Iterable[Record], *, gpu: bool = False) -> None:
+        self._steps: dict[tuple[str, str], list[float]] = defaultdict(list)
+        self._evaluations: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+        self._memory: dict[str, int] = {}
+        self.count = 0
+        for record in records:
+            if record["status"] == "done" and (record["environment"].get("device", "cpu") != "cpu") == gpu:
+                self._learn(record)
+
+    def _learn(self, record: Record) -> None:
+        self.count += 1
+        spec = record["spec"]
+        names = [step["name"] for step in spec.get("stack", [])]
+        stages = [stage for stage in record["stages"] if stage["name"] in names]
+        for step, stage in zip(spec.get("stack", []), stages, strict=False):
+            self._steps[record["model"], _key(step)].append(stage["seconds"] / max(1, record["calib"]))
+        for stage in record["stages"]:
+            peak = int(stage.get("peak_memory_bytes", 0))
+            self._memory[record["model"]] = max(self._memory.get(record["model"], 0), peak)
+            if stage["name"] == "evaluate":
+                self._evaluations[_evaluation_key(spec, record["model"])].append(stage["seconds"])
+
+    def steps(self, identity: Mapping[str, Any]) -> list[float | None]:
+        """Seconds of each step of a trial's stack; None where no past record had that step on that network."""
+        model, calib = identity["model"], identity["calib"]
+        found = [self._steps.get((model, _key(step))) for step in identity["stack"]]
+        return [median(values) * calib if values else None for values in found]
+
+    def evaluation(self, identity: Mapping[str, Any]) -> float | None:
+        """Seconds of the evaluation."""
+        values = self._evaluations.get(_evaluation_key(identity, identity["model"]))
+        return median(values) if values else None
+
+    def memory(self, model: str) -> int | None:
+        """Largest peak memory of any stage on that network, in bytes."""
+        return self._memory.get(model)
+
+
+def total(parts: Sequence[float | None]) -> Cost:
+    """The sum of the known parts."""
+    return Cost(sum(part for part in parts if part is not None), all(part is not None for part in parts))
+
+
+def _key(step: Mapping[str, Any]) -> str:
+    return json.dumps(step, sort_keys=True)
+
+
+def _evaluation_key(identity: Mapping[str, Any], model: str) -> tuple[str, str, str]:
+    return model, str(identity.get("data_fingerprint")), str(identity.get("eval_limit"))

@@ -1,0 +1,77 @@
+"""From what was asked for to the list of trials: model patterns resolved, ladders built, nothing twice."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from harness.errors import StackError, UsageError
+from harness.spec import TrialSpec
+from harness.stack import Stack, check
+
+MODELS_TABLE = Path(__file__).parent / "conf" / "models.csv"
+
+
+def expand(specs: Iterable[TrialSpec], *, ladder: bool = False) -> list[TrialSpec]:
+    """All trials of a grid, stacks in canonical form.
+
+    Args:
+        specs: Trials whose model may be a pattern.
+        ladder: Also every prefix of each stack.
+
+    Raises:
+        UsageError: A pattern matches nothing, or stacks are wrong (all of them are named).
+    """
+    given = list(specs)
+    stacks = _stacks(dict.fromkeys(spec.method for spec in given))
+    cells = (
+        dataclasses.replace(spec, model=model, method=method)
+        for spec in given
+        for model in models(spec.model)
+        for method in (ladder_of(stacks[spec.method]) if ladder else [str(stacks[spec.method])])
+    )
+    return list({str(sorted(cell.as_dict().items())): cell for cell in cells}.values())
+
+
+def _stacks(texts: Iterable[str]) -> dict[str, Stack]:
+    found: dict[str, Stack] = {}
+    wrong: list[StackError] = []
+    for text in texts:
+        try:
+            found[text] = check(text)
+        except StackError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise UsageError("\n".join(str(error) for error in wrong))
+    return found
+
+
+def ladder_of(stack: Stack) -> Iterator[str]:
+    """The stack's prefixes, shortest first, and the stack itself."""
+    for length in range(1, len(stack.steps) + 1):
+        yield str(Stack(stack.steps[:length]))
+
+
+def models(pattern: str) -> list[str]:
+    """Model names that match a pattern: of the tested ones, else of all that timm has weights for.
+
+    Raises:
+        UsageError: Nothing matches.
+    """
+    if not any(character in pattern for character in "*?["):
+        return [pattern]
+    with MODELS_TABLE.open(encoding="utf-8", newline="") as handle:
+        names = [row["name"] for row in csv.DictReader(handle)]
+    found = [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        import timm
+
+        found = sorted(timm.list_pretrained(pattern if "." in pattern else f"{pattern}.*"))
+    if not found:
+        raise UsageError(f"no model matches {pattern!r}: see harness list models, harness list models --timm {pattern!r}")
+    return found

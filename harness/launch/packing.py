@@ -1,0 +1,55 @@
+"""Which trials run in one job: those that share a network, and where possible stack prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+from harness.estimate import Cost
+from harness.plan import Cell
+
+UNKNOWN_SECONDS = 15 * 60.0  # assumed for a trial without an estimate
+
+
+def pack(cells: Sequence[Cell], costs: Mapping[str, Cost], *, seconds: float, most: int = 0) -> list[list[Cell]]:
+    """Split trials into jobs.
+
+    Trials of one network come together; families (all stacks on the same images and bits) stay whole where they fit,
+    because their trials share prefixes.
+
+    Args:
+        cells: Trials in the order of the grid.
+        costs: Estimates by trial id.
+        seconds: Work that a job should hold.
+        most: Trials a job may hold; 0 for any number.
+    """
+    packs: list[list[Cell]] = []
+    for _, of_network in groupby(sorted(cells, key=lambda cell: cell.network), key=lambda cell: cell.network):
+        packs.extend(_packs_of_network(list(of_network), costs, seconds, most))
+    return packs
+
+
+def _packs_of_network(cells: list[Cell], costs: Mapping[str, Cost], seconds: float, most: int) -> Iterator[list[Cell]]:
+    current: list[Cell] = []
+    for _, members in groupby(sorted(cells, key=lambda cell: cell.family), key=lambda cell: cell.family):
+        family = sorted(members, key=lambda cell: len(cell.prefixes))
+        if current and not _fits([*current, *family], costs, seconds, most):
+            yield current
+            current = []
+        for cell in family:  # a family that is too large for one job is split in the order of its ladder
+            if current and not _fits([*current, cell], costs, seconds, most):
+                yield current
+                current = []
+            current.append(cell)
+    if current:
+        yield current
+
+
+def _fits(cells: list[Cell], costs: Mapping[str, Cost], seconds: float, most: int) -> bool:
+    if most:
+        return len(cells) <= most
+    return sum(_seconds(costs.get(cell.id)) for cell in cells) <= seconds
+
+
+def _seconds(cost: Cost | None) -> float:
+    return cost.seconds if cost is not None and cost.complete else UNKNOWN_SECONDS

@@ -1,0 +1,56 @@
+"""A worker process of the local launcher: reads trial ids from standard input, answers one line of JSON for each.
+
+``python -m harness.launch.process STORE SWEEP SUBMISSION``. The end of standard input means that the launcher is gone:
+the process saves the state of a running search and ends at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    from harness.heartbeat import Heart
+    from harness.launch.worker import Worker
+    from harness.progress import LineProgress
+    from harness.store import Store
+    from harness.sweep import Submission, Sweep
+
+    store, name, number = arguments
+    sweep = Sweep(Store(Path(store)), name)
+    heart = Heart(sweep.store, display=LineProgress())
+    asked: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(asked, heart.interrupt), daemon=True).start()
+    worker = Worker(sweep, Submission(sweep.folder / "submissions" / number), heart)
+    _answer(answers, {"ready": True})
+    while True:
+        trial = asked.get()
+        _answer(answers, {"trial": trial, "status": worker.run(trial)})
+
+
+def _listen(asked: queue.Queue[str], interrupted: Callable[[], None]) -> None:
+    for line in sys.stdin:
+        asked.put(line.strip())
+    interrupted()
+    os._exit(0)
+
+
+def _answer(answers: IO[str], content: dict[str, object]) -> None:
+    answers.write(json.dumps(content) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

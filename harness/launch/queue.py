@@ -1,0 +1,86 @@
+"""Where the trials of a sweep stand in the launchers' queues: which submission holds each, and whether it is alive."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from dataclasses import dataclass
+
+from harness.errors import UsageError
+from harness.heartbeat import process_alive
+from harness.sweep import Submission, Sweep
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a submitted trial is.
+
+    Attributes:
+        submission: Number of the newest submission that holds it.
+        created: When that was submitted.
+        job: Job or launcher process.
+        active: The job waits or runs, or the launcher is there.
+        running: The job has started.
+        orderly: It ended by itself, so trials without a sign of life were never started.
+        detail: What the launcher says, for example ``CANCELLED by 0``.
+    """
+
+    submission: int
+    created: str
+    job: str
+    active: bool
+    running: bool
+    orderly: bool
+    detail: str
+
+
+def places(sweep: Sweep) -> dict[str, Place]:
+    """The place of every submitted trial, by trial id; a cluster that does not answer is said on standard error."""
+    found: dict[str, Place] = {}
+    for submission in sweep.submissions:
+        jobs = submission.jobs
+        found |= _local(submission, jobs["local"]) if "local" in jobs else _slurm(submission, jobs.get("slurm", []))
+    return found
+
+
+def _local(submission: Submission, about: dict[str, object]) -> dict[str, Place]:
+    here = about["host"] == socket.gethostname()
+    alive = here and process_alive(int(str(about["pid"])), float(str(about["started"])))
+    detail = f"launcher process {about['pid']} on {about['host']} " + ("works" if alive else "is gone")
+    created = submission.content["created"]
+    place = Place(submission.number, created, f"pid {about['pid']}", alive, alive, not alive, detail)
+    return {trial: place for pack in submission.packs for trial in pack}
+
+
+def _slurm(submission: Submission, jobs: list[str]) -> dict[str, Place]:
+    from harness.launch.slurm import job_states
+
+    created = submission.content["created"]
+    try:
+        states = job_states(jobs)
+    except UsageError as error:
+        print(f"warning: {error}; trials of submission {submission.number} are taken for queued", file=sys.stderr)
+        states = None
+    found: dict[str, Place] = {}
+    for index, pack in enumerate(submission.packs):
+        job = jobs[index] if index < len(jobs) else ""
+        if not job:
+            place = Place(submission.number, created, "", False, False, True, "was not submitted")
+        elif states is None:
+            place = Place(submission.number, created, job, True, False, False, "SLURM does not answer")
+        elif job not in states:
+            place = Place(submission.number, created, job, False, False, False, f"job {job} left the queue")
+        else:
+            state = states[job]
+            text = f"job {job} {state.state}" + (f" ({state.detail})" if state.detail not in ("", "None") else "")
+            running, orderly = state.state == "RUNNING", state.state == "COMPLETED"
+            place = Place(submission.number, created, job, state.active, running, orderly, text)
+        found |= dict.fromkeys(pack, place)
+    return found
+
+
+def launchers_here(sweep: Sweep) -> list[int]:
+    """Processes of local launchers of the sweep that work on this machine."""
+    found = [submission.jobs["local"] for submission in sweep.submissions if "local" in submission.jobs]
+    here = [about for about in found if about["host"] == socket.gethostname()]
+    return [about["pid"] for about in here if process_alive(about["pid"], about["started"])]

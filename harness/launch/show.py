@@ -1,0 +1,83 @@
+"""What a person sees while the local launcher works: a live table on a terminal, one line per finished trial elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from harness.heartbeat import Beat
+from harness.record import Record
+from harness.spec import TrialSpec
+
+Row = tuple[int, TrialSpec, Beat | None, float]
+
+
+def label(spec: TrialSpec) -> str:
+    """A trial in a few words."""
+    return f"{spec.model} {spec.bits} {spec.method} c{spec.calib} s{spec.seed}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Show:
+    """Shows the progress of a sweep on standard error; a context manager.
+
+    Args:
+        quiet: Show nothing but failures.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._quiet = quiet
+        self._started = time.monotonic()
+        self._live = Live(console=self._console, auto_refresh=False) if sys.stderr.isatty() and not quiet else None
+
+    def __enter__(self) -> Show:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def running(self, rows: Sequence[Row], done: int, total: int) -> None:
+        """What runs now."""
+        if self._live is None:
+            return
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for column in ("worker", "trial", "stage", "time"):
+            table.add_column(column, overflow="ellipsis", no_wrap=True)
+        for index, spec, beat, seconds in rows:
+            table.add_row(str(index), Text(label(spec)), beat.progress if beat else "start", duration(seconds))
+        spent = time.monotonic() - self._started
+        rest = f", about {duration(spent / done * (total - done))} left" if done else ""
+        self._live.update(Group(table, Text(f"{done} of {total} trials ended in {duration(spent)}{rest}")), refresh=True)
+
+    def ended(self, spec: TrialSpec, trial: str, status: str, record: Record | None, log: Path) -> None:
+        """A trial ended: one line."""
+        if status == "failed" and record is not None:
+            reason = " ".join(record["error"]["message"].split())[:160]
+            self._say(f"failed  {trial}  {label(spec)}: {record['error']['kind']}: {reason} (log: {log})")
+        elif not self._quiet and record is not None and record["status"] == "done":
+            self._say(
+                f"done    {trial}  {label(spec)}: top-1 {record['metrics']['top1']:.2f} % in {record['seconds']:.1f} s"
+            )
+        elif not self._quiet:
+            self._say(f"{status}  {trial}  {label(spec)}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(text))

@@ -1,0 +1,137 @@
+"""The part of a launcher that runs trials: one process, one trial after the other, records whatever happens."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness import heartbeat
+from harness.errors import HarnessError
+from harness.heartbeat import Heart
+from harness.measure import environment
+from harness.progress import LineProgress
+from harness.record import Record
+from harness.shared import Shared
+from harness.spec import TrialSpec
+from harness.store import Store
+from harness.sweep import Submission, Sweep
+from harness.trial import run_trial
+from harness.unrun import unrun
+
+ELSEWHERE = "running elsewhere"
+
+
+class Worker:
+    """Runs trials of a submission.
+
+    Args:
+        sweep: The sweep.
+        submission: What was submitted.
+        heart: Signs of life.
+    """
+
+    def __init__(self, sweep: Sweep, submission: Submission, heart: Heart) -> None:
+        self.sweep = sweep
+        self.store = sweep.store
+        self.heart = heart
+        self._specs = {planned.id: planned.spec for planned in sweep.planned}
+        content = submission.content
+        self._changes: Mapping[str, Any] = content["changes"]
+        self._share = bool(content["share"])
+        self._fail_fast = bool(content["fail_fast"])
+        self._shared = Shared()
+
+    def run(self, trial: str) -> str:
+        """Run one trial, unless it is done or another process is at it.
+
+        Returns:
+            The status of its record, or ``running elsewhere``.
+        """
+        stored = self.store.get(trial)
+        if stored is not None and stored["status"] == "done":
+            return "done"
+        beat = heartbeat.read(self.store, trial)
+        if beat is not None and beat.alive() and not self.heart.owns(beat):
+            return ELSEWHERE
+        spec = dataclasses.replace(self._specs[trial], **self._changes)
+        self.store.folder(trial).mkdir(parents=True, exist_ok=True)
+        with log_to(log_path(self.store, trial)), self.heart.of(trial):
+            record = self._record(trial, spec)
+        if record["status"] == "failed" and self._fail_fast:
+            self.sweep.stop(f"fail-fast: trial {trial} failed ({record['error']['kind']})")
+        return record["status"]
+
+    def _record(self, trial: str, spec: TrialSpec) -> Record:
+        try:
+            record, _ = run_trial(spec, self.store, self.heart, share=self._share, shared=self._shared)
+        except Exception as error:  # refused before any work: a file went away, a node differs, a bug in a check
+            record = self._refused(trial, spec, error)
+        if record["id"] == trial:
+            return record
+        message = f"planned as {trial}, but weights, data or methods changed since: it is {record['id']} now"
+        return self._save(unrun(spec, trial, "failed", "data", message, environment(torch.device("cpu"))))
+
+    def _refused(self, trial: str, spec: TrialSpec, error: Exception) -> Record:
+        kind = error.kind if isinstance(error, HarnessError) else "bug"
+        record = unrun(spec, trial, "failed", kind, str(error)[:2000], environment(torch.device("cpu")))
+        record["error"]["traceback"] = traceback.format_exc()[-4000:]
+        traceback.print_exc()
+        return self._save(record)
+
+    def _save(self, record: Record) -> Record:
+        self.store.save(record)
+        return record
+
+
+def log_path(store: Store, trial: str) -> Path:
+    """Where the output of a trial's process goes; attempts follow each other."""
+    return store.folder(trial) / "log.txt"
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Send this process's output and errors, also those of libraries in C, to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, saved in enumerate(kept, start=1):
+            os.dup2(saved, number)
+            os.close(saved)
+        os.close(target)
+
+
+def run_pack(store: str, sweep_name: str, submission: int, index: int, heart: Heart | None = None) -> dict[str, str]:
+    """Run the trials of one pack in order; what a cluster's job calls.
+
+    Returns:
+        Status by trial id.
+    """
+    sweep = Sweep(Store(Path(store)), sweep_name)
+    submitted = Submission(sweep.folder / "submissions" / str(submission))
+    heart = heart or Heart(sweep.store, heartbeat.environ_job(), LineProgress())
+    worker = Worker(sweep, submitted, heart)
+    results: dict[str, str] = {}
+    for trial in submitted.packs[index]:
+        reason = "the job is told to stop" if heart.interrupted else sweep.stopped
+        if reason:
+            print(f"no further trial is started: {reason}", flush=True)
+            break
+        results[trial] = worker.run(trial)
+        print(f"trial {trial}: {results[trial]}", flush=True)
+    return results

@@ -1,0 +1,158 @@
+"""Exports of a store, and merging the records of another group: nothing of one's own is ever overwritten."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from harness.errors import UsageError, nearest
+from harness.record import Record, problems_of
+from harness.store import BrokenFile, Store, write_aside, write_json
+from harness.table import table
+
+FORMATS = ("csv", "parquet", "json")
+FULL = "record"  # extra column of a full export: the whole record as JSON
+
+
+@dataclass
+class Merged:
+    """What became of another store's records.
+
+    Attributes:
+        added: Trials that this store did not have.
+        replicas: Kept beside an own record of the same trial.
+        known: Were here already, with the same content.
+        refused: Not records; with reasons.
+    """
+
+    added: int
+    replicas: int
+    known: int
+    refused: list[BrokenFile]
+
+
+def export(records: Iterable[Record], path: Path, form: str, *, full: bool = False) -> int:
+    """Write one row per record.
+
+    Args:
+        records: The records.
+        path: Output file.
+        form: ``csv``, ``parquet`` or ``json`` (a list of objects).
+        full: Add the column ``record`` with the whole record, which ``import`` reads.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    kept = list(records)
+    rows = table(kept)
+    if full:
+        rows[FULL] = [json.dumps(record) for record in kept]
+    writers = {
+        "csv": lambda target: rows.to_csv(target, index=False),
+        "parquet": lambda target: rows.to_parquet(target, index=False),
+        "json": lambda target: rows.to_json(target, orient="records", indent=1, double_precision=15),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_aside(path, writers[form])
+    except OSError as error:
+        raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
+    return len(rows)
+
+
+def merge(store: Store, source: Path, origin: str) -> Merged:
+    """Take over the records of another store or of a full export.
+
+    Args:
+        store: The own store.
+        source: Folder of a store, or an exported file with the column ``record``.
+        origin: Who they come from; kept in each record.
+
+    Raises:
+        UsageError: The source cannot be read.
+    """
+    merged = Merged(0, 0, 0, [])
+    store.check_writable()
+    for content, bitmap in _incoming(source):
+        if isinstance(content, BrokenFile):
+            merged.refused.append(content)
+            continue
+        _take(store, content, bitmap, origin, merged)
+    return merged
+
+
+def _take(store: Store, record: Record, bitmap: Path | None, origin: str, merged: Merged) -> None:
+    folder = store.folder(record["id"])
+    own = store.get(record["id"])
+    marked = {**record, "imported": {"from": origin, "at": datetime.now(UTC).isoformat(timespec="seconds")}}
+    replica = folder / "replicas" / f"{_digest(record)}.json"
+    if replica.exists() or (own is not None and _digest(own) == _digest(record)):
+        merged.known += 1
+    elif own is not None or (folder / "record.json").exists():
+        replica.parent.mkdir(parents=True, exist_ok=True)
+        write_json(replica, marked)
+        merged.replicas += 1
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        if bitmap is not None and bitmap.is_file():
+            write_aside(folder / "correct.npy", lambda target: shutil.copyfile(bitmap, target))
+        write_json(folder / "record.json", marked)
+        merged.added += 1
+
+
+def _digest(record: Record) -> str:
+    """Hash of a record's content, whether it was imported or not."""
+    content = {name: value for name, value in record.items() if name != "imported"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _incoming(source: Path) -> Iterator[tuple[Record | BrokenFile, Path | None]]:
+    if source.is_dir():
+        if not (source / "trials").is_dir():
+            raise UsageError(f"{str(source)!r} is no store: it has no folder trials", "give the folder that --store names")
+        for found in Store(source).everything():
+            folder = None if isinstance(found, BrokenFile) else Store(source).folder(found["id"])
+            yield found, folder / "correct.npy" if folder else None
+        return
+    for number, text in enumerate(_full_rows(source)):
+        yield _parsed(text, Path(f"{source}, row {number + 1}")), None
+
+
+def _full_rows(source: Path) -> list[Any]:
+    import pandas as pd
+
+    form = source.suffix.lstrip(".")
+    if form not in FORMATS:
+        raise UsageError(
+            f"{str(source)!r}: expected a store's folder or a .csv, .parquet or .json file.{nearest(form, FORMATS)}"
+        )
+    try:
+        readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+            "csv": pd.read_csv,
+            "parquet": pd.read_parquet,
+            "json": pd.read_json,
+        }
+        rows = readers[form](source)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{str(source)!r} cannot be read: {str(error).splitlines()[0]}") from error
+    if FULL not in rows:
+        raise UsageError(f"{str(source)!r} has no column {FULL!r}", "export it with: harness store export --full")
+    return list(rows[FULL])
+
+
+def _parsed(text: Any, place: Path) -> Record | BrokenFile:
+    try:
+        content = text if isinstance(text, dict) else json.loads(text)
+    except (ValueError, TypeError) as error:
+        return BrokenFile(place, f"not readable as JSON: {error}")
+    problems = problems_of(content)
+    return BrokenFile(place, "; ".join(problems)) if problems else cast(Record, content)

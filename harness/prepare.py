@@ -1,0 +1,123 @@
+"""Everything that can be checked before any work, and a trial's identity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness import stack as stacks
+from harness.bits import Bits
+from harness.data import DataSource, open_source
+from harness.data.preprocessing import Preprocessing, of_model
+from harness.data.sets import check_count
+from harness.data.sources import check_classes
+from harness.errors import UsageError
+from harness.identity import content_id
+from harness.models import LoadedModel, load_model
+from harness.prefix import origin_id, prefix_ids
+from harness.shared import Shared
+from harness.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked trial, ready to run.
+
+    Attributes:
+        spec: What was asked for.
+        stack: The checked stack.
+        bits: The parsed widths.
+        model: The loaded network.
+        source: The opened data.
+        preprocessing: How images become the network's input.
+        identity: What the id is the hash of.
+        id: The trial's id.
+        origin: Id of network and calibration images.
+        prefixes: Ids of the stack's first step, first two steps, ...
+        device: Where it runs.
+    """
+
+    spec: TrialSpec
+    stack: stacks.Stack
+    bits: Bits
+    model: LoadedModel
+    source: DataSource
+    preprocessing: Preprocessing
+    identity: Mapping[str, Any]
+    id: str
+    origin: str
+    prefixes: tuple[str, ...]
+    device: torch.device
+
+
+def prepare(spec: TrialSpec, shared: Shared | None = None) -> Prepared:
+    """Check everything that can be checked before any work and compute the trial's id.
+
+    Args:
+        spec: The trial.
+        shared: Where the newest network and data source are kept for the next trial.
+
+    Raises:
+        UsageError: Something is wrong with the stack, bits, model, weights, data or device.
+    """
+    shared = shared or Shared()
+    bits = Bits.parse(spec.bits)
+    stack = stacks.check(spec.method)
+    device = device_of(spec.device)
+    source = shared.once("source", spec.data, lambda: open_source(spec.data))
+    check_count(source.calibration_size, spec.calib, source.name)
+    model = shared.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
+    check_classes(source, model.classes, model.name)
+    preprocessing = of_model(model.network, spec.preprocess)
+    identity = {
+        "model": model.name,
+        "weights_sha256": model.weights_sha256,
+        "data_fingerprint": source.fingerprint,
+        "preprocessing": preprocessing.as_dict(),
+        "eval_limit": spec.eval_limit,
+        "stack": stack.identity(),
+        "bits": str(bits),
+        "calib": spec.calib,
+        "seed": spec.seed,
+    }
+    return Prepared(
+        spec=spec,
+        stack=stack,
+        bits=bits,
+        model=model,
+        source=source,
+        preprocessing=preprocessing,
+        identity=identity,
+        id=content_id(identity),
+        origin=origin_id(identity),
+        prefixes=prefix_ids(identity, [step.method.protocol for step in stack.steps]),
+        device=device,
+    )
+
+
+def device_of(name: str) -> torch.device:
+    """The torch device of that name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        UsageError: Not understood, or not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r} not understood: expected cpu, cuda or cuda:N") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported: expected cpu, cuda or cuda:N")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {name!r} asked for, but torch finds no CUDA GPU", "use --device cpu")
+    return device
+
+
+def data_name(spec: TrialSpec) -> str:
+    """What records call the data: a folder's name, not its place."""
+    return Path(spec.data).name

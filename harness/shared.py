@@ -1,0 +1,78 @@
+"""Work that several trials of one process need: done once, with its cost kept for each record that uses it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+T = TypeVar("T")
+# Bytes of segment inputs that stay in memory between trials; everything else that is kept is needed by any trial anyway.
+OPTIONAL_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A value and what it cost."""
+
+    value: Any
+    seconds: float
+    image_forwards: float
+
+
+class Shared:
+    """Keeps the newest results of each kind.
+
+    Attributes:
+        seconds: Time that uses of kept results would have cost.
+        image_forwards: Likewise, images through the network.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.image_forwards = 0.0
+        self._kinds: dict[str, tuple[Hashable, dict[Hashable, _Kept]]] = {}
+
+    def once(
+        self,
+        kind: str,
+        key: Hashable,
+        compute: Callable[[], T],
+        *,
+        part: Hashable = 0,
+        forwards: Callable[[], float] = float,
+        optional: bool = False,
+    ) -> T:
+        """The result of ``compute``, from memory when it was computed for the same key before.
+
+        Args:
+            kind: What it is; results of another key of the same kind are dropped first, to bound memory.
+            key: Identity of everything the result depends on.
+            compute: Makes it.
+            part: Tells apart several results of one key.
+            forwards: Reads the model's counter of images, to know what ``compute`` cost.
+            optional: Do not keep tensors beyond ``OPTIONAL_BYTES``.
+        """
+        present, parts = self._kinds.get(kind, (None, {}))
+        if present != key:
+            self._kinds.pop(kind, None)
+            parts = {}
+        if part in parts:
+            kept = parts[part]
+            self.seconds += kept.seconds
+            self.image_forwards += kept.image_forwards
+            return kept.value  # type: ignore[no-any-return]
+        started, counted = time.perf_counter(), forwards()
+        value = compute()
+        kept = _Kept(value, time.perf_counter() - started, forwards() - counted)
+        held = sum(_bytes(other.value) for other in parts.values()) + _bytes(value) if optional else 0
+        if held <= OPTIONAL_BYTES:
+            self._kinds[kind] = (key, {**parts, part: kept})
+        return value
+
+
+def _bytes(value: object) -> int:
+    return sum(tensor.nbytes for tensor in value if isinstance(tensor, Tensor)) if isinstance(value, list) else 0

@@ -1,0 +1,106 @@
+"""Records as flat rows with fixed column names: the form of exports, read by spreadsheets and other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from harness.record import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
+COLUMNS: dict[str, str] = {
+    "id": "string",
+    "status": "string",
+    "model": "string",
+    "bits": "string",
+    "stack": "string",
+    "calib": "Int64",
+    "seed": "Int64",
+    "top1": "Float64",
+    "top1_fp32": "Float64",
+    "top5": "Float64",
+    "top5_fp32": "Float64",
+    "agreement": "Float64",
+    "logit_sqnr_db": "Float64",
+    "logit_mse": "Float64",
+    "n_images": "Int64",
+    "n_correct": "Int64",
+    "n_correct_fp32": "Int64",
+    "n_agree": "Int64",
+    "protocol": "string",
+    "on_grid": "boolean",
+    "size_bytes": "Int64",
+    "size_bytes_fp32": "Int64",
+    "bit_operations": "Int64",
+    "bit_operations_fp32": "Int64",
+    "seconds_stack": "Float64",
+    "seconds_evaluate": "Float64",
+    "seconds_shared": "Float64",
+    "seconds_wall": "Float64",
+    "forward_passes": "Float64",
+    "peak_memory_bytes": "Int64",
+    "data": "string",
+    "data_fingerprint": "string",
+    "eval_limit": "Int64",
+    "preprocessing": "string",
+    "weights_sha256": "string",
+    "methods": "string",
+    "error_kind": "string",
+    "error_message": "string",
+    "device": "string",
+    "commit": "string",
+    "torch": "string",
+    "timm": "string",
+    "created": "string",
+    "command": "string",
+}
+METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
+SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
+SIZES = ("size_bytes", "size_bytes_fp32", "bit_operations", "bit_operations_fp32")
+
+
+def row(record: Record) -> dict[str, Any]:
+    """One record as one flat row; what a record does not have is None."""
+    stages, spec, machine = record["stages"], record["spec"], record["environment"]
+    metrics, error = record.get("metrics", {}), record.get("error")
+    stack = [stage for stage in stages if stage["name"] != "evaluate"]
+    values: dict[str, Any] = {name: record.get(name) for name in (*SAME, *SIZES)}
+    values |= {name: metrics.get(name) for name in METRICS}
+    values |= {
+        "seconds_stack": _total(stack, "seconds"),
+        "seconds_evaluate": _total([stage for stage in stages if stage["name"] == "evaluate"], "seconds"),
+        "seconds_shared": _total(stages, "shared_seconds"),
+        "seconds_wall": record.get("seconds"),
+        "forward_passes": _total(stack, "forward_passes"),
+        "peak_memory_bytes": max((int(stage.get("peak_memory_bytes", 0)) for stage in stages), default=None),
+        "data": record["data"]["name"],
+        "data_fingerprint": record["data"]["fingerprint"],
+        "eval_limit": record["data"].get("eval_limit"),
+        "preprocessing": json.dumps(spec.get("preprocessing", {}), sort_keys=True),
+        "weights_sha256": spec.get("weights_sha256"),
+        "methods": json.dumps(spec.get("stack", []), sort_keys=True),
+        "error_kind": error["kind"] if error else None,
+        "error_message": error["message"] if error else None,
+        "device": machine.get("device"),
+        "commit": machine.get("commit"),
+        "torch": machine.get("versions", {}).get("torch"),
+        "timm": machine.get("versions", {}).get("timm"),
+    }
+    return {name: values[name] for name in COLUMNS}
+
+
+def table(records: Iterable[Record]) -> pd.DataFrame:
+    """One typed row per record; missing values stay missing, whole numbers stay whole."""
+    import pandas as pd
+
+    rows = [row(record) for record in records]
+    return pd.DataFrame({name: pd.array([r[name] for r in rows], dtype=kind) for name, kind in COLUMNS.items()})  # type: ignore[call-overload]
+
+
+def _total(stages: Iterable[Any], name: str) -> float | None:
+    values = [float(stage[name]) for stage in stages if name in stage]
+    return sum(values) if values else None

@@ -1,0 +1,49 @@
+"""Records of trials that never ran, or whose process died: nothing is lost, the reason stays."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.identity import content_id
+from harness.prepare import data_name
+from harness.record import SCHEMA_VERSION, Record
+from harness.spec import TrialSpec
+
+
+def skipped_id(spec: TrialSpec) -> str:
+    """Id of a cell whose real id cannot be computed, because its network or data cannot be loaded."""
+    values = spec.as_dict()
+    return content_id({"what": "skipped", **{name: values[name] for name in values if name not in ("batch", "device")}})
+
+
+def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, environment: dict[str, Any]) -> Record:
+    """A record without results.
+
+    Args:
+        spec: What was asked for.
+        trial: Its id.
+        status: ``failed`` or ``skipped``.
+        kind: Kind of the error.
+        message: The reason.
+        environment: Facts about the machine that noticed.
+    """
+    return Record(
+        schema_version=SCHEMA_VERSION,
+        id=trial,
+        status=status,
+        model=spec.model,
+        data={"name": data_name(spec), "fingerprint": "", "eval_limit": spec.eval_limit},
+        bits=spec.bits,
+        stack=spec.method,
+        calib=spec.calib,
+        seed=spec.seed,
+        protocol="strict",
+        stages=[],
+        seconds=0.0,
+        spec={},
+        command=spec.command(spec.method),
+        environment=environment,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        error={"kind": kind, "message": message, "traceback": ""},
+    )

@@ -1,0 +1,139 @@
+"""Options of ``harness sweep`` and ``harness plan``: flags are another spelling of Hydra overrides."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.verbs.options import add_json, add_store
+
+if TYPE_CHECKING:
+    from harness.compose import Composed
+    from harness.launch.options import Options
+    from harness.plan import Plan
+    from harness.progress import Progress
+    from harness.store import Store
+
+TRIAL = {
+    "method": ("<stack,...>", "stacks; commas inside parentheses belong to settings"),
+    "model": ("<name,...>", "timm models or patterns such as 'deit_*' (default: embedded)"),
+    "weights": ("<file>", "safetensors file of the model"),
+    "data": ("<path,...>", "image folder (default: embedded)"),
+    "bits": ("<widths,...>", "for example w8a8,w4a8 (default: w8a8)"),
+    "calib": ("<n,...>", "calibration images (default: 256)"),
+    "seed": ("<n,...>", "for example 0,1,2 or 'range(3)' (default: 0)"),
+    "eval-limit": ("<n>", "evaluate on n images (default: all)"),
+}
+LAUNCHER = {
+    "workers": ("workers", "<n>", "local: processes (default: one per GPU, else one per four cores)"),
+    "partition": ("partition", "<name>", "slurm: partition"),
+    "account": ("account", "<name>", "slurm: account"),
+    "qos": ("qos", "<name>", "slurm: quality of service"),
+    "gpus": ("gpus", "<n>", "slurm: GPUs per job (default: 1)"),
+    "cpus": ("cpus", "<n>", "slurm: cores per job (default: 8)"),
+    "memory": ("memory_gb", "<GB>", "slurm: memory per job (default: 32)"),
+    "timeout": ("timeout_min", "<minutes>", "slurm: time limit per job, at least 15 (default: 240)"),
+    "constraint": ("constraint", "<features>", "slurm: node features"),
+    "array-parallelism": ("array_parallelism", "<n>", "slurm: jobs at a time (default: 64)"),
+    "pack": ("pack", "<n>", "slurm: trials per job (default: what fills half the time limit)"),
+}
+
+
+def add_grid(parser: argparse.ArgumentParser) -> None:
+    """All options that describe a sweep."""
+    parser.add_argument("overrides", nargs="*", metavar="<key=value>", help="Hydra overrides, for example seed=range(3)")
+    trials = parser.add_argument_group("trials (their product is the grid)")
+    trials.add_argument("--experiment", metavar="<name>", help="named experiment: smoke, table1, calibration, or your own")
+    for name, (metavar, text) in TRIAL.items():
+        trials.add_argument(f"--{name}", metavar=metavar, help=text)
+    trials.add_argument(
+        "--preprocess", action="append", default=[], metavar="<key=value>", help="override crop_pct, interpolation, ..."
+    )
+    trials.add_argument("--ladder", action="store_true", help="also every prefix of each stack")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument("--name", metavar="<name>", help="of the sweep (default: the experiment's)")
+    how.add_argument("--launcher", metavar="<kind>", help="local or slurm (default: local)")
+    for name, (_, metavar, text) in LAUNCHER.items():
+        how.add_argument(f"--{name}", metavar=metavar, help=text)
+    how.add_argument("--setup", action="append", default=[], metavar="<line>", help="slurm: shell line before the job")
+    how.add_argument("--sbatch", action="append", default=[], metavar="<key=value>", help="slurm: further sbatch option")
+    how.add_argument("--batch", metavar="<n>", help="evaluation batch (default: 64)")
+    how.add_argument("--device", metavar="<name>", help="cpu, cuda (default: a GPU where there is one)")
+    how.add_argument("--no-share", action="store_true", help="every trial computes everything itself")
+    how.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
+    how.add_argument("--config-dir", type=Path, metavar="<dir>", help="folder with your experiment/ and launcher/ files")
+    how.add_argument("--quiet", action="store_true", help="no progress")
+    add_store(how)  # type: ignore[arg-type]
+    add_json(how)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sweep as it was asked for, planned."""
+
+    composed: Composed
+    options: Options
+    plan: Plan
+
+
+def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> Asked:
+    """Compose, expand and plan.
+
+    Raises:
+        UsageError: Something in it is not understood or not possible.
+    """
+    progress.say("loading torch")
+    from harness.compose import compose_sweep
+    from harness.grid import expand
+    from harness.launch.options import launcher_options
+    from harness.plan import make_plan
+
+    composed = compose_sweep(overrides(arguments), arguments.config_dir)
+    options = launcher_options(composed.launcher)
+    specs = expand(composed.specs, ladder=composed.ladder)
+    gpu = options.gpus > 0 if options.kind == "slurm" else _gpu_here()
+    return Asked(composed, options, make_plan(specs, store, progress, share=composed.share, gpu=gpu))
+
+
+def _gpu_here() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def overrides(arguments: argparse.Namespace) -> list[str]:
+    """Flags as overrides, in front of the overrides that were given as such."""
+    flags = [("experiment", arguments.experiment), ("launcher", _launcher(arguments)), ("name", arguments.name)]
+    flags += [(name.replace("-", "_"), getattr(arguments, name.replace("-", "_"))) for name in TRIAL]
+    flags += [("batch", arguments.batch), ("device", arguments.device)]
+    flags += [(f"launcher.{key}", getattr(arguments, flag.replace("-", "_"))) for flag, (key, _, _) in LAUNCHER.items()]
+    texts = [f"{key}={value}" for key, value in flags if value is not None]
+    texts += [f"preprocess.{_pair(item, '--preprocess')}" for item in arguments.preprocess]
+    texts += [f"launcher.setup=[{','.join(map(_quoted, arguments.setup))}]"] if arguments.setup else []
+    texts += [f"+launcher.sbatch.{_pair(item, '--sbatch', quote=True)}" for item in arguments.sbatch]
+    texts += ["ladder=true"] if arguments.ladder else []
+    texts += ["share=false"] if arguments.no_share else []
+    texts += ["fail_fast=true"] if arguments.fail_fast else []
+    return texts + list(arguments.overrides)
+
+
+def _launcher(arguments: argparse.Namespace) -> Any:
+    """``--partition`` and the like mean SLURM, unless a launcher is named."""
+    named = arguments.launcher or any(text.startswith("launcher=") for text in arguments.overrides)
+    slurm = arguments.setup or arguments.sbatch
+    slurm = slurm or any(getattr(arguments, flag.replace("-", "_")) for flag in LAUNCHER if flag != "workers")
+    return "slurm" if slurm and not named else arguments.launcher
+
+
+def _pair(item: str, option: str, *, quote: bool = False) -> str:
+    key, equals, value = item.partition("=")
+    if not equals:
+        raise UsageError(f"{option} {item!r} not understood: expected key=value")
+    return f"{key.strip()}={_quoted(value) if quote else value}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,134 @@
+"""``harness resume``: run what is missing of a sweep."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError, nearest
+from harness.progress import terminal_progress
+from harness.store import Store
+from harness.verbs.options import add_json, add_store, new_verb
+
+if TYPE_CHECKING:
+    from harness.launch.options import Options
+    from harness.plan import Plan
+    from harness.sweep import Sweep
+
+EXAMPLES = """  harness resume                                         what is missing of the newest sweep
+  harness resume table1 --retry oom,timeout              failed trials of these kinds too
+  harness resume table1 --retry oom --set batch=16 --set launcher.memory_gb=64
+"""
+CHANGEABLE = ("batch", "device")
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    parser = new_verb(verbs, "resume", "Run what is missing of a sweep: lost, never started, and failed if asked.", EXAMPLES)
+    parser.add_argument("sweep", nargs="?", metavar="<sweep>", help="name or its beginning (default: the newest)")
+    parser.add_argument("--retry", default="", metavar="<kinds>", help="kinds of failures to run again: oom,timeout or all")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="<key=value>",
+        help="batch, device or launcher.<option>",
+        dest="changes",
+    )
+    parser.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
+    parser.add_argument("--no-share", action="store_true", help="every trial computes everything itself")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_store(parser)
+    add_json(parser)
+    parser.set_defaults(handler=handle)
+
+
+def handle(arguments: argparse.Namespace) -> int:
+    """Run the verb; exit code 1 when a trial failed."""
+    from harness.sweep import find
+
+    store = Store.default(arguments.store)
+    sweep = find(store, arguments.sweep)
+    retry = retried(arguments.retry)
+    options, changes = changed(sweep.launcher, arguments.changes)
+    progress = terminal_progress(arguments.quiet)
+    progress.say(f"sweep {sweep.name}: loading torch")
+    from harness.launch.start import start
+    from harness.plan import make_plan
+    from harness.status import states_of
+    from harness.verbs.sweep import report
+
+    plan = make_plan([p.spec for p in sweep.planned], store, progress, retry=retry, share=not arguments.no_share)
+    check_same(sweep, plan)
+    waiting = {state.id for state in states_of(sweep) if state.state in ("queued", "running")}
+    cells = [cell for cell in plan.to_run if cell.id not in waiting]
+    if not cells:
+        return report(sweep, [], 0, len(waiting), as_json=arguments.json)
+    started = start(
+        sweep,
+        plan,
+        options,
+        cells=cells,
+        share=not arguments.no_share,
+        fail_fast=arguments.fail_fast,
+        changes=changes,
+        quiet=arguments.quiet,
+    )
+    return report(sweep, list(started.jobs), started.submission, len(waiting), as_json=arguments.json)
+
+
+def retried(text: str) -> list[str]:
+    """The kinds to retry.
+
+    Raises:
+        UsageError: There is no such kind of failure.
+    """
+    from harness.record import KINDS
+
+    kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
+    wrong = next((kind for kind in kinds if kind not in (*KINDS, "all")), None)
+    if wrong is not None:
+        raise UsageError(f"unknown kind of failure {wrong!r}.{nearest(wrong, KINDS)} Expected all or {', '.join(KINDS)}")
+    return kinds
+
+
+def changed(launcher: dict[str, Any], texts: list[str]) -> tuple[Options, dict[str, Any]]:
+    """The launcher's options and the changes of how trials run.
+
+    Raises:
+        UsageError: A key is part of what a trial is, or unknown.
+    """
+    from harness.compose import CONF, parse_settings
+    from harness.launch.options import launcher_options
+
+    options, changes = dict(launcher), {}
+    for key, value in parse_settings(texts).items():
+        if key == "launcher":
+            options = {"kind": value}
+        elif key.startswith("launcher."):
+            options[key.removeprefix("launcher.")] = value
+        elif key in CHANGEABLE:
+            changes[key] = int(value) if key == "batch" else str(value)
+        else:
+            raise UsageError(
+                f"{key!r} cannot change in a sweep: expected {', '.join(CHANGEABLE)} or launcher.<option>",
+                f"what a trial is makes its id; start another sweep instead (defaults: {CONF.name}/sweep.yaml)",
+            )
+    return launcher_options(options), changes
+
+
+def check_same(sweep: Sweep, plan: Plan) -> None:
+    """Refuse to go on when trials are no longer what was planned.
+
+    Raises:
+        UsageError: Ids differ.
+    """
+    planned = {trial.id for trial in sweep.planned if not trial.skipped}
+    now = {cell.id for cell in plan.cells if cell.identity}
+    lost = planned - now
+    if lost:
+        raise UsageError(
+            f"{len(lost)} of {len(planned)} trials of {sweep.name} are not what was planned: their weights, data or methods"
+            " changed since",
+            "restore them, or start a new sweep",
+        )
