@@ -73,7 +73,7 @@ class Checkpoint:
 
         own, about = state_of(model)
         seconds, forwards = self._cost()
-        merged = {**{MODEL + name: tensor for name, tensor in own.items()}}
+        merged = {MODEL + name: tensor for name, tensor in own.items()}
         merged |= {OWN + name: tensor for name, tensor in tensors.items()}
         costs = {"seconds": self.earlier_seconds + seconds, "image_forwards": self.earlier_forwards + forwards}
         self._pending = merged, {"model": about, "own": facts, **costs}
@@ -89,7 +89,8 @@ class Checkpoint:
 
         tensors, about = pending
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(self._path, lambda path: save_file(tensors, path, metadata={"about": json.dumps(about)}))
+        apart = {name: tensor.clone() for name, tensor in tensors.items()}  # the format refuses tensors that share memory
+        write_aside(self._path, lambda path: save_file(apart, path, metadata={"about": json.dumps(about)}))
         self._written = time.monotonic()
 
     def remove(self) -> None:

@@ -67,7 +67,7 @@ class PrefixStates:
             What its steps cost, and on which machine and commit they ran.
 
         Raises:
-            OSError, ValueError, KeyError: The files are broken or of another network.
+            OSError, ValueError, KeyError, TypeError, SafetensorError: The files are broken or of another network.
         """
         from harness.quant.state import load_state
 

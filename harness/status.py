@@ -86,6 +86,7 @@ def _state(sweep: Sweep, planned: Planned, where: Mapping[str, Place]) -> TrialS
     if beat is None and place.orderly:
         return TrialState(planned.id, planned.spec, "planned", detail=place.detail)
     stage = f"; last seen in {beat.progress}" if beat is not None else ""
+    stage += "; a running search was saved" if beat is not None and beat.interrupted else ""
     return TrialState(planned.id, planned.spec, "lost", detail=place.detail + stage, beat=beat)
 
 

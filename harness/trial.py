@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 
 from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
@@ -158,7 +159,7 @@ class _Run:
         while done:
             try:
                 stages, machine = self.states.load(self.quantized, prefixes[done - 1])
-            except (OSError, ValueError, KeyError, RuntimeError) as error:
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 where = self.states.folder(prefixes[done - 1])
                 self.progress.say(f"warning: {where} is not used: {type(error).__name__}: {error}")
                 self.quantized.clear()

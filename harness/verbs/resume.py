@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import UsageError, nearest
 from harness.progress import terminal_progress
 from harness.store import Store
+from harness.verbs.launching import How, launch
 from harness.verbs.options import add_json, add_store, new_verb
 
 if TYPE_CHECKING:
@@ -53,28 +54,13 @@ def handle(arguments: argparse.Namespace) -> int:
     options, changes = changed(sweep.launcher, arguments.changes)
     progress = terminal_progress(arguments.quiet)
     progress.say(f"sweep {sweep.name}: loading torch")
-    from harness.launch.start import start
     from harness.plan import make_plan
-    from harness.status import states_of
-    from harness.verbs.sweep import report
 
-    plan = make_plan([p.spec for p in sweep.planned], store, progress, retry=retry, share=not arguments.no_share)
+    share = not arguments.no_share
+    plan = make_plan([planned.spec for planned in sweep.planned], store, progress, retry=retry, share=share)
     check_same(sweep, plan)
-    waiting = {state.id for state in states_of(sweep) if state.state in ("queued", "running")}
-    cells = [cell for cell in plan.to_run if cell.id not in waiting]
-    if not cells:
-        return report(sweep, [], 0, len(waiting), as_json=arguments.json)
-    started = start(
-        sweep,
-        plan,
-        options,
-        cells=cells,
-        share=not arguments.no_share,
-        fail_fast=arguments.fail_fast,
-        changes=changes,
-        quiet=arguments.quiet,
-    )
-    return report(sweep, list(started.jobs), started.submission, len(waiting), as_json=arguments.json)
+    how = How(share, arguments.fail_fast, arguments.quiet, arguments.json, changes)
+    return launch(sweep, plan, options, how)
 
 
 def retried(text: str) -> list[str]:

@@ -1,0 +1,100 @@
+"""Plans: what is done, what fails, what is shared, what it costs."""
+
+import json
+
+import pytest
+
+from harness import plan as plans
+from harness.errors import UsageError
+from harness.estimate import Estimator
+from harness.plan import make_plan
+from harness.prefix import PrefixStates
+from harness.prepare import prepare
+from harness.spec import TrialSpec
+from harness.unrun import unrun
+from tests.harness.test_store import record as synthetic
+
+LADDER = ["fqvit", "fqvit+omse", "fqvit+omse+biascorr"]
+
+
+def specs(**changes):
+    return [TrialSpec(method, **changes) for method in LADDER]
+
+
+def stored(spec, status="done", seconds=2.0, **changes):
+    """A synthetic record of a real trial."""
+    prepared = prepare(spec)
+    names = [step.info.name for step in prepared.stack.steps]
+    stages = [{"name": name, "seconds": seconds, "peak_memory_bytes": 10**9} for name in (*names, "evaluate")]
+    base = {"spec": json.loads(json.dumps(prepared.identity)), "model": prepared.model.name, "stages": stages}
+    return synthetic(prepared.id, status, **{**base, "calib": spec.calib, "environment": {"device": "cpu"}, **changes})
+
+
+def test_states_of_trials(store):
+    store.save(stored(specs()[0]))
+    store.save(stored(specs()[1], "failed"))
+    store.save(stored(specs()[2], "failed", error={"kind": "incompatible", "message": "no such operation"}))
+    plan = make_plan([*specs(), TrialSpec("fqvit", data="/nowhere"), TrialSpec("minmax")], store)
+    assert [cell.state for cell in plan.cells] == ["done", "failed", "incompatible", "incompatible", "to run"]
+    assert plan.reasons("failed") == {"oom: no memory": 1}
+    assert any("/nowhere" in reason for reason in plan.reasons("incompatible"))
+    again = make_plan(specs(), store, retry=["oom"])
+    assert [cell.state for cell in again.cells] == ["done", "to run", "incompatible"]
+    assert [cell.state for cell in make_plan(specs(), store, retry=["all"]).cells] == ["done", "to run", "to run"]
+
+
+def test_a_trial_that_is_given_twice_is_one(store):
+    assert len(make_plan([TrialSpec("fqvit"), TrialSpec("fqvit(ptf=true)"), TrialSpec("fqvit", batch=7)], store).cells) == 1
+
+
+def test_shared_and_stored_steps_are_counted(store):
+    assert _steps(make_plan(specs(), store)) == (6, 0, 3)
+    assert _steps(make_plan(specs(), store, share=False)) == (6, 0, 0)
+    prefix = prepare(specs()[1]).prefixes[1]
+    folder = PrefixStates(store).folder(prefix)
+    folder.mkdir(parents=True)
+    (folder / "stages.json").write_text("{}")
+    assert _steps(make_plan(specs(), store)) == (6, 4, 0)
+
+
+def _steps(plan):
+    return plan.steps, plan.steps_stored, plan.steps_shared
+
+
+def test_estimates_count_shared_steps_once(store):
+    for spec in specs(calib=100):
+        store.save(stored(spec))
+    plan = make_plan(specs(calib=200, seed=5), store)
+    assert plan.unknown == 0
+    assert plan.hours * 3600 == pytest.approx(3 * 4.0 + 3 * 2.0), "three steps on twice the images, three evaluations"
+    alone = make_plan(specs(calib=200, seed=5), store, share=False)
+    assert alone.hours * 3600 == pytest.approx(6 * 4.0 + 3 * 2.0)
+    assert make_plan([TrialSpec("minmax")], store).unknown == 1
+    assert make_plan(specs(seed=5), store, gpu=True).unknown == 3, "times on a CPU say nothing of a GPU"
+
+
+def test_memory_is_remembered_by_network():
+    estimator = Estimator([stored(specs()[0])])
+    assert estimator.memory(stored(specs()[0])["model"]) == 10**9
+    assert estimator.memory("another") is None
+
+
+def test_mistakes_that_concern_the_whole_sweep_end_it(store):
+    with pytest.raises(UsageError, match="bits"):
+        make_plan([TrialSpec("fqvit", bits="w99")], store)
+
+
+def test_the_network_is_loaded_once(store, monkeypatch):
+    from harness import prepare as module
+
+    loads = []
+    monkeypatch.setattr(module, "load_model", lambda *given, load=module.load_model: loads.append(given) or load(*given))
+    make_plan([TrialSpec("fqvit", seed=seed) for seed in range(5)], store)
+    assert len(loads) == 1
+
+
+def test_skipped_records_are_records(store):
+    cell = make_plan([TrialSpec("fqvit", data="/nowhere"), TrialSpec("fqvit")], store).cells[0]
+    assert cell.state == plans.INCOMPATIBLE
+    store.save(unrun(cell.spec, cell.id, "skipped", cell.kind, cell.reason, {}))
+    assert store.get(cell.id)["error"]["kind"] == "data"

@@ -1,0 +1,198 @@
+"""The local launcher through the command line: whole sweeps, dying workers, a launcher that is killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness import heartbeat
+from harness.inspect_store import problems
+from harness.store import Store
+from harness.sweep import find
+
+GRID = ["--method", "fqvit,fqvit+omse", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50", "--device", "cpu"]
+SLOW = "fqvit+evolq(passes=40)"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "runs"))
+    return Store(tmp_path / "runs")
+
+
+def harness(*words, check=None, **more):
+    result = subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True, timeout=300, **more)
+    assert check is None or result.returncode == check, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr, result.stderr
+    return result
+
+
+def status(name=()):
+    (sweep,) = json.loads(harness("status", *name, "--json", check=0).stdout)
+    return sweep
+
+
+def test_a_sweep_from_plan_to_report(home):
+    plan = json.loads(harness("plan", *GRID, "--json", check=0).stdout)
+    assert (plan["trials_total"], plan["to_run"], plan["steps"]) == (4, 4, {"total": 6, "in_store": 0, "shared": 2})
+    first = harness("sweep", *GRID, "--workers", "2", check=0)
+    assert "4 trials: 4 done" in first.stdout
+    assert first.stderr.count("\ndone ") == 4, "one line per trial"
+    records = list(home.records())
+    assert {(record["stack"], record["bits"]) for record in records} == {
+        (stack, bits) for stack in ("fqvit", "fqvit+omse") for bits in ("w8a8", "w4a8")
+    }
+    again = harness("sweep", *GRID, check=0)
+    assert "nothing to do: every trial has its record" in again.stdout
+    assert harness("resume", check=0).stdout.startswith("nothing to do")
+    assert status()["states"] == {"done": 4}
+    assert list(problems(home)) == []
+    assert all(f"{record['metrics']['top1']:.2f}" in harness("report", check=0).stdout for record in records[:1])
+    sweep = find(home, None)
+    (code,) = (sweep.folder / "code").iterdir()
+    assert (code / "methods" / "fqvit.py").is_file(), "the code that was planned"
+    commit = (code / "harness" / "_commit.txt").read_text()
+    assert all(record["environment"]["commit"] == (commit or None) for record in records)
+    log = harness("logs", records[0]["id"][:8], check=0)
+    assert "evaluate" in log.stdout
+
+
+def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home):
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "harness", "sweep", "--method", f"{SLOW},minmax", *GRID[2:], "--workers", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    beat = _wait_for(lambda: _beating(home, "evolq"))
+    os.kill(beat.pid, signal.SIGKILL)
+    _, err = sweep.communicate(timeout=300)
+    assert sweep.returncode == 1
+    assert "killed: its process ended with signal SIGKILL in stage evolq" in err
+    counted = status()
+    assert counted["states"] == {"done": 3, "failed": 1}
+    assert counted["failed_kinds"] == {"killed": 1}
+    assert "--retry killed" in harness("status", check=0).stdout
+    untouched = harness("resume", check=0)
+    assert "nothing to do" in untouched.stdout
+    (failed,) = [record for record in home.records() if record["status"] == "failed"]
+    harness("resume", "--retry", "killed", "--quiet", check=0)
+    assert status()["states"] == {"done": 4}
+    repeated = home.get(failed["id"])
+    evolq = next(stage for stage in repeated["stages"] if stage["name"] == "evolq")
+    assert evolq["notes"]["seconds_before_interruption"] > 0, "the search went on where it was"
+
+
+def _beating(store, stage):
+    beats = [heartbeat.read(store, folder.name) for folder in store.trial_folders()]
+    return next((beat for beat in beats if beat is not None and beat.stage == stage and beat.step > 40), None)
+
+
+def _wait_for(look, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def test_a_launcher_that_is_killed_loses_nothing(home, tmp_path):
+    """Killed twice: what is finished stays, what ran is lost and said so, nothing is there twice."""
+    command = [sys.executable, "-m", "harness", "sweep", "--method", f"fqvit,{SLOW}", *GRID[2:], "--quiet"]
+    for _ in range(2):
+        launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        beat = _wait_for(lambda: _beating(home, "evolq"))
+        before = {record["id"]: record["created"] for record in home.records()}
+        launcher.kill()
+        launcher.wait()
+        _wait_for(lambda pid=beat.pid, started=beat.started_process: not heartbeat.process_alive(pid, started), 30)
+        assert {record["id"]: record["created"] for record in home.records()}.items() >= before.items()
+        assert [p for p in problems(home) if not p.path.name.startswith(".")] == []
+        states = status()["states"]
+        assert states.get("lost", 0) == 1
+        assert sum(states.values()) == 4
+        assert "running" not in states
+    harness("resume", "--quiet", check=0)
+    assert status()["states"] == {"done": 4}
+    assert len(list(home.records())) == 4
+
+
+def test_fail_fast_starts_nothing_more(home, tmp_path, monkeypatch):
+    (tmp_path / "inject").mkdir()
+    boom = "import methods.omse as m\ndef apply(self, *a):\n    raise RuntimeError('injected')\nm.Omse.apply = apply\n"
+    (tmp_path / "inject" / "sitecustomize.py").write_text(boom)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "inject"))
+    ended = harness("sweep", *GRID, "--fail-fast", "--workers", "1", check=1)
+    assert "injected" in ended.stderr
+    states = status()["states"]
+    assert states["failed"] == 1
+    assert states["planned"] >= 1
+    assert "stopped: fail-fast" in harness("status", check=0).stdout
+    monkeypatch.delenv("PYTHONPATH")
+    harness("resume", "--retry", "bug", "--set", "batch=16", "--quiet", check=0)
+    assert status()["states"] == {"done": 4}
+    assert 16 in {record["environment"]["evaluation_batch"] for record in home.records()}
+
+
+def test_ctrl_c_and_cancel(home):
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "harness", "sweep", "--method", SLOW, *GRID[2:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    _wait_for(lambda: _beating(home, "evolq"))
+    assert "told to stop" in harness("cancel", check=0).stdout
+    _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert "harness resume" in err
+    assert "Traceback" not in err
+    states = status()["states"]
+    assert states == {"planned": 1, "lost": 1}
+    (partial,) = home.root.rglob("partial.safetensors")
+    assert partial.stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sweep", "--experiment", "tabel1"], "Did you mean table1"),
+        (["sweep"], "no method given"),
+        (["sweep", "--method", "fqvit+omze"], "Did you mean omse"),
+        (["sweep", "--method", "fqvit", "--timeout", "5"], "too short"),
+        (["plan", "--method", "fqvit", "--bits", "w8a8,x"], "'x'"),
+        (["resume"], "no sweeps in"),
+        (["status", "none"], "no sweeps in"),
+        (["logs", "abc"], "0 trials match"),
+        (["run", "--trial", "abc"], "0 trials match"),
+        (["run"], "--method <stack> and --trial"),
+        (["run", "--trial", "abc", "--method", "fqvit"], "--method <stack> and --trial"),
+    ],
+)
+def test_mistakes_are_one_line(home, words, said):
+    result = harness(*words, check=2)
+    assert said in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith(("error: ", "  - "))
+
+
+def test_resume_refuses_what_would_be_another_trial(home):
+    harness("sweep", "--method", "fqvit", "--calib", "8", "--eval-limit", "50", "--quiet", check=0)
+    wrong = harness("resume", "--set", "bits=w4a8", check=2)
+    assert "start another sweep" in wrong.stderr
+    assert "Did you mean oom" in harness("resume", "--retry", "ooom", check=2).stderr
+    assert "expected one" in harness("status", "x", check=2).stderr
+
+
+def test_a_record_can_be_repeated(home):
+    harness("run", "--method", "fqvit", "--bits", "w4a8", "--calib", "8", "--eval-limit", "50", "--quiet", check=0)
+    (record,) = home.records()
+    repeated = harness("run", "--trial", record["id"][:6], "--quiet", "--json", check=0)
+    assert json.loads(repeated.stdout)["metrics"] == record["metrics"]
+    assert "repetition gives the same counts" in repeated.stderr
