@@ -19,6 +19,7 @@ import psutil
 from harness.progress import Progress, Task
 from harness.store import Store, write_json
 
+INTERVAL_VARIABLE = "HARNESS_HEARTBEAT_SECONDS"
 INTERVAL_SECONDS = 5.0
 STALE_SECONDS = 60.0  # network file systems show a file some seconds late; clocks of nodes differ a little
 
@@ -105,6 +106,7 @@ class Heart(Progress):
         process = psutil.Process()
         self._beat = Beat(socket.gethostname(), process.pid, process.create_time(), job)
         self._stopped = threading.Event()
+        self._interval = float(os.environ.get(INTERVAL_VARIABLE) or INTERVAL_SECONDS)
 
     @contextmanager
     def of(self, trial: str) -> Iterator[None]:
@@ -120,14 +122,14 @@ class Heart(Progress):
             yield
         finally:
             self._stopped.set()
-            thread.join(timeout=INTERVAL_SECONDS)
+            thread.join()
             self._save = lambda: None
             self._trial = None
             if not self._beat.interrupted:
                 path_of(self._store, trial).unlink(missing_ok=True)
 
     def _keep_beating(self, stopped: threading.Event) -> None:
-        while not stopped.wait(INTERVAL_SECONDS):
+        while not stopped.wait(self._interval):
             self._write()
 
     def _write(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -116,8 +115,3 @@ def device_of(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(f"device {name!r} asked for, but torch finds no CUDA GPU", "use --device cpu")
     return device
-
-
-def data_name(spec: TrialSpec) -> str:
-    """What records call the data: a folder's name, not its place."""
-    return Path(spec.data).name

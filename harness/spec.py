@@ -55,6 +55,11 @@ class TrialSpec:
         if self.eval_limit is not None and self.eval_limit < 1:
             raise UsageError(f"evaluation limit {self.eval_limit} is not possible: expected at least 1")
 
+    @property
+    def data_name(self) -> str:
+        """What records call the data: a folder's name, not its place."""
+        return Path(self.data).name
+
     def command(self, stack: str) -> str:
         """The command line that repeats the trial from any folder."""
         data = self.data if self.data == EMBEDDED else str(Path(self.data).expanduser().absolute())

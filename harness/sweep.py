@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
 from harness.identity import content_id
-from harness.plan import INCOMPATIBLE, Plan
 from harness.spec import TrialSpec
 from harness.store import Store, write_json
 from harness.unrun import unrun
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
 
 FORMAT = 1
 
@@ -172,7 +173,7 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
 def keep_skipped(store: Store, plan: Plan) -> None:
     """A record with status ``skipped`` for every trial of a plan whose network or data cannot be loaded."""
     for cell in plan.cells:
-        if cell.state == INCOMPATIBLE and not cell.identity and store.get(cell.id) is None:
+        if not cell.identity and store.get(cell.id) is None:
             store.save(unrun(cell.spec, cell.id, "skipped", cell.kind, cell.reason, {}))
 
 
@@ -200,11 +201,6 @@ def find(store: Store, name: str | None) -> Sweep:
             f"{len(matches)} sweeps match {name!r}, expected one.{nearest(name, names)} Known: {', '.join(names)}"
         )
     return matches[0]
-
-
-def all_ids(packs: Sequence[Sequence[str]]) -> list[str]:
-    """The ids of all packs in order."""
-    return [trial for pack in packs for trial in pack]
 
 
 def _readable(sweep: Sweep) -> bool:

@@ -19,7 +19,7 @@ from harness.evaluate import evaluate, top1
 from harness.measure import environment, meter
 from harness.method import Context, Protocol
 from harness.prefix import PrefixStates
-from harness.prepare import Prepared, data_name, prepare
+from harness.prepare import Prepared, prepare
 from harness.progress import Progress
 from harness.quant import inventory
 from harness.quant.qmodel import QuantizedModel, quantizable
@@ -293,7 +293,7 @@ class _Run:
             status=status,
             model=prepared.model.name,
             data={
-                "name": data_name(spec),
+                "name": spec.data_name,
                 "fingerprint": prepared.source.fingerprint,
                 "split": prepared.source.split,
                 "eval_limit": spec.eval_limit,

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.identity import content_id
-from harness.prepare import data_name
 from harness.record import SCHEMA_VERSION, Record
 from harness.spec import TrialSpec
 
@@ -33,7 +32,7 @@ def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, env
         id=trial,
         status=status,
         model=spec.model,
-        data={"name": data_name(spec), "fingerprint": "", "eval_limit": spec.eval_limit},
+        data={"name": spec.data_name, "fingerprint": "", "eval_limit": spec.eval_limit},
         bits=spec.bits,
         stack=spec.method,
         calib=spec.calib,

@@ -132,6 +132,7 @@ class LocalLauncher:
         finally:
             for worker in self.workers:
                 worker.close()
+            self.submission.started({"local": {**about, "ended": True}})
         return self.results
 
     def _idle_and_stopped(self) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from harness.errors import UsageError
 from harness.heartbeat import process_alive
@@ -43,10 +45,9 @@ def places(sweep: Sweep) -> dict[str, Place]:
     return found
 
 
-def _local(submission: Submission, about: dict[str, object]) -> dict[str, Place]:
-    here = about["host"] == socket.gethostname()
-    alive = here and process_alive(int(str(about["pid"])), float(str(about["started"])))
-    detail = f"launcher process {about['pid']} on {about['host']} " + ("works" if alive else "is gone")
+def _local(submission: Submission, about: Mapping[str, Any]) -> dict[str, Place]:
+    alive = _alive_here(about)
+    detail = f"launcher process {about['pid']} on {about['host']} " + ("works" if alive else "has ended")
     created = submission.content["created"]
     place = Place(submission.number, created, f"pid {about['pid']}", alive, alive, not alive, detail)
     return {trial: place for pack in submission.packs for trial in pack}
@@ -82,5 +83,10 @@ def _slurm(submission: Submission, jobs: list[str]) -> dict[str, Place]:
 def launchers_here(sweep: Sweep) -> list[int]:
     """Processes of local launchers of the sweep that work on this machine."""
     found = [submission.jobs["local"] for submission in sweep.submissions if "local" in submission.jobs]
-    here = [about for about in found if about["host"] == socket.gethostname()]
-    return [about["pid"] for about in here if process_alive(about["pid"], about["started"])]
+    return [about["pid"] for about in found if _alive_here(about)]
+
+
+def _alive_here(about: Mapping[str, Any]) -> bool:
+    """Whether a launcher process works on this machine; of other machines only heartbeats tell."""
+    here = about["host"] == socket.gethostname() and not about.get("ended")
+    return here and process_alive(about["pid"], about["started"])

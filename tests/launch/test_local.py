@@ -6,37 +6,62 @@ import signal
 import subprocess
 import sys
 import time
+from collections import namedtuple
 
 import pytest
 
 from harness import heartbeat
+from harness.cli import main
 from harness.inspect_store import problems
 from harness.store import Store
 from harness.sweep import find
 
 GRID = ["--method", "fqvit,fqvit+omse", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50", "--device", "cpu"]
-SLOW = "fqvit+evolq(passes=40)"
+SLOW = "fqvit+evolq(passes=25)"
+
+
+Ended = namedtuple("Ended", "returncode stdout stderr")
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "runs"))
+    monkeypatch.setenv(heartbeat.INTERVAL_VARIABLE, "0.2")
     return Store(tmp_path / "runs")
 
 
-def harness(*words, check=None, **more):
-    result = subprocess.run([sys.executable, "-m", "harness", *words], capture_output=True, text=True, timeout=300, **more)
-    assert check is None or result.returncode == check, result.stdout + result.stderr
-    assert "Traceback" not in result.stderr, result.stderr
-    return result
+@pytest.fixture
+def harness(capfd, monkeypatch):
+    """The command line in this process; workers are processes of their own all the same."""
+
+    def call(*words, check=None):
+        monkeypatch.setattr("sys.argv", ["harness", *words])
+        capfd.readouterr()
+        try:
+            code = main([*words])
+        except SystemExit as stop:
+            code = stop.code
+        ended = Ended(code, *capfd.readouterr())
+        assert check is None or ended.returncode == check, ended
+        assert "Traceback" not in ended.stderr, ended.stderr
+        return ended
+
+    return call
 
 
-def status(name=()):
-    (sweep,) = json.loads(harness("status", *name, "--json", check=0).stdout)
-    return sweep
+@pytest.fixture
+def status(harness):
+    """The only sweep as ``harness status --json`` tells of it."""
+    return lambda: json.loads(harness("status", "--json", check=0).stdout)[0]
 
 
-def test_a_sweep_from_plan_to_report(home):
+def launcher(*words):
+    """A launcher in a process of its own, to be killed."""
+    command = [sys.executable, "-m", "harness", "sweep", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def test_a_sweep_from_plan_to_report(home, harness, status):
     plan = json.loads(harness("plan", *GRID, "--json", check=0).stdout)
     assert (plan["trials_total"], plan["to_run"], plan["steps"]) == (4, 4, {"total": 6, "in_store": 0, "shared": 2})
     first = harness("sweep", *GRID, "--workers", "2", check=0)
@@ -61,14 +86,9 @@ def test_a_sweep_from_plan_to_report(home):
     assert "evaluate" in log.stdout
 
 
-def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home):
-    sweep = subprocess.Popen(
-        [sys.executable, "-m", "harness", "sweep", "--method", f"{SLOW},minmax", *GRID[2:], "--workers", "1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    beat = _wait_for(lambda: _beating(home, "evolq"))
+def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harness, status):
+    sweep = launcher("--method", f"{SLOW},minmax", *GRID[2:], "--workers", "1")
+    beat = _wait_for(lambda: list(home.root.rglob("partial.safetensors")) and _beating(home, "evolq"))
     os.kill(beat.pid, signal.SIGKILL)
     _, err = sweep.communicate(timeout=300)
     assert sweep.returncode == 1
@@ -89,7 +109,7 @@ def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home):
 
 def _beating(store, stage):
     beats = [heartbeat.read(store, folder.name) for folder in store.trial_folders()]
-    return next((beat for beat in beats if beat is not None and beat.stage == stage and beat.step > 40), None)
+    return next((beat for beat in beats if beat is not None and beat.stage == stage and beat.step > 20), None)
 
 
 def _wait_for(look, seconds=120):
@@ -102,15 +122,14 @@ def _wait_for(look, seconds=120):
     raise AssertionError("waited in vain")
 
 
-def test_a_launcher_that_is_killed_loses_nothing(home, tmp_path):
+def test_a_launcher_that_is_killed_loses_nothing(home, harness, status):
     """Killed twice: what is finished stays, what ran is lost and said so, nothing is there twice."""
-    command = [sys.executable, "-m", "harness", "sweep", "--method", f"fqvit,{SLOW}", *GRID[2:], "--quiet"]
     for _ in range(2):
-        launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        sweep = launcher("--method", f"fqvit,{SLOW}", *GRID[2:], "--quiet")
         beat = _wait_for(lambda: _beating(home, "evolq"))
         before = {record["id"]: record["created"] for record in home.records()}
-        launcher.kill()
-        launcher.wait()
+        sweep.kill()
+        sweep.communicate()
         _wait_for(lambda pid=beat.pid, started=beat.started_process: not heartbeat.process_alive(pid, started), 30)
         assert {record["id"]: record["created"] for record in home.records()}.items() >= before.items()
         assert [p for p in problems(home) if not p.path.name.startswith(".")] == []
@@ -123,7 +142,7 @@ def test_a_launcher_that_is_killed_loses_nothing(home, tmp_path):
     assert len(list(home.records())) == 4
 
 
-def test_fail_fast_starts_nothing_more(home, tmp_path, monkeypatch):
+def test_fail_fast_starts_nothing_more(home, harness, status, tmp_path, monkeypatch):
     (tmp_path / "inject").mkdir()
     boom = "import methods.omse as m\ndef apply(self, *a):\n    raise RuntimeError('injected')\nm.Omse.apply = apply\n"
     (tmp_path / "inject" / "sitecustomize.py").write_text(boom)
@@ -140,14 +159,8 @@ def test_fail_fast_starts_nothing_more(home, tmp_path, monkeypatch):
     assert 16 in {record["environment"]["evaluation_batch"] for record in home.records()}
 
 
-def test_ctrl_c_and_cancel(home):
-    sweep = subprocess.Popen(
-        [sys.executable, "-m", "harness", "sweep", "--method", SLOW, *GRID[2:]],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def test_ctrl_c_and_cancel(home, harness, status):
+    sweep = launcher("--method", SLOW, *GRID[2:])
     _wait_for(lambda: _beating(home, "evolq"))
     assert "told to stop" in harness("cancel", check=0).stdout
     _, err = sweep.communicate(timeout=60)
@@ -176,13 +189,13 @@ def test_ctrl_c_and_cancel(home):
         (["run", "--trial", "abc", "--method", "fqvit"], "--method <stack> and --trial"),
     ],
 )
-def test_mistakes_are_one_line(home, words, said):
+def test_mistakes_are_one_line(home, harness, words, said):
     result = harness(*words, check=2)
     assert said in result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith(("error: ", "  - "))
 
 
-def test_resume_refuses_what_would_be_another_trial(home):
+def test_resume_refuses_what_would_be_another_trial(home, harness):
     harness("sweep", "--method", "fqvit", "--calib", "8", "--eval-limit", "50", "--quiet", check=0)
     wrong = harness("resume", "--set", "bits=w4a8", check=2)
     assert "start another sweep" in wrong.stderr
@@ -190,7 +203,7 @@ def test_resume_refuses_what_would_be_another_trial(home):
     assert "expected one" in harness("status", "x", check=2).stderr
 
 
-def test_a_record_can_be_repeated(home):
+def test_a_record_can_be_repeated(home, harness):
     harness("run", "--method", "fqvit", "--bits", "w4a8", "--calib", "8", "--eval-limit", "50", "--quiet", check=0)
     (record,) = home.records()
     repeated = harness("run", "--trial", record["id"][:6], "--quiet", "--json", check=0)
