@@ -19,9 +19,7 @@ def test_the_grid_is_the_product_of_all_values():
     composed = compose_sweep(["method=fqvit,fqvit+omse", "bits=w4a8,w8a8", "calib=[128,512]", "seed=range(3)"])
     assert len(composed.specs) == len(set(map(str, composed.specs))) == 2 * 2 * 2 * 3
     assert {spec.seed for spec in composed.specs} == {0, 1, 2}
-    assert [spec.method for spec in composed.specs[:2]] == ["fqvit", "fqvit+omse"], (
-        "stacks of the same images together"
-    )
+    assert [spec.method for spec in composed.specs[:2]] == ["fqvit", "fqvit+omse"], "stacks of the same images together"
     assert composed.launcher == {"kind": "local", "workers": 0}
 
 

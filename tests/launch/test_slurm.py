@@ -1,0 +1,288 @@
+"""The SLURM launcher: mocked commands and submitit's local mode everywhere, the real thing where one answers."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import submitit
+
+from harness import heartbeat
+from harness.cli import main
+from harness.errors import UsageError
+from harness.launch import slurm, snapshot
+from harness.launch.options import SlurmOptions
+from harness.launch.queue import places
+from harness.launch.slurm import JobState, Pack, job_states
+from harness.plan import make_plan
+from harness.spec import TrialSpec
+from harness.status import states_of
+from harness.store import Store
+from harness.sweep import create
+from harness.trial import run_trial
+from tests.slurm import requires_slurm
+
+SEARCH = "fqvit+evolq(passes=12)"
+
+
+def spec(method="fqvit", **changes):
+    return TrialSpec(method, **{"bits": "w4a8", "calib": 8, "eval_limit": 50, "device": "cpu", **changes})
+
+
+def swept(store, specs, packs=None, **content):
+    """A sweep with one submission, as ``harness sweep`` leaves it before submitting."""
+    plan = make_plan(specs, store)
+    sweep = create(store, "test", "", plan, {"kind": "slurm"}, "harness sweep")
+    ids = packs or [[cell.id] for cell in plan.cells]
+    about = {"share": True, "fail_fast": False, "changes": {}, "code": "", "launcher": {}, "packs": ids}
+    return sweep, sweep.submission({**about, **content})
+
+
+def test_arrays_are_split_by_the_clusters_limit(monkeypatch):
+    monkeypatch.setattr(slurm, "_call", lambda command: "MaxArraySize            = 4\nMaxJobCount = 10000\n")
+    assert slurm.max_array() == 4
+    assert [len(part) for part in slurm.chunks([Pack("s", "w", 1, i) for i in range(10)], 4)] == [4, 4, 2]
+
+    def absent(command):
+        raise FileNotFoundError("scontrol")
+
+    monkeypatch.setattr(slurm, "_call", absent)
+    assert slurm.max_array() == 1001
+
+
+def test_the_submission_asks_for_what_was_given(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    options = SlurmOptions(
+        partition="gpu", account="lab", qos="high", gpus=2, cpus=6, memory_gb=48, timeout_min=90, constraint="h200"
+    )
+    options = SlurmOptions(**{**options.__dict__, "setup": ["module load x"], "sbatch": {"reservation": "r"}})
+    executor = slurm._executor(tmp_path, "a sweep", options, Path("/code dir"), 4, "slurm")
+    text = executor._executor._make_submission_file_text(executor._executor._submitit_command_str, "uid")
+    wanted = ["partition=gpu", "account=lab", "qos=high", "gpus-per-node=2", "cpus-per-task=6", "mem=48GB", "time=90"]
+    for option in [*wanted, "constraint=h200", "reservation=r", "signal=B:USR2@60"]:
+        assert f"#SBATCH --{option}\n" in text, option
+    lines = text.splitlines()
+    assert lines.index("module load x") < lines.index("export PYTHONPATH='/code dir'\"${PYTHONPATH:+:$PYTHONPATH}\"")
+    assert "srun" not in text, "with srun the warning signal would reach every child"
+    assert re.search(r"^exec .*python.* -u -m submitit.core._submit ", text, re.M), "Python is the batch process"
+    assert executor._executor.parameters["array_parallelism"] == 64 // 4, "the limit holds over all arrays together"
+
+
+def test_without_slurm_the_launcher_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(UsageError, match=r"no SLURM found here.*--launcher local"):
+        slurm._executor(tmp_path, "x", SlurmOptions(), tmp_path, 1, "slurm")
+
+
+def mocked(monkeypatch, queue, accounting=""):
+    def call(command):
+        if accounting is None and command[0] == "sacct":
+            raise subprocess.CalledProcessError(1, command, stderr="accounting is disabled")
+        return queue if command[0] == "squeue" else accounting
+
+    monkeypatch.setattr(slurm, "_call", call)
+
+
+def test_states_come_from_the_queue_then_from_the_accounting(monkeypatch):
+    mocked(
+        monkeypatch,
+        "7_0|RUNNING|None\n7_1|PENDING|Resources\n7_2|COMPLETED|None\n8|PENDING|Priority|with a bar\n",
+        "7_0|COMPLETED|0:0\n7_2|COMPLETED|0:0\n7_3|CANCELLED by 0|0:0\n7_4|FAILED|0:9\n9_0|FAILED|1:0\n",
+    )
+    states = job_states(["7_0", "7_1", "7_2", "7_3", "7_4", "7_5", "8"])
+    assert states["7_0"] == JobState("RUNNING", "None", True), "the accounting lags behind the queue"
+    assert states["7_1"] == JobState("PENDING", "Resources", True)
+    assert states["8"].active
+    assert (states["7_2"].active, states["7_3"].state, states["7_4"].detail) == (False, "CANCELLED by 0", "exit 0:9")
+    assert "7_5" not in states
+    assert job_states([]) == {}
+
+
+def test_trials_of_jobs_that_are_gone_are_lost_also_without_accounting(store, monkeypatch):
+    sweep, submission = swept(store, [spec(seed=seed) for seed in range(5)])
+    submission.started({"slurm": ["7_0", "7_1", "7_2", "7_3"]})
+    mocked(monkeypatch, "7_0|PENDING|Resources\n7_1|RUNNING|None\n", "7_3|CANCELLED by 0|0:0\n")
+    states = states_of(sweep)
+    assert [state.state for state in states] == ["queued", "queued", "lost", "lost", "planned"]
+    assert states[3].detail == "job 7_3 CANCELLED by 0 (exit 0:0)"
+    assert "was not submitted" in places(sweep)[states[4].id].detail
+    mocked(monkeypatch, "", None)
+    states = states_of(sweep)
+    assert [state.state for state in states] == ["lost"] * 4 + ["planned"]
+    assert states[0].detail == "job 7_0 left the queue"
+
+
+def test_a_cluster_that_does_not_answer_is_said(store, monkeypatch, capsys):
+    sweep, submission = swept(store, [spec()])
+    submission.started({"slurm": ["7"]})
+
+    def down(command):
+        raise subprocess.CalledProcessError(1, command, stderr="squeue: error: Unable to contact slurm controller\n")
+
+    monkeypatch.setattr(slurm, "_call", down)
+    assert [state.state for state in states_of(sweep)] == ["queued"], "not knowing is no reason to run it again"
+    assert "Unable to contact slurm controller" in capsys.readouterr().err
+
+
+def test_a_retried_failure_is_queued_not_failed(store, monkeypatch):
+    from harness.unrun import unrun
+
+    sweep, submission = swept(store, [spec()])
+    (planned,) = sweep.planned
+    failed = unrun(planned.spec, planned.id, "failed", "oom", "no memory", {})
+    store.save({**failed, "created": "2020-01-01T00:00:00+00:00"})
+    assert states_of(sweep)[0].state == "failed"
+    submission.started({"slurm": ["7"]})
+    mocked(monkeypatch, "7|PENDING|Resources\n")
+    assert states_of(sweep)[0].state == "queued"
+    mocked(monkeypatch, "", "7|COMPLETED|0:0\n")
+    assert states_of(sweep)[0].state == "failed"
+
+
+@pytest.fixture
+def quick_beats(monkeypatch):
+    monkeypatch.setenv(heartbeat.INTERVAL_VARIABLE, "0.2")
+    for name in [name for name in os.environ if name.startswith("SLURM_JOB") or name.startswith("SLURM_ARRAY")]:
+        monkeypatch.delenv(name)
+
+
+def wait_for(look, seconds=180):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.1)
+    raise AssertionError("waited in vain")
+
+
+def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_beats, monkeypatch):
+    """submitit's local mode: the same signal, checkpoint and second start as on a cluster."""
+    alone, store = Store(tmp_path / "alone"), Store(tmp_path / "runs")
+    code = snapshot.take(tmp_path / "code")
+    monkeypatch.setenv("PYTHONPATH", str(code))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    sweep, submission = swept(store, [spec(SEARCH), spec("minmax")], None)
+    ids = [planned.id for planned in sweep.planned]
+    submission.folder.joinpath("packs.json").write_text(json.dumps({**submission.content, "packs": [ids]}))
+    executor = submitit.AutoExecutor(folder=submission.folder / "local", cluster="local")
+    executor.update_parameters(timeout_min=20)
+    job = executor.submit(Pack(str(store.root), sweep.name, 1, 0))
+    beat = wait_for(lambda: _searching(store, ids[0]))
+    os.kill(beat.pid, signal.SIGUSR2)
+    wait_for(job.done)
+    assert job.result() == {ids[0]: "done", ids[1]: "done"}
+    record = store.get(ids[0])
+    assert record["stages"][3]["notes"]["seconds_before_interruption"] > 0
+    script = f"""
+from pathlib import Path
+from harness.spec import TrialSpec
+from harness.store import Store
+from harness.trial import run_trial
+run_trial(TrialSpec.from_dict({spec(SEARCH).as_dict()!r}), Store(Path({str(alone.root)!r})))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    for name in ("quantizers.safetensors", "correct.npy"):
+        assert (alone.folder(ids[0]) / name).read_bytes() == (store.folder(ids[0]) / name).read_bytes(), name
+    assert alone.get(ids[0])["metrics"] == record["metrics"]
+
+
+def _searching(store, trial, steps=30):
+    beat = heartbeat.read(store, trial)
+    return beat if beat is not None and beat.stage == "evolq" and beat.step > steps else None
+
+
+def test_a_job_out_of_time_leaves_a_record_of_kind_timeout(store, monkeypatch):
+    from methods.fqvit import Fqvit
+
+    def out_of_time(self, *rest):
+        raise submitit.core.utils.UncompletedJobError("Job not requeued because: timed-out too many times.")
+
+    monkeypatch.setattr(Fqvit, "apply", out_of_time)
+    record, _ = run_trial(spec(), store)
+    assert record["error"]["kind"] == "timeout"
+
+
+# ---------------------------------------------------------------- a real SLURM
+
+SMALL = ["--launcher", "slurm", "--gpus", "0", "--cpus", "1", "--memory", "1.5", "--timeout", "20", "--device", "cpu"]
+
+
+@pytest.fixture
+def harness(tmp_path, capfd, monkeypatch, quick_beats):
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "runs"))
+
+    def call(*words, check=0):
+        monkeypatch.setattr("sys.argv", ["harness", *words])
+        capfd.readouterr()
+        try:
+            code = main([*words])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capfd.readouterr()
+        assert code == check, out + err
+        return out if check == 0 else err
+
+    return call
+
+
+def _settled(harness):
+    def look():
+        (sweep,) = json.loads(harness("status", "--json"))
+        return None if {"queued", "running"} & set(sweep["states"]) else sweep
+
+    return wait_for(look)
+
+
+@requires_slurm
+def test_an_array_on_slurm_with_a_cancelled_and_a_preempted_job(harness, tmp_path):
+    store = Store(tmp_path / "runs")
+    grid = ["--method", f"minmax,{SEARCH}", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50"]
+    out = harness("sweep", *grid, *SMALL, "--pack", "1")
+    assert "slurm         4 jobs in 1 arrays" in out
+    assert "queued or running already" in harness("sweep", *grid, *SMALL, "--pack", "1"), "nothing is submitted twice"
+    (planned,) = json.loads(harness("status", "--json"))
+    searches = [trial["id"] for trial in planned["trials"] if "evolq" in trial["trial"]["method"]]
+    beats = wait_for(lambda: _both(store, searches))
+    subprocess.run(["scancel", beats[0].job], check=True)
+    subprocess.run(["scancel", "--batch", "--signal=USR2", beats[1].job], check=True)
+    sweep = _settled(harness)
+    assert sweep["states"] == {"done": 3, "lost": 1}
+    (lost,) = [trial for trial in sweep["trials"] if trial["state"] == "lost"]
+    assert lost["id"] == searches[0]
+    assert "CANCELLED" in lost["detail"] or "left the queue" in lost["detail"]
+    preempted = store.get(searches[1])
+    assert preempted["stages"][3]["notes"]["seconds_before_interruption"] > 0
+    assert "submitted     1 jobs" in harness("resume", "--set", "launcher.timeout_min=30")
+    assert _settled(harness)["states"] == {"done": 4}
+    assert "nothing to do: every trial has its record" in harness("resume")
+
+
+def _both(store, trials):
+    beats = [_searching(store, trial, 10) for trial in trials]
+    return beats if all(beats) else None
+
+
+@requires_slurm
+def test_what_slurm_refuses_is_one_line(harness):
+    error = harness("sweep", "--method", "fqvit", *SMALL, "--partition", "nosuch", check=2)
+    assert "SLURM refuses the submission" in error
+    assert "partition" in error
+    assert "Traceback" not in error
+
+
+@requires_slurm
+def test_cancel_stops_what_waits_and_what_runs(harness):
+    out = harness(
+        "sweep", "--method", SEARCH, "--seed", "range(6)", "--calib", "8", "--eval-limit", "50", *SMALL, "--pack", "1"
+    )
+    assert "6 jobs" in out
+    assert "jobs cancelled" in harness("cancel")
+    sweep = _settled(harness)
+    assert sweep["states"].get("lost", 0) + sweep["states"].get("planned", 0) + sweep["states"].get("done", 0) == 6
+    assert "stopped: cancelled" in harness("status")
