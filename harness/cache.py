@@ -44,11 +44,11 @@ def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = Fals
     stamps = dict(_stamps(store))
     known = {} if cached is None else dict(zip(cached["id"], cached[STAMP], strict=True))
     changed = [trial for trial, stamp in stamps.items() if known.get(trial) != stamp]
-    records, broken = _read(store, changed, progress or Progress())
-    if cached is not None and not records and len(stamps) - len(broken) == len(cached):
+    broken: list[BrokenFile] = []
+    fresh = table(_read(store, changed, broken, progress or Progress()))
+    if cached is not None and not len(fresh) and len(stamps) - len(broken) == len(cached):
         return Rows(cached[list(COLUMNS)], broken)
-    fresh = table(records)
-    fresh[STAMP] = pd.array([stamps[record["id"]] for record in records], dtype="string")
+    fresh[STAMP] = pd.array([stamps[trial] for trial in fresh["id"]], dtype="string")
     if cached is not None:
         kept = cached[cached["id"].isin(set(stamps) - set(changed))]
         fresh = pd.concat([part for part in (kept, fresh) if len(part)]) if len(kept) or len(fresh) else fresh
@@ -85,14 +85,12 @@ def _stamps(store: Store) -> Iterator[tuple[str, str]]:
         yield folder.name, f"{found.st_mtime_ns}-{found.st_size}"
 
 
-def _read(store: Store, trials: list[str], progress: Progress) -> tuple[list[Record], list[BrokenFile]]:
-    records: list[Record] = []
-    broken: list[BrokenFile] = []
+def _read(store: Store, trials: list[str], broken: list[BrokenFile], progress: Progress) -> Iterator[Record]:
+    """The records of some trials; files that are none go to ``broken``."""
     with progress.task("read records", len(trials)) as task:
         for trial in task.track(trials):
             found = read_record(store.folder(trial) / "record.json")
             if isinstance(found, BrokenFile):
                 broken.append(found)
             elif found is not None:
-                records.append(found)
-    return records, broken
+                yield found

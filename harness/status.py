@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,4 +104,4 @@ def _recorded(planned: Planned, record: Record) -> TrialState:
 
 def _running(beat: Beat) -> str:
     job = f", job {beat.job}" if beat.job else ""
-    return f"{beat.progress} on {beat.host}{job}"
+    return f"{beat.progress} on {beat.host}{job}, heartbeat {max(0.0, time.time() - beat.beat):.0f} s ago"

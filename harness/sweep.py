@@ -1,6 +1,6 @@
 """A sweep on disk: a named set of trials, and what was submitted for it.
 
-``<store>/sweeps/<name>/`` holds ``sweep.json`` (written once), ``submissions/<n>/packs.json`` (which trials go together,
+``<store>/sweeps/<name>/`` holds ``sweep.json`` (the trials), ``submissions/<n>/packs.json`` (which trials go together,
 written before anything starts), ``submissions/<n>/jobs.json`` (the jobs or the launcher process), ``code/`` (snapshots) and
 ``stop`` while no further trial is to start. What became of the trials is in their records and heartbeats, not here.
 """
@@ -19,7 +19,7 @@ from harness.errors import UsageError, nearest
 from harness.identity import content_id
 from harness.spec import TrialSpec
 from harness.store import Store, write_json
-from harness.unrun import unrun
+from harness.unrun import skipped_id, unrun
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -112,6 +112,11 @@ class Sweep:
         """All trials in the order of the grid."""
         return tuple(Planned(row["id"], TrialSpec.from_dict(row["spec"]), row["skipped"]) for row in self.content["trials"])
 
+    def forget(self) -> None:
+        """Read ``sweep.json`` again when it is needed next."""
+        self.__dict__.pop("content", None)
+        self.__dict__.pop("planned", None)
+
     @property
     def launcher(self) -> dict[str, Any]:
         """Kind and options of the launcher that it was planned for."""
@@ -168,6 +173,21 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
         write_json(path, {**about_it, "launcher": launcher, "trials": trials})
     return sweep
+
+
+def adopt(sweep: Sweep, plan: Plan) -> None:
+    """Give trials that were skipped, and can be prepared now, their real ids; their records of being skipped go."""
+    now = {skipped_id(cell.spec): cell.id for cell in plan.cells if cell.identity}
+    rows = [
+        {**row, "id": now[row["id"]], "skipped": False} if row["skipped"] and row["id"] in now else row
+        for row in sweep.content["trials"]
+    ]
+    freed = [row["id"] for row in sweep.content["trials"] if row["skipped"] and row["id"] in now]
+    if freed:
+        write_json(sweep.folder / "sweep.json", {**sweep.content, "trials": rows})
+        sweep.forget()
+        for trial in freed:
+            (sweep.store.folder(trial) / "record.json").unlink(missing_ok=True)
 
 
 def keep_skipped(store: Store, plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,7 @@ COLUMNS: dict[str, str] = {
     "created": "string",
     "command": "string",
 }
+CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
 SIZES = ("size_bytes", "size_bytes_fp32", "bit_operations", "bit_operations_fp32")
@@ -94,10 +96,22 @@ def row(record: Record) -> dict[str, Any]:
 
 
 def table(records: Iterable[Record]) -> pd.DataFrame:
-    """One typed row per record; missing values stay missing, whole numbers stay whole."""
+    """One typed row per record; missing values stay missing, whole numbers stay whole.
+
+    Records are read in chunks and let go, so that memory holds rows, not records.
+    """
     import pandas as pd
 
-    rows = [row(record) for record in records]
+    rows = map(row, records)
+    chunks = [_typed([])]
+    while chunk := list(itertools.islice(rows, CHUNK)):
+        chunks.append(_typed(chunk))
+    return pd.concat(chunks, ignore_index=True)
+
+
+def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame({name: pd.array([r[name] for r in rows], dtype=kind) for name, kind in COLUMNS.items()})  # type: ignore[call-overload]
 
 

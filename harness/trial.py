@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +16,7 @@ from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
 from harness.errors import HarnessError
 from harness.evaluate import evaluate, top1
-from harness.measure import environment, meter
+from harness.measure import environment
 from harness.method import Context, Protocol
 from harness.prefix import PrefixStates
 from harness.prepare import Prepared, prepare
@@ -24,11 +24,12 @@ from harness.progress import Progress
 from harness.quant import inventory
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.quant.state import save_state
-from harness.record import SCHEMA_VERSION, Record, Stage
+from harness.record import SCHEMA_VERSION, Record
 from harness.reference import StoredReference
 from harness.shared import Shared
 from harness.spec import TrialSpec
 from harness.stack import StackStep
+from harness.stages import Stages
 from harness.store import Store, write_aside
 
 # Errors of libraries that this module must not import, by class name.
@@ -122,16 +123,19 @@ class _Run:
         self.reuse = share and not force
         self.device = prepared.device
         self.states = PrefixStates(store)
-        self.stages: list[Stage] = []
+        self.stages = Stages(self.device, shared, progress, self._images_forwarded)
         self.results = Record()
         self.started = time.perf_counter()
         self.quantized: QuantizedModel
         self.bitmap: Any = None
 
+    def _images_forwarded(self) -> float:
+        return self.quantized.image_forwards if hasattr(self, "quantized") else 0.0
+
     def quantize(self) -> None:
         """Capture the network, take over what other trials have computed, apply the other methods in order."""
         steps = self.prepared.stack.steps
-        with self.stage("capture"):
+        with self.stages.stage("capture"):
             self.quantized = self._captured()
         done = self._take_over()
         if done == len(steps):
@@ -142,7 +146,7 @@ class _Run:
             self._apply(step, number, calibration)
             if self.share:
                 prefix = self.prepared.prefixes[number]
-                self.states.save(self.quantized, prefix, self.stages[1:], environment(self.device))
+                self.states.save(self.quantized, prefix, self.stages.rows[1:], environment(self.device))
 
     def _captured(self) -> QuantizedModel:
         prepared = self.prepared
@@ -165,8 +169,7 @@ class _Run:
                 self.quantized.clear()
                 done -= 1
                 continue
-            for stage in stages:
-                self.stages.append(_reused(stage, prefixes[done - 1], machine))
+            self.stages.reuse(stages, prefixes[done - 1], machine)
             return done
         return 0
 
@@ -176,7 +179,7 @@ class _Run:
         if done:
             yield
             return
-        with self.stage("load calibration images"):
+        with self.stages.stage("load calibration images"):
             yield
 
     def _calibration(self) -> CalibrationSet:
@@ -197,7 +200,7 @@ class _Run:
             lambda: (time.perf_counter() - began, self.quantized.image_forwards - forwards),
         )
         self.progress.interruptible(checkpoint.flush)
-        with self.stage(step.info.name, len(calibration), checkpoint) as notes:
+        with self.stages.stage(step.info.name, len(calibration), checkpoint) as notes:
             context = Context(
                 bits=prepared.bits,
                 seed=prepared.spec.seed,
@@ -225,7 +228,7 @@ class _Run:
         reference = StoredReference(
             self.store, prepared.identity, prepared.spec.batch, environment(self.device), read=self.reuse
         )
-        with self.stage("evaluate", len(data)):
+        with self.stages.stage("evaluate", len(data)):
             result = evaluate(model, data, prepared.spec.batch, self.progress, reference)
             if reference.known is not None:
                 self.shared.seconds += reference.seconds
@@ -244,44 +247,6 @@ class _Run:
             bit_operations=inventory.bit_operations(model),
             bit_operations_fp32=inventory.full_precision_bit_operations(model),
         )
-
-    @contextmanager
-    def stage(self, name: str, images: int = 0, checkpoint: Checkpoint | None = None) -> Iterator[dict[str, Any]]:
-        """Measure a block as one stage of the record; yields the dictionary of its notes.
-
-        The stage costs what it would have cost alone: shared work and the time before an interruption are added.
-        """
-        notes: dict[str, Any] = {}
-        self.progress.stage(name)
-        before = self.quantized.image_forwards if hasattr(self, "quantized") else 0.0
-        shared_seconds, shared_forwards = self.shared.seconds, self.shared.image_forwards
-        measurement = None
-        try:
-            with meter(self.device) as measurement:
-                yield notes
-        finally:
-            assert measurement is not None
-            saved = self.shared.seconds - shared_seconds
-            saved_forwards = self.shared.image_forwards - shared_forwards
-            forwards = self.quantized.image_forwards - before if hasattr(self, "quantized") and images else 0.0
-            seconds = measurement.seconds + saved
-            forwards += saved_forwards
-            if checkpoint is not None and checkpoint.earlier_seconds:
-                seconds += checkpoint.earlier_seconds
-                forwards += checkpoint.earlier_forwards
-                notes["seconds_before_interruption"] = round(checkpoint.earlier_seconds, 4)
-            self.stages.append(
-                {
-                    "name": name,
-                    "seconds": round(seconds, 4),
-                    "shared_seconds": round(saved, 4),
-                    "forward_passes": round(forwards / images, 4) if images else 0.0,
-                    "image_forwards": round(forwards, 2),
-                    "shared_image_forwards": round(saved_forwards, 2),
-                    "peak_memory_bytes": measurement.peak_memory_bytes,
-                    "notes": notes,
-                }
-            )
 
     def record(self, status: str) -> Record:
         """The record of what was done so far."""
@@ -304,7 +269,7 @@ class _Run:
             calib=spec.calib,
             seed=spec.seed,
             protocol=prepared.stack.protocol,
-            stages=self.stages,
+            stages=self.stages.rows,
             seconds=round(time.perf_counter() - self.started, 3),
             weights={"sha256": prepared.model.weights_sha256, "source": prepared.model.weights_source},
             spec=dict(prepared.identity),
@@ -314,11 +279,3 @@ class _Run:
         )
         record.update(self.results)
         return record
-
-
-def _reused(stage: Stage, prefix: str, machine: dict[str, Any]) -> Stage:
-    """A stage of another trial: its cost stays, marked as not spent here."""
-    origin = {"prefix": prefix, "commit": machine.get("commit"), "device": machine.get("device")}
-    notes = {**stage["notes"], "reused": origin}
-    shared = {"shared_seconds": stage["seconds"], "shared_image_forwards": stage["image_forwards"]}
-    return cast(Stage, {**stage, **shared, "notes": notes})

@@ -46,7 +46,7 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb; exit code 1 when a trial failed."""
-    from harness.sweep import find
+    from harness.sweep import adopt, find
 
     store = Store.default(arguments.store)
     sweep = find(store, arguments.sweep)
@@ -59,6 +59,7 @@ def handle(arguments: argparse.Namespace) -> int:
     share = not arguments.no_share
     plan = make_plan([planned.spec for planned in sweep.planned], store, progress, retry=retry, share=share)
     check_same(sweep, plan)
+    adopt(sweep, plan)
     how = How(share, arguments.fail_fast, arguments.quiet, arguments.json, changes)
     return launch(sweep, plan, options, how)
 

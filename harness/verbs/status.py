@@ -41,8 +41,10 @@ def handle(arguments: argparse.Namespace) -> int:
     from harness.sweep import find, sweeps
 
     store = Store.default(arguments.store)
-    known = sweeps(store)
-    chosen = [find(store, arguments.sweep)] if arguments.sweep or not known else known
+    chosen = [find(store, arguments.sweep)] if arguments.sweep else sweeps(store)
+    if not chosen and not arguments.json:
+        print(f"no sweeps in {store.root} (start one with: harness sweep --experiment smoke)")
+        return 0
     while True:
         states = {sweep: states_of(sweep) for sweep in chosen}
         show(states, every=arguments.all, as_json=arguments.json)

@@ -1,0 +1,186 @@
+"""Is a difference real? Pure functions of counts, per-image correctness and values over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its interval.
+
+    Attributes:
+        value: The estimate.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def contains(self, value: float) -> bool:
+        """Whether a value lies in the interval."""
+        return self.low <= value <= self.high
+
+
+def accuracy(correct: int, images: int, level: float = LEVEL) -> Interval:
+    """Accuracy in percent with Wilson's interval from raw counts (Wilson 1927).
+
+    Raises:
+        ValueError: There are no images, or more right ones than images.
+    """
+    if not 0 <= correct <= images or not images:
+        raise ValueError(f"{correct} right of {images} images is not possible")
+    interval = stats.binomtest(correct, images).proportion_ci(level, method="wilson")
+    return Interval(100 * correct / images, 100 * float(interval.low), 100 * float(interval.high))
+
+
+@dataclass(frozen=True)
+class Discordance:
+    """Images on which two models differ.
+
+    Attributes:
+        first: Right by the first model only.
+        second: Right by the second model only.
+        p_value: Of McNemar's exact test that both are equally good; 1 without discordant images.
+    """
+
+    first: int
+    second: int
+    p_value: float
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> Discordance:
+    """McNemar's exact two-sided test on paired per-image correctness (McNemar 1947): a sign test on discordant images.
+
+    Args:
+        first: Boolean ``(n,)``.
+        second: Boolean ``(n,)``, the same images.
+
+    Raises:
+        ValueError: The lengths differ.
+    """
+    _check_paired(first, second)
+    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
+    count = only_first + only_second
+    p_value = float(stats.binomtest(only_first, count).pvalue) if count else 1.0
+    return Discordance(only_first, only_second, p_value)
+
+
+def paired_bootstrap(
+    first: np.ndarray, second: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Difference of accuracy (second minus first) in points, with the percentile interval of a bootstrap over images.
+
+    Drawing images with replacement draws the numbers of the three kinds of images (better, worse, equal) from a
+    multinomial distribution, which is what is done: exact and fast.
+
+    Args:
+        first: Boolean ``(n,)`` or ``(seeds, n)``; over seeds the mean per image counts.
+        second: Of the same shape, the same images.
+        level: Of the interval.
+        resamples: Number of draws.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_paired(first, second)
+    differences = np.atleast_2d(second).astype(float).mean(0) - np.atleast_2d(first).astype(float).mean(0)
+    values, counts = np.unique(differences, return_counts=True)
+    generator = np.random.default_rng(seed)
+    draws = generator.multinomial(len(differences), counts / len(differences), size=resamples) @ values
+    low, high = np.quantile(draws / len(differences) * 100, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(differences.mean() * 100), float(low), float(high))
+
+
+def _check_paired(first: np.ndarray, second: np.ndarray) -> None:
+    if first.shape != second.shape or not first.size:
+        raise ValueError(f"expected per-image results of the same images, got shapes {first.shape} and {second.shape}")
+
+
+def paired_over_seeds(differences: Sequence[float], level: float = LEVEL) -> Interval:
+    """Mean of differences at the same seeds with Student's interval; infinite for fewer than two seeds.
+
+    Raises:
+        ValueError: There are no differences.
+    """
+    if not differences:
+        raise ValueError("no seeds in common")
+    mean = math.fsum(differences) / len(differences)
+    if len(differences) < 2:
+        return Interval(mean, -math.inf, math.inf)
+    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
+    half = float(stats.t.ppf((1 + level) / 2, len(differences) - 1)) * error
+    return Interval(mean, mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class VarianceSplit:
+    """Where the spread over seeds comes from, in variances (squared points).
+
+    Attributes:
+        calibration: Shared by all stacks at one seed: the draw of calibration images.
+        method: Of a stack's own: its randomness and its interaction with the draw.
+        seeds: Number of seeds.
+        stacks: Number of stacks.
+    """
+
+    calibration: float
+    method: float
+    seeds: int
+    stacks: int
+
+
+def variance_split(values: np.ndarray) -> VarianceSplit | None:
+    """Split the variance over seeds by two-way analysis of variance without replication (random effects of seeds).
+
+    Args:
+        values: ``(stacks, seeds)`` accuracies; every stack at every seed.
+
+    Returns:
+        None when there are fewer than two stacks or two seeds.
+    """
+    stacks, seeds = values.shape
+    if stacks < 2 or seeds < 2:
+        return None
+    residual = values - values.mean(1, keepdims=True) - values.mean(0, keepdims=True) + values.mean()
+    within = float((residual**2).sum() / ((stacks - 1) * (seeds - 1)))
+    between = float(stacks * ((values.mean(0) - values.mean()) ** 2).sum() / (seeds - 1))
+    return VarianceSplit(max(0.0, (between - within) / stacks), within, seeds, stacks)
+
+
+def rank_intervals(
+    correct: Mapping[str, np.ndarray], level: float = LEVEL, resamples: int = 2000, seed: int = 0
+) -> dict[str, Interval]:
+    """Rank of each stack (1 is best, ties share the mean rank) with the interval of a bootstrap over images.
+
+    Args:
+        correct: Per stack, per-image correctness ``(n,)``, or its mean over seeds; all on the same images.
+        level: Of the interval.
+        resamples: Number of draws.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: The numbers of images differ.
+    """
+    names = list(correct)
+    if len({correct[name].shape for name in names}) > 1:
+        raise ValueError("expected per-image results of the same images")
+    matrix = np.stack([correct[name].astype(float) for name in names])
+    patterns, counts = np.unique(matrix, axis=1, return_counts=True)
+    generator = np.random.default_rng(seed)
+    draws = generator.multinomial(matrix.shape[1], counts / matrix.shape[1], size=resamples) @ patterns.T
+    ranks = stats.rankdata(-np.round(draws, 6), axis=1)
+    own = stats.rankdata(-np.round(matrix.sum(1), 6))
+    low, high = np.quantile(ranks, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {name: Interval(float(own[i]), float(low[i]), float(high[i])) for i, name in enumerate(names)}

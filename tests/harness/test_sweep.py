@@ -1,0 +1,195 @@
+"""Sweeps on disk: names, submissions, stop signs, trials that were skipped, states."""
+
+import socket
+import time
+from dataclasses import asdict
+
+import psutil
+import pytest
+
+from harness import heartbeat
+from harness.errors import UsageError
+from harness.heartbeat import Beat, Heart
+from harness.launch import snapshot
+from harness.plan import make_plan
+from harness.spec import TrialSpec
+from harness.status import counts, kinds, states_of
+from harness.store import write_json
+from harness.sweep import Sweep, adopt, create, find, sweeps
+from harness.unrun import unrun
+
+SPECS = [TrialSpec("fqvit", seed=seed) for seed in range(3)]
+
+
+@pytest.fixture
+def sweep(store):
+    return create(store, "my sweep/1", "about", make_plan(SPECS, store), {"kind": "local"}, "harness sweep")
+
+
+def submitted(sweep, **jobs):
+    packs = [[planned.id] for planned in sweep.planned]
+    submission = sweep.submission({"packs": packs, "share": True, "fail_fast": False, "changes": {}})
+    submission.started(jobs)
+    return submission
+
+
+def beat_of(store, trial, **changes):
+    process = psutil.Process()
+    beat = Beat(socket.gethostname(), process.pid, process.create_time(), stage="omse", step=3, steps=7, beat=time.time())
+    store.folder(trial).mkdir(parents=True, exist_ok=True)
+    write_json(heartbeat.path_of(store, trial), {**asdict(beat), **changes})
+
+
+def test_the_same_trials_under_the_same_name_are_the_same_sweep(store, sweep):
+    again = create(store, "my sweep/1", "other", make_plan(SPECS[::-1], store), {}, "")
+    assert again.name == sweep.name
+    assert again.content["about"] == "about"
+    assert sweep.name.startswith("my-sweep-1-")
+    other = create(store, "my sweep/1", "", make_plan(SPECS[:2], store), {}, "")
+    assert other.name != sweep.name
+    assert [planned.spec for planned in sweep.planned] == SPECS
+    assert {known.name for known in sweeps(store)} == {sweep.name, other.name}
+
+
+def test_sweeps_are_found_by_their_beginning(store, sweep):
+    assert find(store, "my").name == find(store, None).name == sweep.name
+    with pytest.raises(UsageError, match="0 sweeps match 'mx'"):
+        find(store, "mx")
+    create(store, "mine", "", make_plan(SPECS[:1], store), {}, "")
+    with pytest.raises(UsageError, match="2 sweeps match 'm'"):
+        find(store, "m")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 99}'])
+def test_a_broken_sweep_does_not_break_the_others(store, sweep, content):
+    broken = store.root / "sweeps" / "broken" / "sweep.json"
+    broken.parent.mkdir()
+    broken.write_text(content)
+    assert [known.name for known in sweeps(store)] == [sweep.name]
+    with pytest.raises(UsageError, match="is not readable"):
+        _ = Sweep(store, "broken").content
+
+
+def test_submissions_are_numbered_and_kept(sweep):
+    assert [submitted(sweep).number for _ in range(3)] == [1, 2, 3]
+    (sweep.folder / "submissions" / "4").mkdir()
+    assert submitted(sweep).number == 5, "another process is at 4"
+    assert [submission.number for submission in sweep.submissions] == [1, 2, 3, 5]
+
+
+def test_the_stop_sign(sweep):
+    assert sweep.stopped == ""
+    sweep.stop("fail-fast: x")
+    assert Sweep(sweep.store, sweep.name).stopped == "fail-fast: x"
+    sweep.go()
+    sweep.go()
+    assert sweep.stopped == ""
+
+
+def test_states_without_and_with_signs_of_life(store, sweep):
+    assert counts(states_of(sweep)) == {"planned": 3}
+    first, second, third = (planned.id for planned in sweep.planned)
+    beat_of(store, first)
+    beat_of(store, second, pid=2**22 + 1)
+    store.save(unrun(SPECS[2], third, "failed", "oom", "no\nmemory", {}))
+    states = states_of(sweep)
+    assert [state.state for state in states] == ["running", "lost", "failed"]
+    assert states[0].detail.startswith("omse 3/7 on ")
+    assert (states[2].kind, states[2].detail) == ("oom", "no memory")
+    assert kinds(states) == {"oom": 1}
+    assert states[0].as_dict()["heartbeat"]["stage"] == "omse 3/7"
+
+
+def test_a_launcher_that_is_gone_leaves_planned_and_lost_trials(store, sweep):
+    submitted(sweep, local={"host": socket.gethostname(), "pid": 2**22 + 1, "started": 0.0})
+    beat_of(store, sweep.planned[0].id, pid=2**22 + 1)
+    assert [state.state for state in states_of(sweep)] == ["lost", "planned", "planned"]
+    process = psutil.Process()
+    alive = {"host": socket.gethostname(), "pid": process.pid, "started": process.create_time()}
+    submitted(sweep, local=alive)
+    assert [state.state for state in states_of(sweep)] == ["queued"] * 3
+    submitted(sweep, local={**alive, "ended": True})
+    assert [state.state for state in states_of(sweep)] == ["lost", "planned", "planned"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "alive"),
+    [
+        ({}, True),
+        ({"interrupted": True}, False),
+        ({"started_process": 1.0}, False),
+        ({"host": "elsewhere"}, True),
+        ({"host": "elsewhere", "beat": 0.0}, False),
+    ],
+)
+def test_when_a_beat_is_alive(store, changes, alive):
+    beat_of(store, "ab12", **changes)
+    assert heartbeat.read(store, "ab12").alive() is alive
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1}'])
+def test_a_broken_heartbeat_is_none(store, content):
+    store.folder("ab12").mkdir(parents=True)
+    heartbeat.path_of(store, "ab12").write_text(content)
+    assert heartbeat.read(store, "ab12") is None
+
+
+def test_a_heart_beats_while_its_block_runs(store, monkeypatch):
+    monkeypatch.setenv(heartbeat.INTERVAL_VARIABLE, "0.02")
+    heart = Heart(store)
+    with heart.of("ab12"):
+        heart.stage("omse")
+        with heart.task("omse", 5) as task:
+            task.advance(2)
+            first = heartbeat.read(store, "ab12").beat
+            time.sleep(0.2)
+            beat = heartbeat.read(store, "ab12")
+            assert beat.progress == "omse 2/5"
+            assert beat.beat > first
+            assert beat.alive()
+            assert heart.owns(beat)
+    assert heartbeat.read(store, "ab12") is None
+    saved = []
+    with heart.of("ab12"):
+        heart.interruptible(lambda: saved.append(1))
+        heart.interrupt()
+    assert saved == [1]
+    assert heartbeat.read(store, "ab12").interrupted, "stays, so that others see why"
+
+
+def test_a_requeued_job_owns_its_earlier_beat(store):
+    beat_of(store, "ab12", job="7_1", host="elsewhere")
+    beat = heartbeat.read(store, "ab12")
+    assert Heart(store, "7_1").owns(beat)
+    assert not Heart(store, "7_2").owns(beat)
+    assert not Heart(store).owns(beat)
+
+
+def test_skipped_trials_get_their_ids_once_they_can_be_prepared(store, sweep, monkeypatch):
+    missing = TrialSpec("fqvit", data="/nowhere")
+    sweep = create(store, "s", "", make_plan([missing, SPECS[0]], store), {"kind": "local"}, "")
+    skipped = sweep.planned[0].id
+    assert [state.state for state in states_of(sweep)] == ["skipped", "planned"]
+    assert store.get(skipped)["error"]["kind"] == "data"
+    adopt(sweep, make_plan([missing, SPECS[0]], store))
+    assert sweep.planned[0].skipped, "still not there"
+    from harness import prepare
+
+    real = prepare.open_source
+    monkeypatch.setattr(prepare, "open_source", lambda name: real("embedded" if name == "/nowhere" else name))
+    plan = make_plan([missing, TrialSpec("fqvit", seed=9)], store)
+    adopt(sweep, plan)
+    assert sweep.planned[0].id == plan.cells[0].id
+    assert not sweep.planned[0].skipped
+    assert store.get(skipped) is None
+    assert [state.state for state in states_of(sweep)] == ["planned", "planned"]
+
+
+def test_snapshots_are_shared_while_the_code_is_the_same(tmp_path):
+    first, second = snapshot.take(tmp_path), snapshot.take(tmp_path)
+    assert first == second
+    assert (first / "harness" / "cli.py").is_file()
+    assert (first / "harness" / "conf" / "sweep.yaml").is_file()
+    assert (first / "harness" / "embedded" / "weights.safetensors").is_file()
+    assert not list(first.rglob("__pycache__"))
+    assert [path.name for path in tmp_path.iterdir()] == [first.name], "nothing is left beside it"
