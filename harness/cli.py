@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from harness import __version__
 from harness.errors import HarnessError, nearest
-from harness.verbs import cancel, describe, doctor, listing, logs, plan, report, resume, run, status, store, sweep
+from harness.verbs import cancel, compare, describe, doctor, listing, logs, plan, report, resume, run, status, store, sweep
 
 DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
 EXAMPLES = """examples:
@@ -57,7 +57,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     verbs: Any = parser.add_subparsers(dest="verb", metavar="<verb>", parser_class=Parser)
-    for verb in (run, sweep, plan, status, resume, cancel, logs, report, store, listing, describe, doctor):
+    for verb in (run, sweep, plan, status, resume, cancel, logs, report, compare, store, listing, describe, doctor):
         verb.add_parser(verbs)
     return parser
 

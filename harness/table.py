@@ -58,6 +58,8 @@ COLUMNS: dict[str, str] = {
     "timm": "string",
     "created": "string",
     "command": "string",
+    "coverage": "string",
+    "stages": "string",
 }
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
@@ -87,10 +89,12 @@ def row(record: Record) -> dict[str, Any]:
         "methods": json.dumps(spec.get("stack", []), sort_keys=True),
         "error_kind": error["kind"] if error else None,
         "error_message": error["message"] if error else None,
-        "device": machine.get("device"),
+        "device": _device(machine),
         "commit": machine.get("commit"),
         "torch": machine.get("versions", {}).get("torch"),
         "timm": machine.get("versions", {}).get("timm"),
+        "stages": json.dumps([[stage["name"], stage["seconds"]] for stage in stages]),
+        "coverage": _coverage(record.get("coverage", [])),
     }
     return {name: values[name] for name in COLUMNS}
 
@@ -118,3 +122,22 @@ def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def _total(stages: Iterable[Any], name: str) -> float | None:
     values = [float(stage[name]) for stage in stages if name in stage]
     return sum(values) if values else None
+
+
+def _device(machine: dict[str, Any]) -> str | None:
+    """The GPU, or the CPU with its number of threads: what times may be compared on."""
+    if machine.get("device") != "cpu":
+        return machine.get("device")
+    return ", ".join(["CPU", str(machine.get("cpu") or "unknown"), f"{machine.get('threads', '?')} threads"])
+
+
+def _coverage(rows: list[dict[str, Any]]) -> str | None:
+    """Which tensors are quantized at how many bits, in one line, fewest bits first."""
+    by_bits: dict[str, list[str]] = {}
+    for entry in rows:
+        bits = "/".join(map(str, entry.get("bits", []))) or "32"
+        whole = entry.get("quantized") in (entry.get("total"), 0)
+        name = entry["tensors"] if whole else f"{entry['tensors']} ({entry['quantized']} of {entry['total']})"
+        by_bits.setdefault(bits, []).append(name)
+    parts = [f"{bits} bit: {', '.join(names)}" for bits, names in sorted(by_bits.items(), key=lambda item: item[0].zfill(4))]
+    return "; ".join(parts) or None

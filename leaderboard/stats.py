@@ -85,8 +85,8 @@ def paired_bootstrap(
     multinomial distribution, which is what is done: exact and fast.
 
     Args:
-        first: Boolean ``(n,)`` or ``(seeds, n)``; over seeds the mean per image counts.
-        second: Of the same shape, the same images.
+        first: ``(n,)``: boolean, or the mean over seeds.
+        second: Likewise, on the same images.
         level: Of the interval.
         resamples: Number of draws.
         seed: Of the draws.
@@ -95,7 +95,7 @@ def paired_bootstrap(
         ValueError: The shapes differ.
     """
     _check_paired(first, second)
-    differences = np.atleast_2d(second).astype(float).mean(0) - np.atleast_2d(first).astype(float).mean(0)
+    differences = second.astype(float) - first.astype(float)
     values, counts = np.unique(differences, return_counts=True)
     generator = np.random.default_rng(seed)
     draws = generator.multinomial(len(differences), counts / len(differences), size=resamples) @ values

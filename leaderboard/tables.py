@@ -1,96 +1,179 @@
-"""Markdown tables of records: one per model, data, bit-width and calibration size; rows are stacks."""
+"""Leaderboards as Markdown, LaTeX and rows for CSV and Parquet."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from tabulate import tabulate
 
-# Means over seeds are taken only where nothing but the seed differs: every other part of a trial's identity is a key.
-GROUP = ["model", "data", "data_fingerprint", "weights_sha256", "preprocessing", "n_images", "bits", "calib"]
-ROW = ["stack", "methods", "protocol"]
-HEADERS = ("stack", "top-1 %", "to fp32", "agreement %", "SQNR dB", "s", "MB", "n", "on grid", "protocol")
+from leaderboard import text
+from leaderboard.board import Board, Cell, Network, Recipe
+
+LEGEND = (
+    "Top-1 in percent, mean ± sample standard deviation over seeds (number of seeds); behind it in parentheses the "
+    "difference to full precision. **Bold**: best of the column; ≈: not shown to be worse (the 95 % bootstrap interval over "
+    "images of the paired difference contains zero); n/N: seeds present of seeds expected, not ranked."
+)
 
 
-def markdown(rows: pd.DataFrame) -> str:
-    """All tables, then the failed and skipped trials with their reasons.
-
-    Args:
-        rows: One row per record, as ``harness.table.table`` makes it.
-    """
-    done = rows[rows["status"] == "done"].fillna({"weights_sha256": ""})
-    parts = [_table(key, group) for key, group in done.groupby(GROUP, sort=True, dropna=False)]
-    others = rows[rows["status"] != "done"]
-    if len(others):
-        parts.append(_not_done(others))
-    return "\n\n".join(parts)
+def board_markdown(board: Board) -> str:
+    """One leaderboard with its coverage and the commands that reproduce its rows."""
+    headers = ["stack", *(text.markdown(network.label) for network in board.networks), "time", "MB"]
+    lines = [[_row_label(recipe), *_cells(board, recipe), *_costs(board, recipe)] for recipe in board.recipes]
+    table = tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+    full = ", ".join(f"{text.markdown(network.label)} {_full(board, network):.2f} %" for network in board.networks)
+    parts = [f"### {text.markdown(board.title)}", f"Full precision: {full}.", table, _coverage(board), _commands(board)]
+    return "\n\n".join(part for part in parts if part)
 
 
-def _table(key: tuple[object, ...], group: pd.DataFrame) -> str:
-    preprocessing, count = str(key[4]), key[5]
-    model, data, weights, bits, calib = (escaped(str(key[index])) for index in (0, 1, 3, 6, 7))
-    full = group["top1_fp32"].mean()
-    parts = [part for _, part in group.groupby(ROW, sort=False)]
-    stacks = [_stack_row(part) for part in sorted(parts, key=lambda part: -float(part["top1"].mean()))]
-    about = f"{data}, {_images(count)} evaluation images, {_crop(preprocessing)}full precision {full:.2f} %"
-    about += f", weights {weights[:8]}" if weights else ""
-    title = f"### {model}, {bits}, {calib} calibration images\n\n{about}"
-    return f"{title}\n\n{tabulate(stacks, headers=HEADERS, tablefmt='pipe', disable_numparse=True)}"
+def _full(board: Board, network: Network) -> float:
+    return next(cell.top1_fp32 for (_, other), cell in board.cells.items() if other == network)
 
 
-def _images(count: object) -> str:
-    return "?" if pd.isna(count) else f"{int(float(str(count)))}"  # type: ignore[call-overload]
+def _row_label(recipe: Recipe) -> str:
+    return text.code(recipe.label) + (" (paper: saw evaluation images)" if recipe.protocol == "paper" else "")
 
 
-def _crop(preprocessing: str) -> str:
-    """Where preprocessing differs between tables of one model, it is nearly always here."""
-    values = json.loads(preprocessing)
-    return (
-        escaped(f"crop {values['crop_pct']} {values.get('interpolation', '')}".rstrip() + ", ")
-        if "crop_pct" in values
-        else ""
-    )
+def _cells(board: Board, recipe: Recipe) -> list[str]:
+    return [_cell(board.cells.get((recipe, network))) for network in board.networks]
 
 
-def _stack_row(part: pd.DataFrame) -> list[str]:
-    return [
-        f"`{escaped(str(part['stack'].iloc[0]))}`",
-        spread(part["top1"]),
-        f"{(part['top1'] - part['top1_fp32']).mean():+.2f}",
-        spread(part["agreement"]),
-        spread(part["logit_sqnr_db"], 1),
-        f"{part['seconds_stack'].mean():.1f}",
-        f"{part['size_bytes'].mean() / 1e6:.2f}",
-        str(len(part)),
-        "yes" if part["on_grid"].all() else "no",
-        escaped(str(part["protocol"].iloc[0])) + (" (saw evaluation images)" if (part["protocol"] == "paper").any() else ""),
-    ]
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "missing"
+    value = number(cell)
+    value = f"**{value}**" if cell.mark == "best" else f"{value} ≈" if cell.mark == "tied" else value
+    return f"{value} ({text.points(cell.mean - cell.top1_fp32)})" + missing(cell)
 
 
-def spread(values: pd.Series, digits: int = 2) -> str:
-    """Mean, with the sample standard deviation when there is more than one value."""
-    numbers = [float(value) for value in values.dropna()]
-    if not numbers:
-        return "exact"
-    series = pd.Series(numbers)
-    deviation = f" ± {series.std():.{digits}f}" if len(numbers) > 1 else ""
-    return f"{series.mean():.{digits}f}{deviation}"
+def number(cell: Cell) -> str:
+    """Mean, deviation and number of seeds."""
+    spread = f" ± {cell.deviation:.2f}" if cell.deviation is not None else ""
+    return f"{cell.mean:.2f}{spread} (n={len(cell.top1)})"
 
 
-def _not_done(rows: pd.DataFrame) -> str:
-    columns = ("id", "status", "model", "bits", "stack", "seed")
+def missing(cell: Cell) -> str:
+    """Seeds that are not there."""
+    return "" if cell.complete else f" {len(cell.top1)}/{cell.expected}"
+
+
+def _costs(board: Board, recipe: Recipe) -> list[str]:
+    """Time and size on the first network that the row has."""
+    own = [board.cells[recipe, network] for network in board.networks if (recipe, network) in board.cells]
+    return [text.duration(own[0].seconds), f"{own[0].size_bytes / 1e6:.2f}"]
+
+
+def _coverage(board: Board) -> str:
+    """What is quantized, once where all rows agree."""
+    by_text: dict[str, list[str]] = {}
+    for recipe in board.recipes:
+        for network in board.networks:
+            cell = board.cells.get((recipe, network))
+            if cell is not None and cell.coverage:
+                labels = by_text.setdefault(cell.coverage, [])
+                labels += [recipe.label] if recipe.label not in labels else []
+    lines = [f"- {', '.join(map(text.code, labels))}: {text.markdown(coverage)}" for coverage, labels in by_text.items()]
+    return "Coverage:\n\n" + "\n".join(lines) if lines else ""
+
+
+def _commands(board: Board) -> str:
     lines = [
-        [*(escaped("-" if pd.isna(row[name]) else str(row[name])) for name in columns), escaped(_reason(row))]
-        for _, row in rows.iterrows()
+        f"- {text.code(board.cells[recipe, network].command)} (record {', '.join(board.cells[recipe, network].ids)})"
+        for recipe in board.recipes
+        for network in board.networks
+        if (recipe, network) in board.cells
     ]
-    return "### Not done\n\n" + tabulate(lines, headers=(*columns, "reason"), tablefmt="pipe", disable_numparse=True)
+    summary = "<details><summary>Commands and records behind each cell</summary>"
+    return f"{summary}\n\n" + "\n".join(lines) + "\n\n</details>"
+
+
+def not_done_markdown(rows: pd.DataFrame) -> str:
+    """Failed and skipped trials with their reasons; empty when there are none."""
+    others = rows[rows["status"] != "done"]
+    if not len(others):
+        return ""
+    columns = ("id", "status", "model", "bits", "stack", "calib", "seed")
+    lines = [
+        [*(text.markdown("-" if pd.isna(row[name]) else str(row[name])) for name in columns), text.markdown(_reason(row))]
+        for _, row in others.iterrows()
+    ]
+    table = tabulate(lines, headers=(*columns, "reason"), tablefmt="pipe", disable_numparse=True)
+    return f"### Failed and skipped\n\n{table}"
 
 
 def _reason(row: pd.Series) -> str:
     return "-" if pd.isna(row["error_kind"]) else f"{row['error_kind']}: {row['error_message']}"
 
 
-def escaped(text: str) -> str:
-    """Text that cannot break out of a Markdown table cell."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("`", "'").replace("<", "&lt;").replace("\n", " ")
+def long_rows(boards: Sequence[Board]) -> pd.DataFrame:
+    """One row per cell, for CSV and Parquet; ``records`` lists the ids behind it."""
+    return pd.DataFrame([_long(board, *place, cell) for board in boards for place, cell in board.cells.items()])
+
+
+def _long(board: Board, recipe: Recipe, network: Network, cell: Cell) -> dict[str, Any]:
+    return {
+        "data": board.data,
+        "n_images": board.images,
+        "bits": board.bits,
+        "calib": board.calib,
+        "model": network.label,
+        "stack": recipe.label,
+        "protocol": recipe.protocol,
+        "top1_mean": cell.mean,
+        "top1_sd": cell.deviation,
+        "n_seeds": len(cell.top1),
+        "n_expected": cell.expected,
+        "top1_fp32": cell.top1_fp32,
+        "to_fp32": cell.mean - cell.top1_fp32,
+        "mark": cell.mark,
+        "agreement": cell.agreement,
+        "seconds": cell.seconds,
+        "size_bytes": cell.size_bytes,
+        "bit_operations": cell.bit_operations,
+        "device": cell.device,
+        "coverage": cell.coverage,
+        "records": " ".join(cell.ids),
+        "command": cell.command,
+    }
+
+
+def board_latex(board: Board) -> str:
+    """One leaderboard as a table with booktabs rules."""
+    columns = "l" + "r" * len(board.networks)
+    head = " & ".join(["stack", *(text.latex(network.label) for network in board.networks)])
+    body = [
+        " & ".join([rf"\texttt{{{text.latex(recipe.label)}}}", *map(_latex_cell, _row(board, recipe))]) + r" \\"
+        for recipe in board.recipes
+    ]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{text.latex(board.title)}. {text.latex(PLAIN_LEGEND)}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+PLAIN_LEGEND = "Top-1 in percent, mean ± standard deviation over seeds; bold: best; ≈: not shown to be worse at 95 %."
+
+
+def _row(board: Board, recipe: Recipe) -> list[Cell | None]:
+    return [board.cells.get((recipe, network)) for network in board.networks]
+
+
+def _latex_cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "--"
+    value = f"{cell.mean:.2f}" + (rf" $\pm$ {cell.deviation:.2f}" if cell.deviation is not None else "")
+    value = rf"\textbf{{{value}}}" if cell.mark == "best" else rf"{value} $\approx$" if cell.mark == "tied" else value
+    return value + (f" ({len(cell.top1)}/{cell.expected})" if not cell.complete else "")

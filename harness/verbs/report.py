@@ -1,25 +1,35 @@
-"""``harness report``: a Markdown table of all records."""
+"""``harness report``: leaderboards of all records."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from harness.errors import UsageError, nearest
 from harness.progress import terminal_progress
 from harness.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 from harness.verbs.store import warn
 
-EXAMPLES = """  harness report
-  harness report --store results --json
+EXAMPLES = """  harness report                                     Markdown tables
+  harness report --out leaderboard/results            tables, LaTeX, CSV, Parquet, pictures, the page
+  harness report --out board --format html            the interactive page only
+  harness report --records results/records.parquet    from a full export instead of a store
 """
+FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb to the command line."""
-    parser = new_verb(verbs, "report", "Print Markdown tables of all records.", EXAMPLES)
+    parser = new_verb(verbs, "report", "Make leaderboards of all records: tables, pictures, a page.", EXAMPLES)
+    parser.add_argument("--out", type=Path, metavar="<dir>", help="write files there instead of printing Markdown")
+    parser.add_argument("--format", default=",".join(FORMATS), metavar="<list>", help=f"any of {','.join(FORMATS)}")
+    parser.add_argument("--records", type=Path, metavar="<file>", help="a full export (harness store export --full)")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
     add_store(parser)
     add_json(parser)
     parser.set_defaults(handler=handle)
@@ -27,19 +37,50 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    store = Store.default(arguments.store)
+    formats = formats_of(arguments.format)
+    if arguments.records is None:
+        return report(Store.default(arguments.store), arguments, formats)
+    from harness.merge import merge
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        warn(merge(store, arguments.records, arguments.records.stem).refused)
+        return report(store, arguments, formats)
+
+
+def formats_of(text: str) -> list[str]:
+    """The formats asked for.
+
+    Raises:
+        UsageError: One is not known.
+    """
+    chosen = [part.strip() for part in text.split(",") if part.strip()]
+    wrong = next((part for part in chosen if part not in FORMATS), None)
+    if wrong is not None or not chosen:
+        raise UsageError(f"unknown format {wrong!r}.{nearest(wrong or '', FORMATS)} Expected {', '.join(FORMATS)}")
+    return chosen
+
+
+def report(store: Store, arguments: argparse.Namespace, formats: list[str]) -> int:
+    """Print or write the report of a store."""
     if arguments.json:
         warn(store.broken())
         print(json.dumps(list(store.records()), indent=1))
         return 0
     from harness.cache import rows
 
-    found = rows(store, terminal_progress())
+    progress = terminal_progress(arguments.quiet)
+    found = rows(store, progress)
     warn(found.broken)
     if not len(found.table):
         print(f"no records in {store.root} (start with: harness run --method fqvit)", file=sys.stderr)
         return 0
-    from leaderboard.tables import markdown
+    from leaderboard.evidence import Evidence
+    from leaderboard.report import markdown, write
 
-    print(markdown(found.table))
+    if arguments.out is None:
+        print(markdown(found.table, Evidence(store)))
+        return 0
+    for path in write(found.table, Evidence(store), arguments.out, formats):
+        print(path)
     return 0

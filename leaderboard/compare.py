@@ -1,0 +1,166 @@
+"""Two trials, stacks or sets of records against each other: is the difference real?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.errors import UsageError, nearest
+from leaderboard.evidence import Evidence
+from leaderboard.stats import Discordance, Interval, accuracy, mcnemar, paired_bootstrap, paired_over_seeds
+
+SETTING = ["model", "weights_sha256", "data", "data_fingerprint", "preprocessing", "n_images", "bits", "calib"]
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two results on the same images.
+
+    Attributes:
+        setting: What they have in common, for people.
+        ids: Records of the first and of the second, by common seed.
+        seeds: The seeds.
+        first: Accuracy of the first with its binomial interval, over the images of all seeds.
+        second: Of the second.
+        difference: Second minus first, bootstrapped over images; None without per-image results.
+        over_seeds: Second minus first with Student's interval over seeds.
+        tests: McNemar's test for each seed; empty without per-image results.
+        verdict: What it comes to.
+    """
+
+    setting: str
+    ids: tuple[tuple[str, str], ...]
+    seeds: tuple[int, ...]
+    first: Interval
+    second: Interval
+    difference: Interval | None
+    over_seeds: Interval
+    tests: tuple[Discordance, ...]
+    verdict: str
+
+
+def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Done records by id (or its beginning), stack, or ``column=value`` filters joined by commas outside parentheses.
+
+    Raises:
+        UsageError: Nothing matches.
+    """
+    done = rows[rows["status"] == "done"]
+    found = done[done["stack"] == _canonical(what)]
+    if not len(found) and what.isalnum():
+        found = done[done["id"].str.startswith(what)]
+    if not len(found) and "=" in what.partition("(")[0]:
+        found = _filtered(done, what)
+    if not len(found):
+        known = sorted(set(map(str, done["stack"])))
+        raise UsageError(
+            f"no done record matches {what!r}.{nearest(what, known)} Expected an id, a stack ({', '.join(known[:6])}, ...) "
+            "or filters such as stack=fqvit,bits=w4a8"
+        )
+    return found
+
+
+def _canonical(what: str) -> str:
+    from harness.stack import check
+
+    try:
+        return str(check(what))
+    except UsageError:
+        return what
+
+
+def _filtered(rows: pd.DataFrame, what: str) -> pd.DataFrame:
+    for part in _split(what):
+        column, _, value = part.partition("=")
+        if column not in rows:
+            raise UsageError(f"unknown column {column!r}.{nearest(column, map(str, rows.columns))}")
+        wanted = _canonical(value) if column == "stack" else value
+        rows = rows[rows[column].astype(str) == wanted]
+    return rows
+
+
+def _split(what: str) -> list[str]:
+    depth, parts = 0, [""]
+    for character in what:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def compare(first: pd.DataFrame, second: pd.DataFrame, evidence: Evidence) -> list[Pair]:
+    """Compare wherever both have records of the same setting; several of a setting are paired by seed.
+
+    Raises:
+        UsageError: They have no setting in common.
+    """
+    pairs = []
+    for setting, one in _by_setting(first).items():
+        other = _by_setting(second).get(setting)
+        if other is None:
+            continue
+        if len(one) == len(other) == 1:  # two single trials may have different seeds
+            pairs.append(_pair(setting, one, other, evidence))
+            continue
+        seeds = [seed for seed in one["seed"].unique() if seed in set(other["seed"])]
+        if seeds:
+            pairs.append(_pair(setting, _of_seeds(one, seeds), _of_seeds(other, seeds), evidence))
+    if not pairs:
+        raise UsageError(
+            "the two have no setting in common: expected records on the same model, data, bits, calibration size and images"
+        )
+    return pairs
+
+
+def _by_setting(rows: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
+    texts = rows[SETTING].astype(str)
+    return {tuple(map(str, key)): rows.loc[part.index] for key, part in texts.groupby(SETTING)}
+
+
+def _of_seeds(rows: pd.DataFrame, seeds: Sequence[object]) -> pd.DataFrame:
+    kept = rows[rows["seed"].isin(seeds)].sort_values("seed")
+    if kept["seed"].duplicated().any():
+        stacks = ", ".join(sorted(set(map(str, kept["stack"]))))
+        raise UsageError(f"several records with the same seed: {stacks}", "name one stack or trial")
+    return kept
+
+
+def _pair(setting: tuple[str, ...], one: pd.DataFrame, other: pd.DataFrame, evidence: Evidence) -> Pair:
+    values = dict(zip(SETTING, setting, strict=True))
+    about = f"{values['model']}, {values['bits']}, {values['data']}, {values['calib']} calibration images"
+    differences = [float(b) - float(a) for a, b in zip(one["top1"], other["top1"], strict=True)]
+    first, second = evidence.correct(list(one["id"])), evidence.correct(list(other["id"]))
+    known = first is not None and second is not None and first.shape == second.shape
+    difference = paired_bootstrap(first.mean(0), second.mean(0)) if known else None  # type: ignore[union-attr]
+    tests = tuple(mcnemar(a, b) for a, b in zip(first, second, strict=True)) if known else ()  # type: ignore[arg-type]
+    over_seeds = paired_over_seeds(differences)
+    return Pair(
+        setting=about,
+        ids=tuple(zip(one["id"], other["id"], strict=True)),
+        seeds=tuple(int(seed) for seed in one["seed"]),
+        first=accuracy(int(one["n_correct"].sum()), int(one["n_images"].sum())),
+        second=accuracy(int(other["n_correct"].sum()), int(other["n_images"].sum())),
+        difference=difference,
+        over_seeds=over_seeds,
+        tests=tests,
+        verdict=_verdict(difference, over_seeds, tests),
+    )
+
+
+def _verdict(difference: Interval | None, over_seeds: Interval, tests: Sequence[Discordance]) -> str:
+    """Within noise unless images say otherwise, and, from two seeds on, seeds too."""
+    if difference is None:
+        return "unknown: no per-image results of the same images"
+    if not any(test.first + test.second for test in tests):
+        return "no difference on any image"
+    if difference.contains(0.0) or (len(tests) == 1 and tests[0].p_value >= SIGNIFICANT):
+        return "within noise of the images"
+    if len(tests) > 1 and over_seeds.contains(0.0):
+        return "within noise of the seeds"
+    seeds = "" if len(tests) > 1 else " (one seed: says nothing about other calibration draws)"
+    return ("the second is better" if difference.value > 0 else "the first is better") + seeds

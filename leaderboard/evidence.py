@@ -1,0 +1,40 @@
+"""Per-image results of records, read when they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from harness.errors import UsageError
+from harness.store import Store
+
+
+class Evidence:
+    """Per-image correctness from a store.
+
+    Args:
+        store: The store; None where there are no per-image results.
+    """
+
+    def __init__(self, store: Store | None = None) -> None:
+        self._store = store
+        self._one = lru_cache(maxsize=4096)(self._read)
+
+    def correct(self, ids: Sequence[str]) -> np.ndarray | None:
+        """Correctness of several records, boolean ``(records, images)``; None when a record has none or sizes differ."""
+        found = [self._one(trial) for trial in ids]
+        if not found or any(one is None or one.shape != found[0].shape for one in found if found[0] is not None):
+            return None
+        present = [one for one in found if one is not None]
+        return np.stack(present) if len(present) == len(found) else None
+
+    def _read(self, trial: str) -> np.ndarray | None:
+        if self._store is None:
+            return None
+        try:
+            found: np.ndarray = self._store.correct(trial)[0]
+        except (UsageError, OSError, ValueError, IndexError):
+            return None
+        return found

@@ -1,0 +1,65 @@
+"""One self-contained HTML page to explore records: works from a file, without network."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from importlib.resources import files
+from typing import Any
+
+import pandas as pd
+
+FIELDS = (
+    "id", "status", "model", "bits", "stack", "calib", "seed", "top1", "top1_fp32", "top5", "agreement", "logit_sqnr_db",
+    "n_images", "n_correct", "protocol", "on_grid", "size_bytes", "bit_operations", "seconds_stack", "seconds_evaluate",
+    "forward_passes", "peak_memory_bytes", "data", "eval_limit", "methods", "error_kind", "error_message", "device",
+    "commit", "created", "coverage", "command", "stages",
+)  # fmt: skip
+
+
+def page(rows: pd.DataFrame, title: str = "Quantization records") -> str:
+    """The page.
+
+    Args:
+        rows: One row per record, as ``harness.table.table`` makes it.
+        title: Heading.
+    """
+    from plotly.offline import get_plotlyjs
+
+    records = [
+        {name: _plain(value) for name, value in zip(FIELDS, values, strict=True)}
+        for values in rows[list(FIELDS)].itertuples(index=False, name=None)
+    ]
+    for record in records:
+        record["stages"] = json.loads(record["stages"] or "[]")
+    parts = {
+        "title": html.escape(title),
+        "style": _asset("page.css"),
+        "script": _asset("page.js"),
+        "plotly": get_plotlyjs(),
+        "records": embedded_json(records),
+    }
+    text = _asset("page.html")
+    pieces = text.split("{{")
+    filled = [pieces[0]]
+    for piece in pieces[1:]:
+        name, _, rest = piece.partition("}}")
+        filled += [parts[name], rest]
+    return "".join(filled)
+
+
+def embedded_json(value: Any) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("\u2028", "\\u2028")
+
+
+def _plain(value: Any) -> Any:
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def _asset(name: str) -> str:
+    return (files("leaderboard") / "assets" / name).read_text(encoding="utf-8")

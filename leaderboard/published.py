@@ -1,0 +1,257 @@
+"""Numbers from papers and repositories: loaded, checked, and put beside ours. Sources that disagree are all shown."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tabulate import tabulate
+
+from harness.bits import Bits
+from harness.errors import HarnessError
+from leaderboard import text
+from leaderboard.board import Board, Cell
+
+FOLDER = Path(__file__).parent.parent / "baselines" / "published"
+IMAGENET_IMAGES = 50_000
+CHECKPOINT_POINTS = 0.3  # full precision further apart than this is another checkpoint or another preprocessing
+ROUNDING = 0.005  # published numbers have two decimals at best
+
+# Published methods that are a stack of this project, and the paper's networks as timm names them today.
+STACKS = {
+    "FP32": "fp32",
+    "MinMax": "minmax",
+    "EMA": "ema",
+    "Percentile": "percentile",
+    "FQ-ViT": "fqvit",
+    "FQ-ViT + OMSE": "fqvit+omse",
+    "FQ-ViT + OMSE + Bias Corr": "fqvit+omse+biascorr",
+    "Evol-Q": "fqvit+omse+biascorr+evolq",
+    "Evol-Q on FQ-ViT + OMSE + Bias Corr": "fqvit+omse+biascorr+evolq",
+}
+MODELS = {
+    "DeiT-T": "deit_tiny_patch16_224.fb_in1k",
+    "DeiT-S": "deit_small_patch16_224.fb_in1k",
+    "DeiT-B": "deit_base_patch16_224.fb_in1k",
+    "ViT-T": "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+    "ViT-S": "vit_small_patch16_224.augreg_in21k_ft_in1k",
+    "ViT-B": "vit_base_patch16_224.augreg_in21k_ft_in1k",
+    "Swin-T": "swin_tiny_patch4_window7_224.ms_in1k",
+    "Swin-S": "swin_small_patch4_window7_224.ms_in1k",
+    "Swin-B": "swin_base_patch4_window7_224.ms_in1k",
+    "LeViT-128S": "levit_128s.fb_dist_in1k",
+    "LeViT-192": "levit_192.fb_dist_in1k",
+    "LeViT-256": "levit_256.fb_dist_in1k",
+    "LeViT-384": "levit_384.fb_dist_in1k",
+}
+
+
+class PublishedError(HarnessError):
+    """A file of published numbers that is not what it should be."""
+
+    kind = "data"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One published accuracy.
+
+    Attributes:
+        method: As its authors call it.
+        model: As the source calls it.
+        weight_bits: Mean bits of weights.
+        activation_bits: Mean bits of activations.
+        top1: Percent on ImageNet's validation images.
+        source: Paper and table, or repository.
+        notes: What to know about it.
+    """
+
+    method: str
+    model: str
+    weight_bits: float
+    activation_bits: float
+    top1: float
+    source: str
+    notes: str
+
+    @property
+    def bits(self) -> str:
+        """As tables show them."""
+        return f"w{self.weight_bits:g}a{self.activation_bits:g}"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One published runtime; bits are None where the source does not say.
+
+    Attributes:
+        method: As its authors call it.
+        model: As the source calls it.
+        weight_bits: Bits of weights.
+        activation_bits: Bits of activations.
+        minutes: Duration.
+        hardware: What it ran on.
+        source: Paper and table.
+        notes: What to know about it.
+    """
+
+    method: str
+    model: str
+    weight_bits: float | None
+    activation_bits: float | None
+    minutes: float
+    hardware: str
+    source: str
+    notes: str
+
+
+@lru_cache
+def accuracies(path: Path = FOLDER / "accuracies.csv") -> tuple[Accuracy, ...]:
+    """All published accuracies.
+
+    Raises:
+        PublishedError: A row is not what it should be; the message names the line.
+    """
+    names = ("method", "model", "weight_bits", "activation_bits", "top1", "source", "notes")
+    return tuple(_accuracy(path, line, row) for line, row in _rows(path, names))
+
+
+@lru_cache
+def runtimes(path: Path = FOLDER / "runtimes.csv") -> tuple[Runtime, ...]:
+    """All published runtimes.
+
+    Raises:
+        PublishedError: A row is not what it should be; the message names the line.
+    """
+    names = ("method", "model", "weight_bits", "activation_bits", "minutes", "hardware", "source", "notes")
+    return tuple(_runtime(path, line, row) for line, row in _rows(path, names))
+
+
+def _rows(path: Path, names: Sequence[str]) -> Iterable[tuple[int, dict[str, str]]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            if tuple(reader.fieldnames or ()) != tuple(names):
+                raise PublishedError(f"{path.name}: columns are {reader.fieldnames}, expected {list(names)}")
+            rows = [(reader.line_num, dict(row)) for row in reader]
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise PublishedError(f"{path.name} cannot be read: {error}") from error
+    return rows
+
+
+def _accuracy(path: Path, line: int, row: dict[str, str]) -> Accuracy:
+    weights, activations = _bits(path, line, row["weight_bits"]), _bits(path, line, row["activation_bits"])
+    top1 = _number(path, line, "top1", row["top1"], 0, 100)
+    _check_named(path, line, row)
+    return Accuracy(row["method"], row["model"], weights, activations, top1, row["source"], row["notes"])
+
+
+def _runtime(path: Path, line: int, row: dict[str, str]) -> Runtime:
+    weights = _bits(path, line, row["weight_bits"]) if row["weight_bits"] else None
+    activations = _bits(path, line, row["activation_bits"]) if row["activation_bits"] else None
+    minutes = _number(path, line, "minutes", row["minutes"], 0, math.inf)
+    _check_named(path, line, row)
+    if not row["hardware"]:
+        raise PublishedError(f"{path.name}, line {line}: no hardware: a runtime without it cannot be compared with any")
+    return Runtime(row["method"], row["model"], weights, activations, minutes, row["hardware"], row["source"], row["notes"])
+
+
+def _check_named(path: Path, line: int, row: dict[str, str]) -> None:
+    empty = next((name for name in ("method", "model", "source") if not (row[name] or "").strip()), None)
+    if empty:
+        raise PublishedError(f"{path.name}, line {line}: {empty} is empty")
+
+
+def _bits(path: Path, line: int, value: str) -> float:
+    return _number(path, line, "bits", value, 1, 32)
+
+
+def _number(path: Path, line: int, name: str, value: str, low: float, high: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise PublishedError(f"{path.name}, line {line}: {name} is {value!r}, expected a number") from None
+    if not low < number <= high:
+        raise PublishedError(f"{path.name}, line {line}: {name} is {number:g}, expected more than {low:g} up to {high:g}")
+    return number
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published number beside ours.
+
+    Attributes:
+        published: The published number.
+        cell: Ours; None where nothing was measured.
+        verdict: ``within noise``, ``better``, ``worse``, ``not comparable``, ``published only``.
+        why: What keeps them from being compared.
+    """
+
+    published: Accuracy
+    cell: Cell | None
+    verdict: str
+    why: str = ""
+
+
+def compare(boards: Sequence[Board], numbers: Sequence[Accuracy] | None = None) -> list[Comparison]:
+    """Every published number of the networks and bit-widths on the boards."""
+    found: list[Comparison] = []
+    for number in accuracies() if numbers is None else numbers:
+        for board in boards:
+            if not _same_bits(number, board.bits):
+                continue
+            networks = [network for network in board.networks if network.model == MODELS.get(number.model)]
+            for network in networks:
+                cells = [cell for (r, n), cell in board.cells.items() if n == network and _is(number, r.stack)]
+                found += [_judged(number, cell, board) for cell in cells] or [Comparison(number, None, "published only")]
+    return found
+
+
+def _same_bits(number: Accuracy, bits: str) -> bool:
+    ours = Bits.parse(bits)
+    return (number.weight_bits, number.activation_bits) == (ours.weight, ours.activation)
+
+
+def _is(number: Accuracy, stack: str) -> bool:
+    return STACKS.get(number.method) == stack
+
+
+def _judged(number: Accuracy, cell: Cell, board: Board) -> Comparison:
+    if board.images != IMAGENET_IMAGES:
+        why = f"{board.images or '?'} evaluation images of {board.data}, published on ImageNet's {IMAGENET_IMAGES:,}"
+        return Comparison(number, cell, "not comparable", why)
+    full = [one.top1 for one in accuracies() if one.model == number.model and one.method == "FP32"]
+    if full and min(abs(cell.top1_fp32 - one) for one in full) > CHECKPOINT_POINTS:
+        theirs = ", ".join(f"{one:.2f}" for one in sorted(set(full)))
+        why = f"another checkpoint: full precision {cell.top1_fp32:.2f} here, {theirs} published"
+        return Comparison(number, cell, "not comparable", why)
+    images, share = IMAGENET_IMAGES, cell.mean / 100
+    noise = 1.96 * math.hypot(cell.deviation or 0.0, 100 * math.sqrt(2 * share * (1 - share) / images)) + ROUNDING
+    difference = cell.mean - number.top1
+    verdict = "within noise" if abs(difference) <= noise else "better" if difference > 0 else "worse"
+    return Comparison(number, cell, verdict)
+
+
+def comparison_markdown(found: Sequence[Comparison]) -> str:
+    """The comparison as a table; empty when no published number fits."""
+    if not found:
+        return ""
+    headers = ("model", "bits", "published as", "published", "source", "here", "difference", "verdict")
+    lines = [
+        [
+            text.markdown(one.published.model),
+            one.published.bits,
+            text.markdown(one.published.method),
+            f"{one.published.top1:.2f}",
+            text.markdown(one.published.source + (f" ({one.published.notes})" if one.published.notes else "")),
+            f"{one.cell.mean:.2f}" if one.cell else "-",
+            f"{one.cell.mean - one.published.top1:+.2f}" if one.cell else "-",
+            one.verdict + (f": {text.markdown(one.why)}" if one.why else ""),
+        ]
+        for one in found
+    ]
+    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)

@@ -1,0 +1,130 @@
+"""Everything that ``harness report`` writes, from rows of records and their per-image results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from harness.store import write_aside
+from leaderboard import tables
+from leaderboard.board import Board, Cell, Network, Recipe, boards
+from leaderboard.evidence import Evidence
+from leaderboard.ladder import gains, ladder_markdown
+from leaderboard.pareto import Point, Standing, standings
+from leaderboard.published import MODELS, Runtime, accuracies, compare, comparison_markdown, runtimes
+
+FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
+
+
+def markdown(rows: pd.DataFrame, evidence: Evidence) -> str:
+    """All leaderboards, what each step adds, published numbers, failures."""
+    found = boards(rows, evidence)
+    parts = [part for board in found for part in _board_parts(board)]
+    published = comparison_markdown(compare(found))
+    parts += ["### Published numbers beside ours", published] if published else []
+    failed = tables.not_done_markdown(rows)
+    parts += [failed] if failed else []
+    return "\n\n".join([*parts, *([tables.LEGEND] if found else [])])
+
+
+def _board_parts(board: Board) -> Iterator[str]:
+    yield tables.board_markdown(board)
+    ladder = ladder_markdown(gains(board), networks=len(board.networks) > 1)
+    if ladder:
+        yield f"What each step adds, paired over seeds:\n\n{ladder}"
+
+
+def points_of(board: Board, network: Network, axis: str, evidence: Evidence) -> dict[str, list[Standing]]:
+    """Pareto standings of one network by hardware: times of different machines are never put on one front.
+
+    Args:
+        board: The leaderboard.
+        network: One of its columns.
+        axis: ``seconds``, ``size_bytes`` or ``bit_operations``.
+        evidence: Per-image results.
+    """
+    by_hardware: dict[str, list[Point]] = {}
+    for (recipe, other), cell in board.cells.items():
+        if other == network and recipe.protocol == "strict" and recipe.stack != "fp32":
+            hardware = cell.device if axis == "seconds" else ""
+            by_hardware.setdefault(hardware, []).append(_point(recipe, cell, axis, evidence))
+    return {hardware: standings(points) for hardware, points in by_hardware.items()}
+
+
+def _point(recipe: Recipe, cell: Cell, axis: str, evidence: Evidence) -> Point:
+    cost = getattr(cell, axis)
+    costs = cell.seconds_by_seed if axis == "seconds" else (cost,)
+    correct = evidence.correct(cell.ids)
+    return Point(recipe.label, costs, cell.top1, None if correct is None else correct.mean(0))
+
+
+def published_points(board: Board, network: Network) -> list[tuple[Runtime, float]]:
+    """Published runtimes of a network with the same source's idea of its accuracy, where bits agree."""
+    found = []
+    for runtime in runtimes():
+        if MODELS.get(runtime.model) != network.model or runtime.weight_bits is None:
+            continue
+        bits = f"w{runtime.weight_bits:g}a{runtime.activation_bits:g}"
+        same = [a for a in accuracies() if (a.method, a.model, a.bits) == (runtime.method, runtime.model, bits)]
+        if same and bits == board.bits:
+            found.append((runtime, same[0].top1))
+    return found
+
+
+def write(rows: pd.DataFrame, evidence: Evidence, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Write the report into a folder.
+
+    Returns:
+        The files, in the order in which they were written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = boards(rows, evidence)
+    written: list[Path] = []
+    pictures = _figures(found, evidence, folder) if "svg" in formats else []
+    written += pictures
+    if "md" in formats:
+        shown = "\n\n".join(f"![{path.stem}]({path.name})" for path in pictures if path.suffix == ".svg")
+        written.append(
+            _text(folder / "README.md", f"# Leaderboard\n\n{markdown(rows, evidence)}\n\n{shown}".rstrip() + "\n")
+        )
+    if "csv" in formats:
+        written.append(_text(folder / "leaderboard.csv", tables.long_rows(found).to_csv(index=False)))
+    if "parquet" in formats:
+        path = folder / "leaderboard.parquet"
+        write_aside(path, lambda target: tables.long_rows(found).to_parquet(target, index=False))
+        written.append(path)
+    if "latex" in formats:
+        written.append(_text(folder / "leaderboard.tex", "\n\n".join(map(tables.board_latex, found)) + "\n"))
+    if "html" in formats:
+        from leaderboard.page import page
+
+        written.append(_text(folder / "index.html", page(rows)))
+    return written
+
+
+def _text(path: Path, content: str) -> Path:
+    write_aside(path, lambda target: target.write_text(content, encoding="utf-8"))
+    return path
+
+
+def _figures(found: Sequence[Board], evidence: Evidence, folder: Path) -> list[Path]:
+    from leaderboard.figures import pareto_figure, save
+
+    written = []
+    for board in found:
+        for network in board.networks:
+            for hardware, points in points_of(board, network, "seconds", evidence).items():
+                title = f"{network.label}, {board.title}"
+                full = next(cell.top1_fp32 for (_, other), cell in board.cells.items() if other == network)
+                figure = pareto_figure(title, points, "seconds", hardware, full, published_points(board, network))
+                name = _file_name("pareto", network.label, board, hardware)
+                written += save(figure, folder / name)
+    return written
+
+
+def _file_name(kind: str, label: str, board: Board, hardware: str) -> str:
+    parts = [kind, label, board.bits, board.data, f"c{board.calib}", hardware]
+    return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts if part)
