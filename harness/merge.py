@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from harness.store import BrokenFile, Store, write_aside, write_json
 from harness.table import table
 
 FORMATS = ("csv", "parquet", "json")
-FULL = "record"  # extra column of a full export: the whole record as JSON
+FULL = "record"  # extra columns of a full export: the whole record as JSON, its per-image results as base64
+CORRECT = "correct"
 
 
 @dataclass
@@ -37,14 +38,14 @@ class Merged:
     refused: list[BrokenFile]
 
 
-def export(records: Iterable[Record], path: Path, form: str, *, full: bool = False) -> int:
+def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
     """Write one row per record.
 
     Args:
-        records: The records.
+        store: Where the records are.
         path: Output file.
         form: ``csv``, ``parquet`` or ``json`` (a list of objects).
-        full: Add the column ``record`` with the whole record, which ``import`` reads.
+        full: Add the whole record and its per-image results, which ``import`` reads.
 
     Returns:
         Number of rows.
@@ -52,10 +53,10 @@ def export(records: Iterable[Record], path: Path, form: str, *, full: bool = Fal
     Raises:
         UsageError: The file cannot be written.
     """
-    kept = list(records)
-    rows = table(kept)
+    rows = table(store.records())
     if full:
-        rows[FULL] = [json.dumps(record) for record in kept]
+        rows[FULL] = [json.dumps(store.get(trial)) for trial in rows["id"]]
+        rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
     writers = {
         "csv": lambda target: rows.to_csv(target, index=False),
         "parquet": lambda target: rows.to_parquet(target, index=False),
@@ -82,15 +83,15 @@ def merge(store: Store, source: Path, origin: str) -> Merged:
     """
     merged = Merged(0, 0, 0, [])
     store.check_writable()
-    for content, bitmap in _incoming(source):
+    for content, correct in _incoming(source):
         if isinstance(content, BrokenFile):
             merged.refused.append(content)
             continue
-        _take(store, content, bitmap, origin, merged)
+        _take(store, content, correct, origin, merged)
     return merged
 
 
-def _take(store: Store, record: Record, bitmap: Path | None, origin: str, merged: Merged) -> None:
+def _take(store: Store, record: Record, correct: bytes | None, origin: str, merged: Merged) -> None:
     folder = store.folder(record["id"])
     own = store.get(record["id"])
     marked = {**record, "imported": {"from": origin, "at": datetime.now(UTC).isoformat(timespec="seconds")}}
@@ -103,8 +104,8 @@ def _take(store: Store, record: Record, bitmap: Path | None, origin: str, merged
         merged.replicas += 1
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        if bitmap is not None and bitmap.is_file():
-            write_aside(folder / "correct.npy", lambda target: shutil.copyfile(bitmap, target))
+        if correct:
+            write_aside(folder / "correct.npy", lambda target: target.write_bytes(correct))
         write_json(folder / "record.json", marked)
         merged.added += 1
 
@@ -115,19 +116,35 @@ def _digest(record: Record) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _incoming(source: Path) -> Iterator[tuple[Record | BrokenFile, Path | None]]:
+def _incoming(source: Path) -> Iterator[tuple[Record | BrokenFile, bytes | None]]:
     if source.is_dir():
         if not (source / "trials").is_dir():
             raise UsageError(f"{str(source)!r} is no store: it has no folder trials", "give the folder that --store names")
         for found in Store(source).everything():
             folder = None if isinstance(found, BrokenFile) else Store(source).folder(found["id"])
-            yield found, folder / "correct.npy" if folder else None
+            yield found, _bytes_of(folder / "correct.npy") if folder else None
         return
-    for number, text in enumerate(_full_rows(source)):
-        yield _parsed(text, Path(f"{source}, row {number + 1}")), None
+    for number, (text, encoded) in enumerate(_full_rows(source)):
+        yield _parsed(text, Path(f"{source}, row {number + 1}")), _decoded(encoded)
 
 
-def _full_rows(source: Path) -> list[Any]:
+def _bytes_of(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _encoded(path: Path) -> str:
+    return base64.b64encode(_bytes_of(path) or b"").decode()
+
+
+def _decoded(text: Any) -> bytes | None:
+    """Per-image results from their base64 text; damaged ones are left out, and ``harness store check`` will say so."""
+    try:
+        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _full_rows(source: Path) -> list[tuple[Any, Any]]:
     import pandas as pd
 
     form = source.suffix.lstrip(".")
@@ -146,7 +163,8 @@ def _full_rows(source: Path) -> list[Any]:
         raise UsageError(f"{str(source)!r} cannot be read: {str(error).splitlines()[0]}") from error
     if FULL not in rows:
         raise UsageError(f"{str(source)!r} has no column {FULL!r}", "export it with: harness store export --full")
-    return list(rows[FULL])
+    encoded = list(rows[CORRECT]) if CORRECT in rows else [None] * len(rows)
+    return list(zip(rows[FULL], encoded, strict=True))
 
 
 def _parsed(text: Any, place: Path) -> Record | BrokenFile:

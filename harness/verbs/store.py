@@ -30,7 +30,9 @@ def add_parser(verbs: Any) -> None:
     export = new_verb(actions, "export", "Write one row per record.", "  harness store export --format csv --out all.csv\n")
     export.add_argument("--format", choices=("csv", "parquet", "json"), metavar="{csv,parquet,json}", default="csv")
     export.add_argument("--out", type=Path, required=True, metavar="<file>", help="output file")
-    export.add_argument("--full", action="store_true", help="add the whole record as a column, for harness store import")
+    export.add_argument(
+        "--full", action="store_true", help="add whole records and per-image results, for harness store import"
+    )
     taken = new_verb(
         actions,
         "import",
@@ -78,7 +80,7 @@ def _export(arguments: argparse.Namespace) -> int:
     from harness.merge import export
 
     store = Store.default(arguments.store)
-    count = export(store.records(), arguments.out, arguments.format, full=arguments.full)
+    count = export(store, arguments.out, arguments.format, full=arguments.full)
     warn(store.broken())
     facts = {"rows": count, "path": str(arguments.out)}
     print(json.dumps(facts, indent=1) if arguments.json else f"{count} rows in {arguments.out}")

@@ -1,0 +1,275 @@
+"""Leaderboards in every format: numbers against hand computations, and text that tries to break them."""
+
+import itertools
+import json
+import re
+import shutil
+import statistics
+import subprocess
+
+import pandas as pd
+import pytest
+
+from harness.cli import main
+from leaderboard import tables, text
+from leaderboard.board import boards
+from leaderboard.ladder import gains, ladder_markdown
+from leaderboard.report import markdown, write
+from tests.harness.test_store import record
+from tests.leaderboard.synthetic import add, evidence, rows
+
+HOSTILE = "a|b`c\n<script>alert(1)</script>\\end{table} $x_1$ & 100% # ~^{}[l](javascript:x) *b* ±"
+
+
+def board(store):
+    (found,) = boards(rows(store), evidence(store))
+    return found
+
+
+def shown(store):
+    return markdown(rows(store), evidence(store))
+
+
+def test_mean_deviation_and_difference(store):
+    right = [800, 810, 835]
+    ids = [add(store, "fqvit", value, seed) for seed, value in enumerate(right)]
+    values = [value / 10 for value in right]
+    (cell,) = board(store).cells.values()
+    assert cell.ids == tuple(ids)
+    assert (cell.mean, cell.deviation) == pytest.approx((statistics.mean(values), statistics.stdev(values)))
+    table = shown(store)
+    assert f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} (n=3)" in table
+    assert f"({statistics.mean(values) - 90:+.2f})" in table
+    assert "2.0 s" in table, "the evaluation's time does not count"
+    assert all(trial in table for trial in ids), "every number can be traced"
+    assert "harness run --method fqvit --seed 0" in table
+
+
+def test_one_seed_has_no_deviation(store):
+    add(store, "fqvit", 800)
+    assert "80.00 (n=1)" in shown(store)
+    assert next(iter(board(store).cells.values())).deviation is None
+
+
+def test_the_best_and_what_is_tied_with_it(store):
+    for seed in range(2):
+        add(store, "good", 850, seed, draw=1)
+        add(store, "as-good", 848, seed, draw=2)
+        add(store, "worse", 700, seed, draw=3)
+        add(store, "fp32", 900, seed)
+        add(store, "leak", 890, seed, protocol="paper")
+    marks = {recipe.stack: cell.mark for (recipe, _), cell in board(store).cells.items()}
+    assert marks == {"good": "best", "as-good": "tied", "worse": "", "fp32": "", "leak": ""}
+    table = shown(store)
+    assert "**85.00 ± 0.00 (n=2)**" in table
+    assert "84.80 ± 0.00 (n=2) ≈" in table
+    assert "(paper: saw evaluation images)" in table
+
+
+def test_a_certain_difference_is_no_tie_however_small(store):
+    """Paired images: the better one is right on the same images and on ten more."""
+    add(store, "good", 850, draw=1)
+    add(store, "worse", 840, draw=1)
+    marks = {recipe.stack: cell.mark for (recipe, _), cell in board(store).cells.items()}
+    assert marks == {"good": "best", "worse": ""}
+
+
+def test_missing_cells_and_seeds_are_shown_and_not_ranked(store):
+    for seed in range(3):
+        add(store, "fqvit", 800, seed)
+        add(store, "fqvit", 700, seed, model="other")
+    add(store, "lucky", 890, 0)
+    found = board(store)
+    assert [recipe.stack for recipe in found.recipes] == ["fqvit", "lucky"], "a row with holes does not lead"
+    table = shown(store)
+    assert "89.00 (n=1) (-1.00) 1/3" in table
+    assert "missing" in table
+    assert {recipe.stack: cell.mark for (recipe, n), cell in found.cells.items() if n.model == "m"}["lucky"] == ""
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [
+        {"bits": "w4a8"},
+        {"calib": 99},
+        {"data": {"name": "d", "fingerprint": "other"}},
+        {"spec": {"weights_sha256": "b" * 64, "preprocessing": {"crop_pct": 0.9}, "stack": []}},
+        {"spec": {"weights_sha256": "a" * 64, "preprocessing": {"crop_pct": 1.0}, "stack": []}},
+        {
+            "spec": {
+                "weights_sha256": "a" * 64,
+                "preprocessing": {"crop_pct": 0.9},
+                "stack": [{"name": "fqvit", "version": 2}],
+            }
+        },
+        {"protocol": "paper"},
+    ],
+)
+def test_only_seeds_are_averaged(store, difference):
+    add(store, "fqvit", 800, 0)
+    add(store, "fqvit", 200, 1, **difference)
+    assert "±" not in shown(store).replace(tables.LEGEND, "")
+    found = boards(rows(store), evidence(store))
+    assert sorted(cell.mean for one in found for cell in one.cells.values()) == [20.0, 80.0]
+    labels = [recipe.label for one in found for recipe in one.recipes] + [n.label for one in found for n in one.networks]
+    for one in found:
+        assert len({network.label for network in one.networks}) == len(one.networks), labels
+        assert len({recipe.label for recipe in one.recipes}) == len(one.recipes), labels
+
+
+def test_no_record_is_dropped_silently(store):
+    add(store, "fqvit", 800, 0)
+    metrics = {"top1": 70.0, "top1_fp32": 90.0, "agreement": 95.0, "logit_sqnr_db": None, "n_images": 10, "n_correct": 7}
+    add(store, "fqvit", 700, 1, metrics=metrics)
+    store.save(record("f" * 16, "failed", stack="broken"))
+    store.save(record("e" * 16, "skipped", error={"kind": "data", "message": "no | images\nhere"}))
+    table = shown(store)
+    assert "80.00" in table
+    assert "70.00" in table
+    assert "oom: no memory" in table
+    assert r"data: no \| images here" in table
+    assert "None" not in table
+    assert "<NA>" not in table
+
+
+def test_the_ladder_pairs_seeds(store):
+    for seed, (below, above) in enumerate([(800, 804), (810, 815), (790, 793)]):
+        add(store, "fqvit", below, seed)
+        add(store, "fqvit+omse", above, seed)
+    add(store, "fqvit+omse+evolq(passes=3)", 820, 1)
+    found = {gain.step: gain for gain in gains(board(store))}
+    assert found["omse"].differences == pytest.approx((0.4, 0.5, 0.3))
+    assert found["omse"].phrase() == "omse +0.40 ± 0.10, n=3"
+    assert found["evolq(passes=3)"].phrase() == "evolq(passes=3) +0.50, n=1"
+    table = ladder_markdown(list(found.values()), networks=False)
+    assert "helps" in table
+    assert "one seed: unknown" in table
+    assert ladder_markdown([], networks=False) == ""
+
+
+def cells_of(line):
+    return len(re.split(r"(?<!\\)\|", line))
+
+
+def test_hostile_names_cannot_break_markdown(store):
+    add(store, HOSTILE, 800, model=HOSTILE, command=HOSTILE, data={"name": HOSTILE, "fingerprint": "f"})
+    store.save(record("f" * 16, "failed", stack=HOSTILE, error={"kind": "bug", "message": HOSTILE}))
+    table = shown(store)
+    assert "<script>" not in table
+    outside_code = re.sub(r"`[^`]*`", "", table.replace("\\`", ""))
+    assert "](javascript" not in outside_code.replace("\\]", "").replace("\\[", "")
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert lines
+    for head, line in itertools.pairwise(lines):
+        if head.count("-") < 20 and line.count("-") > 20:
+            assert cells_of(head) == cells_of(line)
+
+
+def test_hostile_names_cannot_break_latex(store, tmp_path):
+    add(store, HOSTILE, 800, model=HOSTILE)
+    source = tables.board_latex(board(store))
+    body = source[source.index(r"\midrule") : source.index(r"\bottomrule")]
+    assert body.count("\\end{table}") == 0
+    assert re.sub(r"\\[&%$#_{}]", "", body.replace(r"$\pm$", "").replace(r"$\approx$", "")).count("$") == 0
+    assert body.count(r" \\") == 1
+    if shutil.which("pdflatex"):
+        packages = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}"
+        (tmp_path / "x.tex").write_text(f"{packages}{source}\\end{{document}}")
+        subprocess.run(["pdflatex", "-interaction=batchmode", "-halt-on-error", "x.tex"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("character", list(text.LATEX))
+def test_every_special_character_of_latex_is_written_safely(character):
+    assert text.latex(f"a{character}b") == f"a{text.LATEX[character]}b"
+
+
+def test_all_formats_are_written_and_repeatable(store, tmp_path):
+    for seed in range(2):
+        add(store, "fqvit", 800 + seed, seed, seconds=1.0 + seed)
+        add(store, "fqvit+omse", 810 + seed, seed, seconds=5.0)
+        add(store, "fp32", 900, seed)
+    first = write(rows(store), evidence(store), tmp_path / "a")
+    second = write(rows(store), evidence(store), tmp_path / "b")
+    assert {path.suffix for path in first} == {".md", ".csv", ".parquet", ".tex", ".svg", ".png", ".html"}
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+    long = pd.read_csv(tmp_path / "a" / "leaderboard.csv")
+    assert len(long) == 3
+    assert all(len(ids.split()) == 2 for ids in long["records"])
+    typed = pd.read_parquet(tmp_path / "a" / "leaderboard.parquet")
+    assert list(typed.columns) == list(long.columns)
+    assert typed["top1_mean"].tolist() == pytest.approx(long["top1_mean"].tolist(), rel=1e-12)
+    picture = next(path for path in first if path.suffix == ".svg").read_text()
+    for shown_text in ("fqvit+omse", "full precision", "Test CPU, 2 threads"):
+        assert shown_text in picture
+
+
+def test_times_of_different_hardware_are_never_on_one_front(store, tmp_path):
+    add(store, "fqvit", 800)
+    add(store, "fqvit+omse", 810, environment={"device": "NVIDIA H200"})
+    pictures = [path.name for path in write(rows(store), evidence(store), tmp_path, ["svg"]) if path.suffix == ".svg"]
+    assert len(pictures) == 2
+    assert any("NVIDIA_H200" in name for name in pictures)
+
+
+def test_the_verb(store, tmp_path, capsys):
+    add(store, "fqvit", 800)
+    assert main(["report", "--store", str(store.root)]) == 0
+    assert "80.00" in capsys.readouterr().out
+    full = tmp_path / "full.parquet"
+    assert main(["store", "export", "--store", str(store.root), "--format", "parquet", "--full", "--out", str(full)]) == 0
+    assert main(["report", "--records", str(full), "--out", str(tmp_path / "out"), "--format", "md,csv"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "leaderboard.csv"]
+    capsys.readouterr()
+    assert main(["report", "--format", "mdd", "--store", str(store.root)]) == 2
+    assert "Did you mean md" in capsys.readouterr().err
+    assert main(["report", "--store", str(tmp_path / "empty")]) == 0
+    assert "no records" in capsys.readouterr().err
+
+
+def compared(store, capsys, *words, code=0):
+    assert main(["compare", *words, "--store", str(store.root)]) == code
+    out, err = capsys.readouterr()
+    return out if code == 0 else err
+
+
+def test_compare_says_what_is_noise_and_what_is_not(store, capsys):
+    for seed in range(3):
+        add(store, "fqvit", 800 + seed, seed, draw=1)
+        add(store, "fqvit+omse", 801 + seed, seed, draw=1)
+        add(store, "fqvit+evolq", 802 + seed, seed, draw=2)
+        add(store, "fqvit+biascorr", 860 + seed, seed, draw=1)
+    assert "verdict: within noise of the images" in compared(store, capsys, "stack=fqvit", "stack=fqvit+evolq")
+    better = compared(store, capsys, "fqvit", "fqvit+biascorr")
+    assert "verdict: the second is better" in better
+    assert "difference, seeds" in better
+    assert better.count("McNemar, seed") == 3
+    (pair,) = json.loads(compared(store, capsys, "fqvit+biascorr", "fqvit", "--json"))
+    assert pair["verdict"] == "the first is better"
+    assert pair["seeds"] == [0, 1, 2]
+    assert pair["difference"]["value"] == pytest.approx(-6.0)
+    assert "no difference on any image" in compared(store, capsys, "fqvit", "fqvit")
+
+
+def test_compare_two_trials(store, capsys):
+    first, second = add(store, "fqvit", 800, draw=1), add(store, "fqvit+omse", 860, draw=1)
+    out = compared(store, capsys, first[:8], second)
+    assert "the second is better (one seed: says nothing about other calibration draws)" in out
+    assert "0 images right only in the first, 60 only in the second" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fqvit", "fqvit+omze"], "Did you mean fqvit+omse"),
+        (["stakc=fqvit", "fqvit"], "Did you mean stack"),
+        (["bits=w8a8", "fqvit"], "several records with the same seed"),
+        (["bits=w8a8,stack=fqvit", "bits=w4a8"], "no setting in common"),
+    ],
+)
+def test_compare_explains_mistakes(store, capsys, words, said):
+    for seed in range(2):
+        add(store, "fqvit", 800, seed)
+        add(store, "fqvit+omse", 810, seed)
+    add(store, "fqvit", 800, bits="w4a8")
+    assert said in compared(store, capsys, *words, code=2)
