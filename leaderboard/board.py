@@ -16,6 +16,7 @@ from leaderboard.stats import paired_bootstrap
 BOARD = ["data", "data_fingerprint", "n_images", "bits", "calib"]
 COLUMN = ["model", "weights_sha256", "preprocessing"]
 ROW = ["stack", "methods", "protocol"]
+FULL_PRECISION = "fp32"
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,13 @@ def _mark(cells: dict[tuple[Recipe, Network], Cell], networks: tuple[Network, ..
 
 def _competing(cells: dict[tuple[Recipe, Network], Cell], network: Network) -> Iterator[Recipe]:
     for (recipe, other), cell in cells.items():
-        if other == network and recipe.protocol == "strict" and recipe.stack != "fp32" and cell.complete:
+        if other == network and competes(recipe, cell):
             yield recipe
+
+
+def competes(recipe: Recipe, cell: Cell) -> bool:
+    """Whether a row is ranked: full precision, ``paper`` rows and rows with missing seeds are not."""
+    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and cell.complete
 
 
 def _tied(best: Cell, cell: Cell, evidence: Evidence) -> bool:

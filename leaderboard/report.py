@@ -10,9 +10,10 @@ import pandas as pd
 
 from harness.store import write_aside
 from leaderboard import tables
-from leaderboard.board import Board, Cell, Network, Recipe, boards
+from leaderboard.board import FULL_PRECISION, Board, Cell, Network, Recipe, boards
 from leaderboard.evidence import Evidence
 from leaderboard.ladder import gains, ladder_markdown
+from leaderboard.noise import noise_markdown
 from leaderboard.pareto import Point, Standing, standings
 from leaderboard.published import MODELS, Runtime, accuracies, compare, comparison_markdown, runtimes
 
@@ -22,7 +23,7 @@ FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
 def markdown(rows: pd.DataFrame, evidence: Evidence) -> str:
     """All leaderboards, what each step adds, published numbers, failures."""
     found = boards(rows, evidence)
-    parts = [part for board in found for part in _board_parts(board)]
+    parts = [part for board in found for part in _board_parts(board, evidence)]
     published = comparison_markdown(compare(found))
     parts += ["### Published numbers beside ours", published] if published else []
     failed = tables.not_done_markdown(rows)
@@ -30,11 +31,14 @@ def markdown(rows: pd.DataFrame, evidence: Evidence) -> str:
     return "\n\n".join([*parts, *([tables.LEGEND] if found else [])])
 
 
-def _board_parts(board: Board) -> Iterator[str]:
+def _board_parts(board: Board, evidence: Evidence) -> Iterator[str]:
     yield tables.board_markdown(board)
     ladder = ladder_markdown(gains(board), networks=len(board.networks) > 1)
     if ladder:
         yield f"What each step adds, paired over seeds:\n\n{ladder}"
+    noise = noise_markdown(board, evidence)
+    if noise:
+        yield f"How far the order can be trusted:\n\n{noise}"
 
 
 def points_of(board: Board, network: Network, axis: str, evidence: Evidence) -> dict[str, list[Standing]]:
@@ -48,7 +52,7 @@ def points_of(board: Board, network: Network, axis: str, evidence: Evidence) -> 
     """
     by_hardware: dict[str, list[Point]] = {}
     for (recipe, other), cell in board.cells.items():
-        if other == network and recipe.protocol == "strict" and recipe.stack != "fp32":
+        if other == network and recipe.protocol == "strict" and recipe.stack != FULL_PRECISION:
             hardware = cell.device if axis == "seconds" else ""
             by_hardware.setdefault(hardware, []).append(_point(recipe, cell, axis, evidence))
     return {hardware: standings(points) for hardware, points in by_hardware.items()}
@@ -74,8 +78,21 @@ def published_points(board: Board, network: Network) -> list[tuple[Runtime, floa
     return found
 
 
-def write(rows: pd.DataFrame, evidence: Evidence, folder: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+def write(
+    rows: pd.DataFrame,
+    evidence: Evidence,
+    folder: Path,
+    formats: Sequence[str] = FORMATS,
+    costs: Sequence[str] = ("seconds",),
+) -> list[Path]:
     """Write the report into a folder.
+
+    Args:
+        rows: One row per record, as ``harness.table.table`` makes it.
+        evidence: Per-image results.
+        folder: Made if it does not exist.
+        formats: Any of ``FORMATS``; ``svg`` writes PNG files too.
+        costs: Axes of the Pareto pictures: ``seconds``, ``size_bytes``, ``bit_operations``.
 
     Returns:
         The files, in the order in which they were written.
@@ -83,7 +100,7 @@ def write(rows: pd.DataFrame, evidence: Evidence, folder: Path, formats: Sequenc
     folder.mkdir(parents=True, exist_ok=True)
     found = boards(rows, evidence)
     written: list[Path] = []
-    pictures = _figures(found, evidence, folder) if "svg" in formats else []
+    pictures = [path for cost in costs for path in _figures(found, evidence, folder, cost)] if "svg" in formats else []
     written += pictures
     if "md" in formats:
         shown = "\n\n".join(f"![{path.stem}]({path.name})" for path in pictures if path.suffix == ".svg")
@@ -110,17 +127,18 @@ def _text(path: Path, content: str) -> Path:
     return path
 
 
-def _figures(found: Sequence[Board], evidence: Evidence, folder: Path) -> list[Path]:
+def _figures(found: Sequence[Board], evidence: Evidence, folder: Path, cost: str) -> list[Path]:
     from leaderboard.figures import pareto_figure, save
 
     written = []
     for board in found:
         for network in board.networks:
-            for hardware, points in points_of(board, network, "seconds", evidence).items():
+            for hardware, points in points_of(board, network, cost, evidence).items():
                 title = f"{network.label}, {board.title}"
                 full = next(cell.top1_fp32 for (_, other), cell in board.cells.items() if other == network)
-                figure = pareto_figure(title, points, "seconds", hardware, full, published_points(board, network))
-                name = _file_name("pareto", network.label, board, hardware)
+                published = published_points(board, network) if cost == "seconds" else []
+                figure = pareto_figure(title, points, cost, hardware, full, published)
+                name = _file_name(f"pareto-{cost}", network.label, board, hardware)
                 written += save(figure, folder / name)
     return written
 

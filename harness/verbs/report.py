@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ EXAMPLES = """  harness report                                     Markdown tabl
   harness report --records results/records.parquet    from a full export instead of a store
 """
 FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
+COSTS = ("seconds", "size_bytes", "bit_operations")
 
 
 def add_parser(verbs: Any) -> None:
@@ -28,6 +30,7 @@ def add_parser(verbs: Any) -> None:
     parser = new_verb(verbs, "report", "Make leaderboards of all records: tables, pictures, a page.", EXAMPLES)
     parser.add_argument("--out", type=Path, metavar="<dir>", help="write files there instead of printing Markdown")
     parser.add_argument("--format", default=",".join(FORMATS), metavar="<list>", help=f"any of {','.join(FORMATS)}")
+    parser.add_argument("--cost", default="seconds", metavar="<list>", help=f"axes of the pictures: {','.join(COSTS)}")
     parser.add_argument("--records", type=Path, metavar="<file>", help="a full export (harness store export --full)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     add_store(parser)
@@ -37,31 +40,31 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    formats = formats_of(arguments.format)
+    formats, costs = known(arguments.format, FORMATS, "format"), known(arguments.cost, COSTS, "cost")
     if arguments.records is None:
-        return report(Store.default(arguments.store), arguments, formats)
+        return report(Store.default(arguments.store), arguments, formats, costs)
     from harness.merge import merge
 
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         warn(merge(store, arguments.records, arguments.records.stem).refused)
-        return report(store, arguments, formats)
+        return report(store, arguments, formats, costs)
 
 
-def formats_of(text: str) -> list[str]:
-    """The formats asked for.
+def known(text: str, choices: Sequence[str], what: str) -> list[str]:
+    """The parts of a list joined by commas.
 
     Raises:
-        UsageError: One is not known.
+        UsageError: One is not among the choices.
     """
     chosen = [part.strip() for part in text.split(",") if part.strip()]
-    wrong = next((part for part in chosen if part not in FORMATS), None)
+    wrong = next((part for part in chosen if part not in choices), None)
     if wrong is not None or not chosen:
-        raise UsageError(f"unknown format {wrong!r}.{nearest(wrong or '', FORMATS)} Expected {', '.join(FORMATS)}")
+        raise UsageError(f"unknown {what} {wrong or text!r}.{nearest(wrong or '', choices)} Expected {', '.join(choices)}")
     return chosen
 
 
-def report(store: Store, arguments: argparse.Namespace, formats: list[str]) -> int:
+def report(store: Store, arguments: argparse.Namespace, formats: list[str], costs: list[str]) -> int:
     """Print or write the report of a store."""
     if arguments.json:
         warn(store.broken())
@@ -81,6 +84,6 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str]) -> i
     if arguments.out is None:
         print(markdown(found.table, Evidence(store)))
         return 0
-    for path in write(found.table, Evidence(store), arguments.out, formats):
+    for path in write(found.table, Evidence(store), arguments.out, formats, costs):
         print(path)
     return 0
