@@ -11,13 +11,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
+from harness.errors import HarnessError
 from harness.estimate import Estimator
 from harness.heartbeat import Beat, read
 from harness.launch.options import LocalOptions
@@ -86,11 +86,10 @@ class WorkerProcess:
             self.process.wait()
 
 
-@dataclass
 class LocalLauncher:
     """Runs a submission's trials and returns when all of them have ended.
 
-    Attributes:
+    Args:
         sweep: The sweep.
         submission: The trials by pack.
         options: Number of processes.
@@ -99,29 +98,32 @@ class LocalLauncher:
         estimator: Knows how much memory trials needed.
     """
 
-    sweep: Sweep
-    submission: Submission
-    options: LocalOptions
-    code: Path
-    show: Show
-    estimator: Estimator
-    workers: list[WorkerProcess] = field(default_factory=list)
+    def __init__(
+        self, sweep: Sweep, submission: Submission, options: LocalOptions, code: Path, show: Show, estimator: Estimator
+    ) -> None:
+        self.sweep = sweep
+        self.submission = submission
+        self.code = code
+        self.show = show
+        self.estimator = estimator
+        self.workers: list[WorkerProcess] = []
+        self.results: dict[str, str] = {}
+        self._planned: dict[str, Planned] = {planned.id: planned for planned in sweep.planned}
+        self._packs = deque(deque(pack) for pack in submission.packs)
+        self._left = sum(map(len, self._packs))
+        self._count = workers_of(options, self._left)
+        self._selector = selectors.DefaultSelector()
 
     def run(self) -> dict[str, str]:
         """Run everything; status by trial id.
 
         Raises:
             KeyboardInterrupt: The user pressed Ctrl-C; workers have saved their state and ended.
+            HarnessError: Workers cannot start.
         """
         me = psutil.Process()
         about = {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
         self.submission.started({"local": about})
-        self._planned: dict[str, Planned] = {planned.id: planned for planned in self.sweep.planned}
-        self._packs = deque(deque(pack) for pack in self.submission.packs)
-        self._left = sum(map(len, self._packs))
-        self._count = workers_of(self.options, self._left)
-        self._selector = selectors.DefaultSelector()
-        self.results: dict[str, str] = {}
         try:
             self.workers = [self._start(index) for index in range(self._count)]
             while len(self.results) < self._left and not self._idle_and_stopped():
@@ -139,7 +141,7 @@ class LocalLauncher:
         return bool(self.sweep.stopped) and not any(worker.trial for worker in self.workers)
 
     def _start(self, index: int) -> WorkerProcess:
-        command = [sys.executable, "-m", "harness.launch.process"]
+        command = [sys.executable, "-P", "-m", "harness.launch.process"]  # -P: not the code of the present folder
         command += [str(self.sweep.store.root.absolute()), self.sweep.name, str(self.submission.number)]
         worker = WorkerProcess(index, command, self._environment(index), self.submission.folder / f"worker-{index}.txt")
         assert worker.process.stdout is not None
@@ -211,7 +213,8 @@ class LocalLauncher:
         self._selector.unregister(worker.process.stdout)
         code = worker.process.wait()
         if not worker.ready:
-            raise RuntimeError(f"a worker process ended at its start with exit code {code}: see {self.submission.folder}")
+            log = self.submission.folder / f"worker-{worker.index}.txt"
+            raise HarnessError(f"a worker process ended at its start with exit code {code}", f"its output: {log}")
         trial = worker.trial
         if trial is not None:
             self.sweep.store.save(self._killed(trial, code))

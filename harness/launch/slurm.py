@@ -104,7 +104,7 @@ def _executor(
             folder=folder,
             cluster=cluster,
             slurm_max_num_timeout=options.max_timeouts,
-            slurm_python=f"exec {shlex.quote(sys.executable)}",
+            slurm_python=f"exec {shlex.quote(sys.executable)} -P",  # -P: not the code of the present folder
         )
     except RuntimeError as error:
         raise UsageError("no SLURM found here: srun is not on the path", "use --launcher local") from error

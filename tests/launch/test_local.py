@@ -86,6 +86,24 @@ def test_a_sweep_from_plan_to_report(home, harness, status):
     assert "evaluate" in log.stdout
 
 
+def test_workers_run_the_planned_code_wherever_they_are_started(home, harness, tmp_path, monkeypatch):
+    """A folder called harness in the present folder must not take the place of the snapshot."""
+    (tmp_path / "here" / "harness").mkdir(parents=True)
+    (tmp_path / "here" / "harness" / "__init__.py").write_text("raise RuntimeError('not the planned code')\n")
+    monkeypatch.chdir(tmp_path / "here")
+    harness("sweep", "--method", "minmax", "--calib", "8", "--eval-limit", "50", "--quiet", check=0)
+    assert [record["status"] for record in home.records()] == ["done"]
+
+
+def test_workers_that_cannot_start_are_explained(home, harness, tmp_path, monkeypatch):
+    code = "import os, sys\nif 'harness.launch.process' in sys.orig_argv:\n    os._exit(9)\n"
+    (tmp_path / "sitecustomize.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    ended = harness("sweep", "--method", "minmax", "--calib", "8", "--eval-limit", "50", "--quiet", check=2)
+    assert "ended at its start with exit code 9" in ended.stderr
+    assert "worker-0.txt" in ended.stderr
+
+
 def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harness, status):
     sweep = launcher("--method", f"{SLOW},minmax", *GRID[2:], "--workers", "1")
     beat = _wait_for(lambda: list(home.root.rglob("partial.safetensors")) and _beating(home, "evolq"))

@@ -69,7 +69,7 @@ def test_the_submission_asks_for_what_was_given(tmp_path, monkeypatch):
     lines = text.splitlines()
     assert lines.index("module load x") < lines.index("export PYTHONPATH='/code dir'\"${PYTHONPATH:+:$PYTHONPATH}\"")
     assert "srun" not in text, "with srun the warning signal would reach every child"
-    assert re.search(r"^exec .*python.* -u -m submitit.core._submit ", text, re.M), "Python is the batch process"
+    assert re.search(r"^exec .*python.* -P -u -m submitit.core._submit ", text, re.M), "Python is the batch process"
     assert executor._executor.parameters["array_parallelism"] == 64 // 4, "the limit holds over all arrays together"
 
 
