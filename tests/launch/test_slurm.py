@@ -210,6 +210,7 @@ def test_a_job_out_of_time_leaves_a_record_of_kind_timeout(store, monkeypatch):
 
 # ---------------------------------------------------------------- a real SLURM
 
+LONG = "fqvit+evolq(passes=40)"  # a cancelled job goes on for some seconds: it must not finish in them
 SMALL = ["--launcher", "slurm", "--gpus", "0", "--cpus", "1", "--memory", "1.5", "--timeout", "20", "--device", "cpu"]
 
 
@@ -242,7 +243,7 @@ def _settled(harness):
 @requires_slurm
 def test_an_array_on_slurm_with_a_cancelled_and_a_preempted_job(harness, tmp_path):
     store = Store(tmp_path / "runs")
-    grid = ["--method", f"minmax,{SEARCH}", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50"]
+    grid = ["--method", f"minmax,{LONG}", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50"]
     out = harness("sweep", *grid, *SMALL, "--pack", "1")
     assert "slurm         4 jobs in 1 arrays" in out
     assert "queued or running already" in harness("sweep", *grid, *SMALL, "--pack", "1"), "nothing is submitted twice"
@@ -279,7 +280,7 @@ def test_what_slurm_refuses_is_one_line(harness):
 @requires_slurm
 def test_cancel_stops_what_waits_and_what_runs(harness):
     out = harness(
-        "sweep", "--method", SEARCH, "--seed", "range(6)", "--calib", "8", "--eval-limit", "50", *SMALL, "--pack", "1"
+        "sweep", "--method", LONG, "--seed", "range(6)", "--calib", "8", "--eval-limit", "50", *SMALL, "--pack", "1"
     )
     assert "6 jobs" in out
     assert "jobs cancelled" in harness("cancel")
