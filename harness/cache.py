@@ -87,6 +87,8 @@ def _stamps(store: Store) -> Iterator[tuple[str, str]]:
 
 def _read(store: Store, trials: list[str], broken: list[BrokenFile], progress: Progress) -> Iterator[Record]:
     """The records of some trials; files that are none go to ``broken``."""
+    if not trials:
+        return
     with progress.task("read records", len(trials)) as task:
         for trial in task.track(trials):
             found = read_record(store.folder(trial) / "record.json")

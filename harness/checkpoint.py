@@ -46,15 +46,20 @@ class Checkpoint:
             return None
         from safetensors import SafetensorError, safe_open
 
-        from harness.quant.state import restore
+        from harness.measure import COMMIT
+        from harness.quant.state import restore, state_of
 
+        before = state_of(model)
         try:
             with safe_open(self._path, framework="pt") as handle:
                 about = json.loads(handle.metadata()["about"])
+                if about["commit"] != COMMIT:  # other code might not go on where this code would
+                    raise ValueError(f"written by commit {about['commit']}, this is {COMMIT}")
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
             restore(model, _part(tensors, MODEL), about["model"])
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             print(f"warning: {self._path} is not used: {type(error).__name__}: {error}", file=sys.stderr)
+            restore(model, *before)
             return None
         self.earlier_seconds, self.earlier_forwards = about["seconds"], about["image_forwards"]
         return about["own"], _part(tensors, OWN)
@@ -69,6 +74,7 @@ class Checkpoint:
         """
         if self._path is None:
             return
+        from harness.measure import COMMIT
         from harness.quant.state import state_of
 
         own, about = state_of(model)
@@ -76,7 +82,7 @@ class Checkpoint:
         merged = {MODEL + name: tensor for name, tensor in own.items()}
         merged |= {OWN + name: tensor for name, tensor in tensors.items()}
         costs = {"seconds": self.earlier_seconds + seconds, "image_forwards": self.earlier_forwards + forwards}
-        self._pending = merged, {"model": about, "own": facts, **costs}
+        self._pending = merged, {"model": about, "own": facts, "commit": COMMIT, **costs}
         if time.monotonic() - self._written >= WRITE_SECONDS:
             self.flush()
 

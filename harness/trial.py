@@ -32,6 +32,7 @@ from harness.stack import StackStep
 from harness.stages import Stages
 from harness.store import Store, write_aside
 
+MISTAKES = ("bug", "diverged")  # after these a search starts anew: its state may be what is wrong
 # Errors of libraries that this module must not import, by class name.
 FOREIGN_KINDS = {"UncompletedJobError": "timeout"}  # submitit raises it when a job is out of time and not requeued
 
@@ -75,7 +76,10 @@ def run_trial(
             run.evaluate()
     except Exception as error:  # every failure becomes a record with its reason
         record = run.record("failed")
-        record["error"] = {"kind": _kind(error), "message": str(error)[:2000], "traceback": traceback.format_exc()[-4000:]}
+        kind = _kind(error)
+        record["error"] = {"kind": kind, "message": str(error)[:2000], "traceback": traceback.format_exc()[-4000:]}
+        if kind in MISTAKES:
+            run.checkpoint.remove()
         store.save(record)
         return record, False
     record = run.record("done")
@@ -125,6 +129,7 @@ class _Run:
         self.states = PrefixStates(store)
         self.stages = Stages(self.device, shared, progress, self._images_forwarded)
         self.results = Record()
+        self.checkpoint = Checkpoint()
         self.started = time.perf_counter()
         self.quantized: QuantizedModel
         self.bitmap: Any = None
@@ -195,7 +200,7 @@ class _Run:
         prepared = self.prepared
         folder = self.states.folder(prepared.prefixes[number])
         began, forwards = time.perf_counter(), self.quantized.image_forwards
-        checkpoint = Checkpoint(
+        self.checkpoint = checkpoint = Checkpoint(
             folder / "partial.safetensors" if self.reuse else None,
             lambda: (time.perf_counter() - began, self.quantized.image_forwards - forwards),
         )

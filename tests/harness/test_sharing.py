@@ -183,6 +183,54 @@ def test_a_foreign_partial_state_is_not_used(tmp_path, model, capsys):
     assert str(path) in capsys.readouterr().err
 
 
+def test_a_state_that_breaks_half_way_leaves_the_model_as_it_was(tmp_path, model, calibration, context):
+    from harness.quant.state import state_of
+    from harness.stack import check
+
+    check("fqvit").steps[0].method.apply(model, calibration, context())
+    path = tmp_path / "partial.safetensors"
+    kept = Checkpoint(path)
+    kept.block_done(model, {}, {})
+    tensors, about = kept._pending
+    last = list(about["model"]["quantizers"])[-1]
+    kept._pending = {name: one for name, one in tensors.items() if f"/{last}/scale" not in name}, about
+    kept.flush()
+    before, _ = state_of(model)
+    assert Checkpoint(path).resume(model) is None
+    after, _ = state_of(model)
+    assert before.keys() == after.keys()
+    assert all(before[name].equal(after[name]) for name in before)
+
+
+@pytest.mark.parametrize(("error", "kept"), [(RuntimeError("a bug"), False), (MemoryError("full"), True)])
+def test_a_search_that_failed_by_mistake_starts_anew(error, kept, store, monkeypatch):
+    done = Checkpoint.block_done
+
+    def fail(self, *arguments):
+        done(self, *arguments)
+        self.flush()
+        raise error
+
+    monkeypatch.setattr(Checkpoint, "block_done", fail)
+    record, _ = run_trial(spec(f"fqvit+{SEARCH}"), store)
+    assert record["status"] == "failed"
+    assert bool(list(store.root.rglob("partial.safetensors"))) is kept
+
+
+def test_a_state_of_other_code_is_not_used(store, monkeypatch, capsys):
+    monkeypatch.setattr("harness.measure.COMMIT", "one")
+    progress = StopsAt(3)
+    done = Checkpoint.block_done
+    monkeypatch.setattr(Checkpoint, "block_done", lambda self, *given: (done(self, *given), progress.check()))
+    with pytest.raises(Stop):
+        run_trial(spec(f"fqvit+{SEARCH}"), store, progress)
+    monkeypatch.setattr(Checkpoint, "block_done", done)
+    monkeypatch.setattr("harness.measure.COMMIT", "other")
+    record, _ = run_trial(spec(f"fqvit+{SEARCH}"), store)
+    assert "written by commit one, this is other" in capsys.readouterr().err
+    assert "seconds_before_interruption" not in record["stages"][3]["notes"]
+
+
 def test_force_uses_nothing_that_is_stored(store):
     run_trial(spec(f"fqvit+{SEARCH}"), store)
     record, _ = run_trial(spec(f"fqvit+{SEARCH}"), store, force=True)
