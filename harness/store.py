@@ -166,19 +166,23 @@ class Store:
         """The folders of all trials, run or not, sorted by id."""
         yield from sorted(path for path in (self.root / "trials").glob("*/*") if path.is_dir())
 
-    def correct(self, trial: str) -> np.ndarray:
+    def correct(self, trial: str, count: int | None = None) -> np.ndarray:
         """Per-image correctness of a trial, boolean ``(2, n)``: quantized and full precision.
+
+        Args:
+            trial: Full id.
+            count: Number of images, where it is known already; otherwise the record is read for it.
 
         Raises:
             UsageError: The trial has no bitmap.
         """
         import numpy as np
 
-        record = self.get(trial)
         path = self.folder(trial) / "correct.npy"
-        if record is None or not path.is_file():
+        record = self.get(trial) if count is None else None
+        if (record is None and count is None) or not path.is_file():
             raise UsageError(f"trial {trial} has no per-image results in {self.root}")
-        count = cast(int, record["metrics"]["n_images"])
+        count = cast(int, record["metrics"]["n_images"]) if record is not None else count
         return np.unpackbits(np.load(path, allow_pickle=False), axis=1, count=count).astype(bool)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 
 from harness.errors import UsageError
 from harness.store import Store
@@ -15,11 +16,13 @@ class Evidence:
     """Per-image correctness from a store.
 
     Args:
-        store: The store; None where there are no per-image results.
+        store: The store.
+        rows: Rows of its records, which say how many images each has.
     """
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Store, rows: pd.DataFrame) -> None:
         self._store = store
+        self._counts = dict(zip(rows["id"], rows["n_images"], strict=True))
         self._one = lru_cache(maxsize=4096)(self._read)
 
     def correct(self, ids: Sequence[str]) -> np.ndarray | None:
@@ -31,10 +34,11 @@ class Evidence:
         return np.stack(present) if len(present) == len(found) else None
 
     def _read(self, trial: str) -> np.ndarray | None:
-        if self._store is None:
+        count = self._counts.get(trial)
+        if count is None or pd.isna(count):
             return None
         try:
-            found: np.ndarray = self._store.correct(trial)[0]
+            found: np.ndarray = self._store.correct(trial, int(count))[0]
         except (UsageError, OSError, ValueError, IndexError):
             return None
         return found

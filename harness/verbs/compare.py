@@ -42,7 +42,9 @@ def handle(arguments: argparse.Namespace) -> int:
     store = Store.default(arguments.store)
     found = rows(store, terminal_progress(quiet=True))
     warn(found.broken)
-    pairs = compare(select(found.table, arguments.first), select(found.table, arguments.second), Evidence(store))
+    pairs = compare(
+        select(found.table, arguments.first), select(found.table, arguments.second), Evidence(store, found.table)
+    )
     if arguments.json:
         print(json.dumps([_plain(asdict(pair)) for pair in pairs], indent=1, allow_nan=False))
     else:

@@ -82,8 +82,8 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     from leaderboard.report import markdown, write
 
     if arguments.out is None:
-        print(markdown(found.table, Evidence(store)))
+        print(markdown(found.table, Evidence(store, found.table)))
         return 0
-    for path in write(found.table, Evidence(store), arguments.out, formats, costs):
+    for path in write(found.table, Evidence(store, found.table), arguments.out, formats, costs):
         print(path)
     return 0

@@ -45,4 +45,4 @@ def rows(store):
 
 
 def evidence(store):
-    return Evidence(store)
+    return Evidence(store, rows(store))
