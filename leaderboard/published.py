@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from harness.bits import Bits
 from harness.errors import HarnessError
 from leaderboard import text
 from leaderboard.board import Board, Cell
@@ -202,18 +201,13 @@ def compare(boards: Sequence[Board], numbers: Sequence[Accuracy] | None = None) 
     found: list[Comparison] = []
     for number in accuracies() if numbers is None else numbers:
         for board in boards:
-            if not _same_bits(number, board.bits):
+            if number.bits != board.bits:
                 continue
             networks = [network for network in board.networks if network.model == MODELS.get(number.model)]
             for network in networks:
                 cells = [cell for (r, n), cell in board.cells.items() if n == network and _is(number, r.stack)]
                 found += [_judged(number, cell, board) for cell in cells] or [Comparison(number, None, "published only")]
     return found
-
-
-def _same_bits(number: Accuracy, bits: str) -> bool:
-    ours = Bits.parse(bits)
-    return (number.weight_bits, number.activation_bits) == (ours.weight, ours.activation)
 
 
 def _is(number: Accuracy, stack: str) -> bool:

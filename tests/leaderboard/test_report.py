@@ -7,6 +7,7 @@ import shutil
 import statistics
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,7 +15,9 @@ from harness.cli import main
 from leaderboard import tables, text
 from leaderboard.board import boards
 from leaderboard.ladder import gains, ladder_markdown
+from leaderboard.noise import ranks, split
 from leaderboard.report import markdown, write
+from leaderboard.stats import variance_split
 from tests.harness.test_store import record
 from tests.leaderboard.synthetic import add, evidence, rows
 
@@ -145,6 +148,55 @@ def test_the_ladder_pairs_seeds(store):
     assert "helps" in table
     assert "one seed: unknown" in table
     assert ladder_markdown([], networks=False) == ""
+
+
+def test_ranks_and_the_spread_over_seeds(store):
+    for seed, (one, other) in enumerate([(800, 700), (820, 721), (790, 689)]):
+        add(store, "good", one, seed, draw=seed)
+        add(store, "bad", other, seed, draw=seed)
+        add(store, "fp32", 900, seed)
+    values = np.array([[80.0, 82.0, 79.0], [70.0, 72.1, 68.9]])
+    parts = variance_split(values)
+    found = split(board(store), board(store).networks[0])
+    assert (found.calibration, found.method) == pytest.approx((parts.calibration, parts.method))
+    intervals = ranks(board(store), board(store).networks[0], evidence(store))
+    assert {recipe.stack: (one.low, one.value, one.high) for recipe, one in intervals.items()} == {
+        "good": (1, 1, 1),
+        "bad": (2, 2, 2),
+    }
+    table = shown(store)
+    assert "`good` 1 [1 to 1], `bad` 2 [2 to 2]" in table
+    assert f"{parts.calibration**0.5:.2f} points from the draw" in table
+    assert "(2 stacks, 3 seeds)" in table
+
+
+def test_without_images_there_are_no_ranks(store):
+    first = add(store, "good", 800)
+    add(store, "bad", 700)
+    (store.folder(first) / "correct.npy").unlink()
+    assert "Ranks" not in shown(store)
+    assert "Standard deviation over seeds" not in shown(store)
+
+
+def test_published_runtimes_are_drawn_beside_ours_with_their_hardware(store, tmp_path):
+    for stack, right in (("fqvit", 800), ("fqvit+omse", 810)):
+        add(store, stack, right, model="deit_tiny_patch16_224.fb_in1k", bits="w3a8")
+        add(store, stack, right, model="deit_small_patch16_224.fb_in1k", bits="w3a3")
+    written = write(rows(store), evidence(store), tmp_path, ["svg"])
+    drawn = {path.name: path.read_text() for path in written if path.suffix == ".svg"}
+    small = next(text for name, text in drawn.items() if "deit_small" in name)
+    tiny = next(text for name, text in drawn.items() if "deit_tiny" in name)
+    assert "QDrop (NVIDIA RTX 4090, published)" in small
+    assert "published)" not in tiny, "published at other bits"
+
+
+@pytest.mark.parametrize("cost", ["size_bytes", "bit_operations"])
+def test_other_costs(store, tmp_path, cost):
+    add(store, "fqvit", 800)
+    add(store, "fqvit+omse", 810, environment={"device": "NVIDIA H200"})
+    written = write(rows(store), evidence(store), tmp_path, ["svg"], [cost])
+    assert len(written) == 2, "size does not depend on the hardware: one picture"
+    assert cost in written[0].name
 
 
 def cells_of(line):
