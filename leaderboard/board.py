@@ -151,12 +151,8 @@ def boards(rows: pd.DataFrame, evidence: Evidence) -> list[Board]:
     done = done.fillna(dict.fromkeys(texts, ""))
     groups = done.groupby(BOARD, sort=True, dropna=False)
     found = [_board(key, group, evidence) for key, group in groups]
-    return sorted(found, key=lambda board: (board.data, board.images or 0, board.calib, _narrow_last(board.bits)))
-
-
-def _narrow_last(bits: str) -> str:
-    """w8a8 before w4a8."""
-    return "".join(chr(0x10FFFF - ord(character)) for character in bits)
+    found.sort(key=lambda board: board.bits, reverse=True)  # w8a8 before w4a8
+    return sorted(found, key=lambda board: (board.data, board.images or 0, board.calib))
 
 
 def _board(key: tuple[object, ...], group: pd.DataFrame, evidence: Evidence) -> Board:

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError, nearest
 from leaderboard.evidence import Evidence
-from leaderboard.stats import Discordance, Interval, accuracy, mcnemar, paired_bootstrap, paired_over_seeds
+from leaderboard.stats import (
+    Discordance,
+    Interval,
+    VarianceSplit,
+    accuracy,
+    mcnemar,
+    paired_bootstrap,
+    paired_over_seeds,
+    variance_split,
+)
 
 SETTING = ["model", "weights_sha256", "data", "data_fingerprint", "preprocessing", "n_images", "bits", "calib"]
 SIGNIFICANT = 0.05
@@ -28,6 +38,7 @@ class Pair:
         difference: Second minus first, bootstrapped over images; None without per-image results.
         over_seeds: Second minus first with Student's interval over seeds.
         tests: McNemar's test for each seed; empty without per-image results.
+        spread: Where the spread over seeds comes from; None for one seed.
         verdict: What it comes to.
     """
 
@@ -39,6 +50,7 @@ class Pair:
     difference: Interval | None
     over_seeds: Interval
     tests: tuple[Discordance, ...]
+    spread: VarianceSplit | None
     verdict: str
 
 
@@ -148,6 +160,7 @@ def _pair(setting: tuple[str, ...], one: pd.DataFrame, other: pd.DataFrame, evid
         difference=difference,
         over_seeds=over_seeds,
         tests=tests,
+        spread=variance_split(np.array([one["top1"], other["top1"]], dtype=float)),
         verdict=_verdict(difference, over_seeds, tests),
     )
 

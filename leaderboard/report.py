@@ -21,8 +21,11 @@ FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
 
 
 def markdown(rows: pd.DataFrame, evidence: Evidence) -> str:
-    """All leaderboards, what each step adds, published numbers, failures."""
-    found = boards(rows, evidence)
+    """All leaderboards, what each step adds, how far the order can be trusted, published numbers, failures."""
+    return _markdown(rows, boards(rows, evidence), evidence)
+
+
+def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) -> str:
     parts = [part for board in found for part in _board_parts(board, evidence)]
     published = comparison_markdown(compare(found))
     parts += ["### Published numbers beside ours", published] if published else []
@@ -105,7 +108,7 @@ def write(
     if "md" in formats:
         shown = "\n\n".join(f"![{path.stem}]({path.name})" for path in pictures if path.suffix == ".svg")
         written.append(
-            _text(folder / "README.md", f"# Leaderboard\n\n{markdown(rows, evidence)}\n\n{shown}".rstrip() + "\n")
+            _text(folder / "README.md", f"# Leaderboard\n\n{_markdown(rows, found, evidence)}\n\n{shown}".rstrip() + "\n")
         )
     if "csv" in formats:
         written.append(_text(folder / "leaderboard.csv", tables.long_rows(found).to_csv(index=False)))

@@ -20,7 +20,8 @@ LEGEND = (
 
 def board_markdown(board: Board) -> str:
     """One leaderboard with its coverage and the commands that reproduce its rows."""
-    headers = ["stack", *(text.markdown(network.label) for network in board.networks), "time", "MB"]
+    names = [text.markdown(network.label) for network in board.networks]
+    headers = ["stack", *names, *(["time", "MB"] if len(names) == 1 else [f"time on {names[0]}", "MB there"])]
     lines = [[_row_label(recipe), *_cells(board, recipe), *_costs(board, recipe)] for recipe in board.recipes]
     table = tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
     full = ", ".join(f"{text.markdown(network.label)} {_full(board, network):.2f} %" for network in board.networks)
@@ -60,9 +61,9 @@ def missing(cell: Cell) -> str:
 
 
 def _costs(board: Board, recipe: Recipe) -> list[str]:
-    """Time and size on the first network that the row has."""
-    own = [board.cells[recipe, network] for network in board.networks if (recipe, network) in board.cells]
-    return [text.duration(own[0].seconds), f"{own[0].size_bytes / 1e6:.2f}"]
+    """Time and size on the first network."""
+    cell = board.cells.get((recipe, board.networks[0]))
+    return ["-", "-"] if cell is None else [text.duration(cell.seconds), f"{cell.size_bytes / 1e6:.2f}"]
 
 
 def _coverage(board: Board) -> str:

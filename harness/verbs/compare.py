@@ -54,7 +54,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def told(pair: Pair, first: str, second: str) -> str:
     """A comparison for people."""
-    width = max(len(first), len(second), len("difference, seeds"))
+    width = max(len(first), len(second), len("difference, images"))
     lines = [pair.setting, f"  {first:<{width}}  {_accuracy(pair.first)}", f"  {second:<{width}}  {_accuracy(pair.second)}"]
     if pair.difference is not None:
         lines.append(f"  {'difference, images':<{width}}  {_points(pair.difference)} (paired bootstrap)")
@@ -63,6 +63,11 @@ def told(pair: Pair, first: str, second: str) -> str:
     for seed, test in zip(pair.seeds, pair.tests, strict=False):
         only = f"{test.first} images right only in the first, {test.second} only in the second"
         lines.append(f"  {'McNemar, seed ' + str(seed):<{width}}  p={test.p_value:.3g}: {only}")
+    if pair.spread is not None:
+        draw, own = math.sqrt(pair.spread.calibration), math.sqrt(pair.spread.method)
+        lines.append(
+            f"  {'spread over seeds':<{width}}  {draw:.2f} points from the calibration draw, {own:.2f} of their own"
+        )
     return "\n".join([*lines, f"  verdict: {pair.verdict}"])
 
 

@@ -296,6 +296,7 @@ def test_compare_says_what_is_noise_and_what_is_not(store, capsys):
     assert "verdict: the second is better" in better
     assert "difference, seeds" in better
     assert better.count("McNemar, seed") == 3
+    assert "0.10 points from the calibration draw, 0.00 of their own" in better
     (pair,) = json.loads(compared(store, capsys, "fqvit+biascorr", "fqvit", "--json"))
     assert pair["verdict"] == "the first is better"
     assert pair["seeds"] == [0, 1, 2]
