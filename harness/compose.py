@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import UsageError, nearest
 from harness.spec import TrialSpec
+from harness.text import quoted, split_outside
 
 CONF = Path(__file__).parent / "conf"
 # From the slowest-changing to the fastest: trials that share a network, then images, then bits, stand together.
@@ -60,7 +61,7 @@ def compose_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> C
         UsageError: An override is not understood or names nothing known.
     """
     fixed = [_without_sweep(parsed) for parsed in _parse(overrides)]
-    search = [f"hydra.searchpath=[{_quoted('file://' + str(config_dir.absolute()))}]"] if config_dir else []
+    search = [f"hydra.searchpath=[{quoted('file://' + str(config_dir.absolute()))}]"] if config_dir else []
     if config_dir is not None and not config_dir.is_dir():
         raise UsageError(f"config folder {str(config_dir)!r} does not exist")
     try:
@@ -118,29 +119,14 @@ def _stacks_quoted(text: str) -> str:
     key, equals, value = text.partition("=")
     if key.strip().lstrip("+") != "method" or not equals or "(" not in value or re.match(r"\s*['\"\[]|\s*choice\(", value):
         return text
-    return f"{key}={','.join(_quoted(part.strip()) for part in split_outside(value))}"
-
-
-def split_outside(text: str) -> Iterator[str]:
-    """Split at the commas that are outside parentheses."""
-    start = depth = 0
-    for index, character in enumerate(text):
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character == "," and depth == 0:
-            yield text[start:index]
-            start = index + 1
-    yield text[start:]
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"{key}={','.join(quoted(part.strip()) for part in split_outside(value))}"
 
 
 def _without_sweep(override: Override) -> str:
     """The override with several values as a list, which Hydra composes like any value."""
     if not override.is_sweep_override():
         return str(override.input_line)
-    values = ",".join(_quoted(str(value)) for value in _swept(override))
+    values = ",".join(quoted(str(value)) for value in _swept(override))
     return f"{override.get_key_element()}=[{values}]"
 
 

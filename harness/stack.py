@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harness import registry, settings
 from harness.errors import Problem, StackError, UsageError
 from harness.registry import MethodInfo, Role
+from harness.text import split_outside
 
 if TYPE_CHECKING:
     from harness.method import Method
@@ -76,22 +77,18 @@ def parse(text: str) -> list[Step]:
     Raises:
         UsageError: The text does not follow the grammar; the message quotes the place.
     """
-    return [_parse_step(part, text) for part in _split(text)]
+    _check_parentheses(text)
+    return [_parse_step(part, text) for part in split_outside(text, "+")]
 
 
-def _split(text: str) -> Iterator[str]:
-    """Split at the ``+`` signs outside parentheses."""
-    start = depth = 0
+def _check_parentheses(text: str) -> None:
+    depth = 0
     for index, character in enumerate(text):
         depth += {"(": 1, ")": -1}.get(character, 0)
         if depth not in (0, 1):
             raise UsageError(f"stack {text!r} has a misplaced {character!r} at character {index + 1}: expected {GRAMMAR}")
-        if character == "+" and depth == 0:
-            yield text[start:index]
-            start = index + 1
     if depth:
         raise UsageError(f"stack {text!r} has an open parenthesis: expected {GRAMMAR}")
-    yield text[start:]
 
 
 def _parse_step(part: str, text: str) -> Step:

@@ -76,7 +76,7 @@ def run_trial(
             run.evaluate()
     except Exception as error:  # every failure becomes a record with its reason
         record = run.record("failed")
-        kind = _kind(error)
+        kind = kind_of(error)
         record["error"] = {"kind": kind, "message": str(error)[:2000], "traceback": traceback.format_exc()[-4000:]}
         if kind in MISTAKES:
             run.checkpoint.remove()
@@ -109,7 +109,8 @@ class OutOfMemoryError(HarnessError):
     kind = "oom"
 
 
-def _kind(error: Exception) -> str:
+def kind_of(error: Exception) -> str:
+    """Kind of a failure, for its record."""
     return error.kind if isinstance(error, HarnessError) else FOREIGN_KINDS.get(type(error).__name__, "bug")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError, nearest
+from harness.text import split_outside
 from leaderboard.evidence import Evidence
 from leaderboard.stats import (
     Discordance,
@@ -85,24 +86,13 @@ def _canonical(what: str) -> str:
 
 
 def _filtered(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    for part in _split(what):
+    for part in map(str.strip, split_outside(what)):
         column, _, value = part.partition("=")
         if column not in rows:
             raise UsageError(f"unknown column {column!r}.{nearest(column, map(str, rows.columns))}")
         wanted = _canonical(value) if column == "stack" else value
         rows = rows[rows[column].astype(str) == wanted]
     return rows
-
-
-def _split(what: str) -> list[str]:
-    depth, parts = 0, [""]
-    for character in what:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts]
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame, evidence: Evidence) -> list[Pair]:

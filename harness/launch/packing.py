@@ -29,10 +29,18 @@ def pack(cells: Sequence[Cell], costs: Mapping[str, Cost], *, seconds: float, mo
     return packs
 
 
+def families(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """Trials on the same network, images and bits: families in the order of the grid, each in the order of its ladder."""
+    found: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(cell.family, []).append(cell)
+    for members in found.values():
+        yield sorted(members, key=lambda cell: len(cell.prefixes))
+
+
 def _packs_of_network(cells: list[Cell], costs: Mapping[str, Cost], seconds: float, most: int) -> Iterator[list[Cell]]:
     current: list[Cell] = []
-    for _, members in groupby(sorted(cells, key=lambda cell: cell.family), key=lambda cell: cell.family):
-        family = sorted(members, key=lambda cell: len(cell.prefixes))
+    for family in families(cells):
         if current and not _fits([*current, *family], costs, seconds, most):
             yield current
             current = []

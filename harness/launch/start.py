@@ -10,7 +10,7 @@ from typing import Any
 from harness.estimate import Estimator
 from harness.launch import snapshot
 from harness.launch.options import LocalOptions, Options, SlurmOptions
-from harness.launch.packing import pack
+from harness.launch.packing import families, pack
 from harness.launch.show import Show
 from harness.plan import Cell, Plan
 from harness.sweep import Submission, Sweep
@@ -35,10 +35,7 @@ def packs_of(plan: Plan, options: Options, cells: Sequence[Cell] | None = None) 
     """How trials are put together: into jobs for SLURM, into families for local workers."""
     chosen = plan.to_run if cells is None else cells
     if isinstance(options, LocalOptions):
-        families: dict[tuple[str, ...], list[Cell]] = {}
-        for cell in chosen:
-            families.setdefault(cell.family, []).append(cell)
-        return [sorted(family, key=lambda cell: len(cell.prefixes)) for family in families.values()]
+        return list(families(chosen))
     return pack(chosen, plan.costs, seconds=options.timeout_min * 60 / 2, most=options.pack)
 
 

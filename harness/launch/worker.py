@@ -14,19 +14,18 @@ from typing import Any
 import torch
 
 from harness import heartbeat
-from harness.errors import HarnessError
 from harness.heartbeat import Heart
 from harness.measure import environment
-from harness.progress import LineProgress
 from harness.record import Record
 from harness.shared import Shared
 from harness.spec import TrialSpec
 from harness.store import Store
 from harness.sweep import Submission, Sweep
-from harness.trial import run_trial
+from harness.trial import kind_of, run_trial
 from harness.unrun import unrun
 
 ELSEWHERE = "running elsewhere"
+CPU = torch.device("cpu")  # for records of trials that never reached their device
 
 
 class Worker:
@@ -77,11 +76,10 @@ class Worker:
         if record["id"] == trial:
             return record
         message = f"planned as {trial}, but weights, data or methods changed since: it is {record['id']} now"
-        return self._save(unrun(spec, trial, "failed", "data", message, environment(torch.device("cpu"))))
+        return self._save(unrun(spec, trial, "failed", "data", message, environment(CPU)))
 
     def _refused(self, trial: str, spec: TrialSpec, error: Exception) -> Record:
-        kind = error.kind if isinstance(error, HarnessError) else "bug"
-        record = unrun(spec, trial, "failed", kind, str(error)[:2000], environment(torch.device("cpu")))
+        record = unrun(spec, trial, "failed", kind_of(error), str(error)[:2000], environment(CPU))
         record["error"]["traceback"] = traceback.format_exc()[-4000:]
         traceback.print_exc()
         return self._save(record)
@@ -116,7 +114,7 @@ def log_to(path: Path) -> Iterator[None]:
         os.close(target)
 
 
-def run_pack(store: str, sweep_name: str, submission: int, index: int, heart: Heart | None = None) -> dict[str, str]:
+def run_pack(store: str, sweep_name: str, submission: int, index: int, heart: Heart) -> dict[str, str]:
     """Run the trials of one pack in order; what a cluster's job calls.
 
     Returns:
@@ -124,7 +122,6 @@ def run_pack(store: str, sweep_name: str, submission: int, index: int, heart: He
     """
     sweep = Sweep(Store(Path(store)), sweep_name)
     submitted = Submission(sweep.folder / "submissions" / str(submission))
-    heart = heart or Heart(sweep.store, heartbeat.environ_job(), LineProgress())
     worker = Worker(sweep, submitted, heart)
     results: dict[str, str] = {}
     for trial in submitted.packs[index]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+from harness.text import quoted
 from harness.verbs.options import add_json, add_store
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def overrides(arguments: argparse.Namespace) -> list[str]:
     flags += [(f"launcher.{key}", getattr(arguments, flag.replace("-", "_"))) for flag, (key, _, _) in LAUNCHER.items()]
     texts = [f"{key}={value}" for key, value in flags if value is not None]
     texts += [f"preprocess.{_pair(item, '--preprocess')}" for item in arguments.preprocess]
-    texts += [f"launcher.setup=[{','.join(map(_quoted, arguments.setup))}]"] if arguments.setup else []
+    texts += [f"launcher.setup=[{','.join(map(quoted, arguments.setup))}]"] if arguments.setup else []
     texts += [f"+launcher.sbatch.{_pair(item, '--sbatch', quote=True)}" for item in arguments.sbatch]
     texts += ["ladder=true"] if arguments.ladder else []
     texts += ["share=false"] if arguments.no_share else []
@@ -132,8 +133,4 @@ def _pair(item: str, option: str, *, quote: bool = False) -> str:
     key, equals, value = item.partition("=")
     if not equals:
         raise UsageError(f"{option} {item!r} not understood: expected key=value")
-    return f"{key.strip()}={_quoted(value) if quote else value}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"{key.strip()}={quoted(value) if quote else value}"

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compose import compose_sweep, experiments, parse_settings, split_outside
+from harness.compose import compose_sweep, experiments, parse_settings
 from harness.errors import StackError, UsageError
 from harness.grid import expand, models
 from harness.launch.options import LocalOptions, SlurmOptions, launcher_options
 from harness.spec import TrialSpec
+from harness.text import split_outside
 from harness.verbs import sweep
 from harness.verbs.grid_options import overrides
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import namedtuple
 
 import pytest
@@ -15,6 +14,7 @@ from harness.cli import main
 from harness.inspect_store import problems
 from harness.store import Store
 from harness.sweep import find
+from tests.launch.waiting import searching, wait_for
 
 GRID = ["--method", "fqvit,fqvit+omse", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50", "--device", "cpu"]
 SLOW = "fqvit+evolq(passes=25)"
@@ -106,7 +106,7 @@ def test_workers_that_cannot_start_are_explained(home, harness, tmp_path, monkey
 
 def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harness, status):
     sweep = launcher("--method", f"{SLOW},minmax", *GRID[2:], "--workers", "1")
-    beat = _wait_for(lambda: list(home.root.rglob("partial.safetensors")) and _beating(home, "evolq"))
+    beat = wait_for(lambda: list(home.root.rglob("partial.safetensors")) and searching(home))
     os.kill(beat.pid, signal.SIGKILL)
     _, err = sweep.communicate(timeout=300)
     assert sweep.returncode == 1
@@ -125,30 +125,15 @@ def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harn
     assert evolq["notes"]["seconds_before_interruption"] > 0, "the search went on where it was"
 
 
-def _beating(store, stage):
-    beats = [heartbeat.read(store, folder.name) for folder in store.trial_folders()]
-    return next((beat for beat in beats if beat is not None and beat.stage == stage and beat.step > 20), None)
-
-
-def _wait_for(look, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
-
-
 def test_a_launcher_that_is_killed_loses_nothing(home, harness, status):
     """Killed twice: what is finished stays, what ran is lost and said so, nothing is there twice."""
     for _ in range(2):
         sweep = launcher("--method", f"fqvit,{SLOW}", *GRID[2:], "--quiet")
-        beat = _wait_for(lambda: _beating(home, "evolq"))
+        beat = wait_for(lambda: searching(home))
         before = {record["id"]: record["created"] for record in home.records()}
         sweep.kill()
         sweep.communicate()
-        _wait_for(lambda pid=beat.pid, started=beat.started_process: not heartbeat.process_alive(pid, started), 30)
+        wait_for(lambda pid=beat.pid, started=beat.started_process: not heartbeat.process_alive(pid, started), 30)
         assert {record["id"]: record["created"] for record in home.records()}.items() >= before.items()
         assert [p for p in problems(home) if not p.path.name.startswith(".")] == []
         states = status()["states"]
@@ -179,7 +164,7 @@ def test_fail_fast_starts_nothing_more(home, harness, status, tmp_path, monkeypa
 
 def test_ctrl_c_and_cancel(home, harness, status):
     sweep = launcher("--method", SLOW, *GRID[2:])
-    _wait_for(lambda: _beating(home, "evolq"))
+    wait_for(lambda: searching(home))
     assert "told to stop" in harness("cancel", check=0).stdout
     _, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 130

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from harness.status import states_of
 from harness.store import Store
 from harness.sweep import create
 from harness.trial import run_trial
+from tests.launch.waiting import searching, wait_for
 from tests.slurm import requires_slurm
 
 SEARCH = "fqvit+evolq(passes=12)"
@@ -151,16 +151,6 @@ def quick_beats(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def wait_for(look, seconds=180):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        found = look()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError("waited in vain")
-
-
 def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_beats, monkeypatch):
     """submitit's local mode: the same signal, checkpoint and second start as on a cluster."""
     alone, store = Store(tmp_path / "alone"), Store(tmp_path / "runs")
@@ -173,7 +163,7 @@ def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_bea
     executor = submitit.AutoExecutor(folder=submission.folder / "local", cluster="local")
     executor.update_parameters(timeout_min=20)
     job = executor.submit(Pack(str(store.root), sweep.name, 1, 0))
-    beat = wait_for(lambda: _searching(store, ids[0]))
+    beat = wait_for(lambda: searching(store, ids[:1], 30))
     os.kill(beat.pid, signal.SIGUSR2)
     wait_for(job.done)
     assert job.result() == {ids[0]: "done", ids[1]: "done"}
@@ -190,11 +180,6 @@ run_trial(TrialSpec.from_dict({spec(SEARCH).as_dict()!r}), Store(Path({str(alone
     for name in ("quantizers.safetensors", "correct.npy"):
         assert (alone.folder(ids[0]) / name).read_bytes() == (store.folder(ids[0]) / name).read_bytes(), name
     assert alone.get(ids[0])["metrics"] == record["metrics"]
-
-
-def _searching(store, trial, steps=30):
-    beat = heartbeat.read(store, trial)
-    return beat if beat is not None and beat.stage == "evolq" and beat.step > steps else None
 
 
 def test_a_job_out_of_time_leaves_a_record_of_kind_timeout(store, monkeypatch):
@@ -265,7 +250,7 @@ def test_an_array_on_slurm_with_a_cancelled_and_a_preempted_job(harness, tmp_pat
 
 
 def _both(store, trials):
-    beats = [_searching(store, trial, 10) for trial in trials]
+    beats = [searching(store, [trial], 10) for trial in trials]
     return beats if all(beats) else None
 
 
