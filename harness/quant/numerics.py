@@ -62,7 +62,21 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: 
     In place after the division: measured on a CPU this takes a third (small tensors: a tenth) of the time of
     ``torch.fake_quantize_per_tensor_affine``, which also fills a mask for its gradient.
     """
-    position = x / scale
+    return fake_quantize_(x / scale, scale, zero_point, low, high, divided=True)
+
+
+def fake_quantize_(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int, *, divided: bool = False) -> Tensor:
+    """``fake_quantize`` that overwrites ``x``: most of the time of the other form is a page fault per new page.
+
+    Args:
+        x: Overwritten; already divided by the scale if ``divided``.
+        scale: As in ``fake_quantize``.
+        zero_point: Likewise.
+        low: Smallest code.
+        high: Largest code.
+        divided: ``x`` holds positions already.
+    """
+    position = x if divided else x.div_(scale)
     return position.add_(zero_point).round_().clamp_(low, high).sub_(zero_point).mul_(scale)
 
 

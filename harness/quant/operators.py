@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.graph.sites import Site
+from harness.graph.operations import Kind
+from harness.graph.sites import Place, Site
 from harness.quant import integer
 from harness.quant.quantizer import Quantizer, Scheme
 
@@ -46,6 +47,8 @@ class Tap(nn.Module):
         super().__init__()
         self.runtime = runtime
         self.site = site
+        # An operation's output reaches its readers only through this tap; images and constants belong to somebody else.
+        self.owns = site.place is Place.VALUE and site.kind is not Kind.INPUT
 
     def forward(self, x: Tensor) -> Tensor:
         """Observe or fake-quantize ``x``, or pass it on."""
@@ -55,7 +58,7 @@ class Tap(nn.Module):
         if runtime.quantize:
             quantizer = runtime.quantizers.get(self.site.name)
             if quantizer is not None and quantizer.spec.scheme is not Scheme.LOG_INT_SOFTMAX:
-                return quantizer(x)
+                return quantizer(x, overwrite=self.owns and runtime.observe is None)
         return x
 
 

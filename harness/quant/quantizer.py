@@ -70,22 +70,30 @@ class Quantizer:
     maximum: Tensor
     correction: str = ""
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Fake-quantize an activation (in the differentiable form if the scale asks for gradients)."""
+    def __call__(self, x: Tensor, *, overwrite: bool = False) -> Tensor:
+        """Fake-quantize an activation (in the differentiable form if the scale asks for gradients).
+
+        Args:
+            x: The activation.
+            overwrite: Nobody else reads ``x``: its memory may be used for the result.
+        """
         if x.is_cuda and self.scale.numel() == 1 and not self.scale.requires_grad:
             # One kernel instead of six; multiplies by 1 / s, so codes may differ where x / s is within one ulp of a tie.
             zero_point = self.zero_point.to(torch.int32)
             return torch.fake_quantize_per_tensor_affine(x, self.scale, zero_point, *self.spec.code_range)
         axis = self.spec.axis if self.spec.axis is not None else x.ndim - 1
-        return self.exact(x, axis=axis, through=self.scale.requires_grad or x.requires_grad)
+        through = self.scale.requires_grad or x.requires_grad
+        return self.exact(x, axis=axis, through=through, overwrite=overwrite)
 
-    def exact(self, x: Tensor, *, through: bool = False, axis: int | None = None) -> Tensor:
-        """Fake-quantize by division, as the formulas say."""
+    def exact(self, x: Tensor, *, through: bool = False, axis: int | None = None, overwrite: bool = False) -> Tensor:
+        """Fake-quantize by division, as the formulas say; ``through`` in the differentiable form."""
         axis = axis if axis is not None else (self.spec.axis if self.spec.axis is not None else 0)
         low, high = self.spec.code_range
         scale = numerics.along(self.scale, x.ndim, axis)
         zero_point = numerics.along(self.zero_point, x.ndim, axis)
-        function = numerics.fake_quantize_through if through else numerics.fake_quantize
+        if through:
+            return numerics.fake_quantize_through(x, scale, zero_point, low, high)
+        function = numerics.fake_quantize_ if overwrite else numerics.fake_quantize
         return function(x, scale, zero_point, low, high)
 
     def weight(self, weight: Tensor) -> Tensor:

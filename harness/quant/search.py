@@ -172,10 +172,10 @@ class Objective:
         """Mean loss over the batches, running from ``segment`` to the end; float64 sum in fixed order."""
         self.evaluations += 1
         losses = [
-            float(self.loss(self.model.run(x, segment), target))
+            self.loss(self.model.run(x, segment), target)
             for x, target in zip(self.inputs(segment), self.targets, strict=True)
         ]
-        return math.fsum(losses) / len(losses)
+        return math.fsum(torch.stack(losses).tolist()) / len(losses)  # the only wait for the device per candidate
 
     def first_value(self, segment: int) -> float:
         """The loss before any change.
