@@ -38,7 +38,7 @@ class OmseConfig:
     role=Role.RANGE,
     needs=("scheme", "scales"),
     provides=("scales",),
-    version=1,
+    version=2,  # 2: errors summed in float64
     paper="Choukroun et al., Low-bit Quantization of Neural Networks for Efficient Inference, ICCV Workshops 2019",
 )
 class Omse(Method[OmseConfig]):

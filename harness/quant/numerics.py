@@ -13,6 +13,7 @@ from torch import Tensor
 
 EPSILON = torch.finfo(torch.float32).eps
 OMSE_GRID = 90
+SEARCH_BLOCK_CPU, SEARCH_BLOCK_GPU = 2**19, 2**26  # values that a search over ranges looks at together
 
 
 def integer_range(bits: int, signed: bool, narrow: bool = False) -> tuple[int, int]:
@@ -126,19 +127,43 @@ def shrink_search(
     Returns:
         The chosen minimum and maximum, shaped like the given ones. Ties go to the least shrinkage.
     """
-    low, high = integer_range(bits, signed)
-    best_error: Tensor | None = None
-    best = torch.ones_like(minimum)
-    for step in range(steps):
-        factor = 1.0 - 0.01 * step
-        scale, zero_point = affine_parameters(minimum * factor, maximum * factor, bits, signed=signed, symmetric=False)
-        quantized = fake_quantize(x, scale[:, None], zero_point[:, None], low, high)
-        error = (x - quantized).square_().mean(dim=1)
-        error = error.mean().expand_as(minimum) if shared or minimum.numel() == 1 else error
-        better = torch.ones_like(best, dtype=torch.bool) if best_error is None else error < best_error
-        best = torch.where(better, torch.full_like(best, factor), best)
-        best_error = error if best_error is None else torch.minimum(error, best_error)
+    factors = [1.0 - 0.01 * step for step in range(steps)]
+    errors = torch.stack(_shrink_errors(x, minimum, maximum, bits, signed, factors))
+    if shared or minimum.numel() == 1:
+        errors = errors.sum(dim=1, keepdim=True).expand(-1, minimum.numel())
+    best, best_error = torch.ones_like(minimum), errors[0]
+    for factor, error in zip(factors, errors, strict=True):
+        best = torch.where(error < best_error, torch.full_like(best, factor), best)
+        best_error = torch.minimum(error, best_error)
     return minimum * best, maximum * best
+
+
+def _shrink_errors(
+    x: Tensor, minimum: Tensor, maximum: Tensor, bits: int, signed: bool, factors: list[float]
+) -> list[Tensor]:
+    """Per factor the summed squared error of each row, float64; block by block, so that values stay in the cache."""
+    low, high = integer_range(bits, signed)
+    parameters = [affine_parameters(minimum * f, maximum * f, bits, signed=signed, symmetric=False) for f in factors]
+    errors = [torch.zeros(len(x), dtype=torch.float64, device=x.device) for _ in factors]
+    limit = SEARCH_BLOCK_CPU if x.device.type == "cpu" else SEARCH_BLOCK_GPU
+    wide = min(x.shape[1], limit)
+    for rows in torch.arange(len(x)).split(max(limit // wide, 1)):
+        here = slice(int(rows[0]), int(rows[-1]) + 1)
+        own = here if minimum.numel() > 1 else slice(0, 1)
+        for block in x[here].split(wide, dim=1):
+            for error, (scale, zero_point) in zip(errors, parameters, strict=True):
+                step = scale[own]
+                position = (block / step[:, None]).add_(zero_point[own, None])
+                residual = position.round().clamp_(low, high).sub_(position)  # in steps of the scale
+                error[here] += _squared_norms(residual).double() * step.double() ** 2
+    return errors
+
+
+def _squared_norms(rows: Tensor) -> Tensor:
+    """Sum of squares of each row."""
+    if len(rows) == 1:
+        return torch.dot(rows[0], rows[0]).reshape(1)
+    return torch.linalg.vector_norm(rows, dim=1).square()
 
 
 def power_of_two_scales(x: Tensor, minimum: Tensor, maximum: Tensor, bits: int) -> tuple[Tensor, Tensor]:
