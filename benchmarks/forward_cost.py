@@ -77,7 +77,9 @@ def main() -> None:
             whole = seconds(lambda: [model.full_precision(x) for x in images.split(arguments.batch)], device)
             spent = seconds(lambda name=stack: calibrate(model, images, name), device)  # type: ignore[misc]
             ratios.append(spent / whole)
-        print(f"calibration {stack:12}  {spent:8.3f} s   ratio {median(ratios):5.2f} to a pass over {arguments.images} images")
+        print(
+            f"calibration {stack:12}  {spent:8.3f} s   ratio {median(ratios):5.2f} to a pass over {arguments.images} images"
+        )
 
 
 if __name__ == "__main__":

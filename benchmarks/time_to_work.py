@@ -36,9 +36,7 @@ def until_work(command: list[str], home: Path) -> float:
     """Seconds until the heartbeat of a trial says that it is behind capture."""
     store = Store(home)
     started = time.perf_counter()
-    with subprocess.Popen(
-        command, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
+    with subprocess.Popen(command, env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while not _at_work(store):
             if process.poll() is not None and not _at_work(store):
                 raise SystemExit(f"{' '.join(command)} ended before its first stage was seen")

@@ -25,6 +25,7 @@ CONF = Path(__file__).parent / "conf"
 GRID = ("model", "weights", "data", "eval_limit", "calib", "seed", "bits", "method")
 HOW = ("batch", "device")
 PREPROCESS = "preprocess"
+CARDS = "model"  # conf/model holds cards: Hydra would take model=<name> for the choice of a file there
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def compose_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> C
     Raises:
         UsageError: An override is not understood or names nothing known.
     """
-    fixed = [_without_sweep(parsed) for parsed in _parse(overrides)]
+    parsed = _parse(overrides)
+    fixed = [_without_sweep(override) for override in parsed if override.key_or_group != CARDS]
     search = [f"hydra.searchpath=[{quoted('file://' + str(config_dir.absolute()))}]"] if config_dir else []
     if config_dir is not None and not config_dir.is_dir():
         raise UsageError(f"config folder {str(config_dir)!r} does not exist")
@@ -70,6 +72,9 @@ def compose_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> C
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(_explain(str(error), overrides, config_dir)) from error
+    for override in parsed:
+        if override.key_or_group == CARDS:
+            values[CARDS] = _swept(override) if override.is_sweep_override() else _plain(override.value())
     return Composed(
         name=values["name"] or "",
         about=values["about"] or "",

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from harness.cards import cards
 from harness.errors import StackError, UsageError
 from harness.spec import TrialSpec
 from harness.stack import Stack, check
-
-MODELS_TABLE = Path(__file__).parent / "conf" / "models.csv"
 
 
 def expand(specs: Iterable[TrialSpec], *, ladder: bool = False) -> list[TrialSpec]:
@@ -58,16 +55,14 @@ def ladder_of(stack: Stack) -> Iterator[str]:
 
 
 def models(pattern: str) -> list[str]:
-    """Model names that match a pattern: of the tested ones, else of all that timm has weights for.
+    """Model names that match a pattern: of those with a card, else of all that timm has weights for.
 
     Raises:
         UsageError: Nothing matches.
     """
     if not any(character in pattern for character in "*?["):
         return [pattern]
-    with MODELS_TABLE.open(encoding="utf-8", newline="") as handle:
-        names = [row["name"] for row in csv.DictReader(handle)]
-    found = [name for name in names if fnmatchcase(name, pattern)]
+    found = [name for name in cards() if fnmatchcase(name, pattern)]
     if not found:
         import timm
 

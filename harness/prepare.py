@@ -10,6 +10,7 @@ import torch
 
 from harness import stack as stacks
 from harness.bits import Bits
+from harness.cards import block_pattern, preprocessing_overrides
 from harness.data import DataSource, open_source
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import check_count
@@ -71,12 +72,13 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Prepared:
     check_count(source.calibration_size, spec.calib, source.name)
     model = shared.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
     check_classes(source, model.classes, model.name)
-    preprocessing = of_model(model.network, spec.preprocess)
+    preprocessing = of_model(model.network, preprocessing_overrides(model.name, spec.preprocess))
     identity = {
         "model": model.name,
         "weights_sha256": model.weights_sha256,
         "data_fingerprint": source.fingerprint,
         "preprocessing": preprocessing.as_dict(),
+        "blocks": block_pattern(model.name),
         "eval_limit": spec.eval_limit,
         "stack": stack.identity(),
         "bits": str(bits),

@@ -86,7 +86,8 @@ def capture(network: nn.Module, input_size: tuple[int, int, int]) -> Captured:
 
 
 def _export(network: nn.Module, input_size: tuple[int, int, int]) -> tuple[fx.GraphModule, set[str]]:
-    images = torch.zeros(2, *input_size)
+    device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
+    images = torch.zeros(2, *input_size, device=device)
     try:
         with torch.no_grad():
             program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))

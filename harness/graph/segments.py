@@ -14,9 +14,6 @@ from torch import fx
 from harness.graph import operations as ops
 from harness.graph.capture import Captured
 
-# timm's names: blocks.3 (ViT), layers.0.blocks.1 (Swin), stages.1.blocks.2 (LeViT), layer2.0 (ResNet), s3.b4 (RegNet).
-BLOCK_PATTERN = r"(?:blocks\.\d+|layer\d+\.\d+|s\d+\.b\d+)$"
-
 
 @dataclass(frozen=True)
 class Span:
@@ -33,7 +30,7 @@ class Span:
     is_block: bool
 
 
-def cut(captured: Captured, pattern: str = BLOCK_PATTERN) -> list[Span]:
+def cut(captured: Captured, pattern: str) -> list[Span]:
     """Cut the graph at block borders where exactly one tensor is alive.
 
     Args:

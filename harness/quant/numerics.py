@@ -163,7 +163,8 @@ def _squared_norms(rows: Tensor) -> Tensor:
     """Sum of squares of each row."""
     if len(rows) == 1:
         return torch.dot(rows[0], rows[0]).reshape(1)
-    return torch.linalg.vector_norm(rows, dim=1).square()
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return norms.square()
 
 
 def power_of_two_scales(x: Tensor, minimum: Tensor, maximum: Tensor, bits: int) -> tuple[Tensor, Tensor]:

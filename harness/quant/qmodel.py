@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from harness.cards import block_pattern
 from harness.errors import CaptureError
 from harness.graph.capture import capture
 from harness.graph.fold import fold_batch_norms
-from harness.graph.segments import BLOCK_PATTERN
 from harness.graph.sites import Site
 from harness.quant.chain import Chain, Segment, build_chain
 from harness.quant.operators import WeightedOperation
@@ -151,20 +151,20 @@ class QuantizedModel:
 
 
 def quantizable(
-    network: nn.Module, input_size: tuple[int, int, int], name: str = "model", pattern: str = BLOCK_PATTERN
+    network: nn.Module, input_size: tuple[int, int, int], name: str = "model", pattern: str | None = None
 ) -> QuantizedModel:
     """Capture ``network``, fold its batch norms and make it ready for quantizers.
 
     Args:
         network: A classifier of images.
         input_size: ``(c, h, w)``.
-        name: For messages.
-        pattern: Regular expression of block paths.
+        name: ``arch.tag``, for messages.
+        pattern: Regular expression of block paths; None for the one of the network's card, or the general one.
 
     Raises:
         CaptureError: The network cannot be captured or has nothing to quantize.
     """
-    chain = build_chain(fold_batch_norms(capture(network, input_size)), pattern)
+    chain = build_chain(fold_batch_norms(capture(network, input_size)), pattern or block_pattern(name))
     if not chain.weights:
         raise CaptureError(f"{name} has no convolution and no linear operation, nothing to quantize")
     return QuantizedModel(chain, name)

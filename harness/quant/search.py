@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from harness.errors import DivergedError
-from harness.graph.sites import Place
+from harness.graph.operations import Kind
+from harness.graph.sites import Place, Site
 from harness.method import Context
 from harness.quant.qmodel import QuantizedModel
 from harness.shared import Shared
@@ -46,7 +47,7 @@ def units_of(model: QuantizedModel, scope: Scope, order: Order = "forward") -> l
     Args:
         model: A calibrated model.
         scope: ``attention_weights``: the weights inside one attention module (Evol-Q's release); in a network without
-            attention one weight each (Evol-Q's CNN experiments). ``block_weights``: all weights of a block. ``block``:
+            attention one convolution each (Evol-Q's CNN experiments). ``block_weights``: all weights of a block. ``block``:
             all scales of a block, weights and activations (Evol-Q's paper).
         order: First to last in execution order, or last to first.
     """
@@ -57,13 +58,20 @@ def units_of(model: QuantizedModel, scope: Scope, order: Order = "forward") -> l
     if scope != "attention_weights":
         units = _grouped(model, names, lambda name: _block_of(model, name))
     else:
-        units = _grouped(model, names, lambda name: model.sites[name].attention if has_attention else name)
+        units = _grouped(model, names, lambda name: _attention_of(model.sites[name], has_attention))
     return units[::-1] if order == "reverse" else units
 
 
 def _block_of(model: QuantizedModel, site: str) -> str:
     segment = model.segments[model.segment_of(site)]
     return segment.name if segment.is_block else ""
+
+
+def _attention_of(site: Site, has_attention: bool) -> str:
+    """The attention module of a weight; in a network without attention each convolution is a unit of its own."""
+    if has_attention:
+        return site.attention
+    return site.name if Kind.CONV in site.feeds else ""
 
 
 def _grouped(model: QuantizedModel, names: Iterable[str], key: Callable[[str], str]) -> list[Unit]:

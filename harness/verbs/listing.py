@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
@@ -13,10 +11,10 @@ from harness.verbs.options import add_json, new_verb
 
 EXAMPLES = """  harness list methods
   harness list models
+  harness list models --tested
   harness list models --timm 'deit*'
   harness list data --json
 """
-MODELS_TABLE = Path(__file__).parent.parent / "conf" / "models.csv"
 DATA = (
     {"name": "embedded", "about": "Fashion-MNIST: 2,000 training images for calibration, 10,000 test images; offline"},
     {"name": "<path>", "about": "folder with train/ and val/, each with one folder per class (WordNet id or class index)"},
@@ -29,6 +27,7 @@ def add_parser(verbs: Any) -> None:
     parser = new_verb(verbs, "list", "List methods, models or data.", EXAMPLES)
     parser.add_argument("what", choices=("methods", "models", "data"), metavar="{methods,models,data}")
     parser.add_argument("--timm", metavar="<pattern>", help="list timm's models that match (imports timm)")
+    parser.add_argument("--tested", action="store_true", help="what the test-suite covers: weights, blocks and sites")
     add_json(parser)
     parser.set_defaults(handler=handle)
 
@@ -37,16 +36,22 @@ def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     if arguments.timm and arguments.what != "models":
         raise UsageError(f"--timm lists models, not {arguments.what}: expected harness list models --timm '<pattern>'")
-    rows = (
-        _timm(arguments.timm)
-        if arguments.timm
-        else {"methods": _methods, "models": _models, "data": _data}[arguments.what]()
-    )
+    if arguments.tested and arguments.what != "models":
+        raise UsageError(f"--tested lists models, not {arguments.what}: expected harness list models --tested")
+    rows = _rows(arguments)
     if arguments.json:
         print(json.dumps(rows, indent=1))
     else:
         print_table(rows)
     return 0
+
+
+def _rows(arguments: argparse.Namespace) -> list[dict[str, str]]:
+    if arguments.timm:
+        return _timm(arguments.timm)
+    if arguments.tested:
+        return _tested()
+    return {"methods": _methods, "models": _models, "data": _data}[str(arguments.what)]()
 
 
 def _methods() -> list[dict[str, str]]:
@@ -59,8 +64,29 @@ def _methods() -> list[dict[str, str]]:
 
 
 def _models() -> list[dict[str, str]]:
-    with MODELS_TABLE.open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+    from harness.cards import cards
+
+    return [
+        {"name": c.name, "family": c.family, "fp32 top-1": f"{c.anchor.top1:.2f}" if c.anchor else "-", "about": c.about}
+        for c in cards().values()
+    ]
+
+
+def _tested() -> list[dict[str, str]]:
+    from harness.cards import cards
+
+    return [
+        {
+            "name": card.name,
+            "tested": card.tested,
+            "blocks": str(card.expected.blocks),
+            "weights": str(card.expected.weights),
+            "values": str(card.expected.values),
+            "power-of-two": str(card.expected.power_of_two),
+            "image": "quantized" if card.expected.image else "float",
+        }
+        for card in cards().values()
+    ]
 
 
 def _data() -> list[dict[str, str]]:

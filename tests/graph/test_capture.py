@@ -7,6 +7,7 @@ from timm.layers import set_fused_attn
 from torch import nn
 
 from harness.bits import Bits
+from harness.cards import cards
 from harness.data import CalibrationSet
 from harness.errors import CaptureError
 from harness.graph.capture import capture
@@ -18,11 +19,16 @@ from harness.stack import check
 FAMILIES = {
     "vit_tiny_patch16_224": 14,
     "deit_tiny_distilled_patch16_224": 14,
-    "swin_tiny_patch4_window7_224": 17,
-    "levit_128s": 13,
-    "resnet18": 10,
-    "regnety_032": 23,
+    "swin_tiny_patch4_window7_224.ms_in1k": 17,
+    "levit_128s.fb_dist_in1k": 13,
+    "resnet18.tv_in1k": 10,
+    "regnety_032.tv2_in1k": 23,
 }
+
+
+def test_cards_claim_what_is_tested_here():
+    claimed = {card.name for card in cards().values() if card.tested == "whole network with random weights"}
+    assert claimed <= set(FAMILIES)
 
 
 @pytest.fixture(scope="module", params=sorted(FAMILIES))

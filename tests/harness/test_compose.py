@@ -187,3 +187,18 @@ def test_specs_survive_json(spec):
 def test_unknown_fields_of_a_spec_are_refused():
     with pytest.raises(UsageError, match="Did you mean bits"):
         TrialSpec.from_dict({"method": "fqvit", "bitz": "w4a8"})
+
+
+def test_models_are_names_although_their_cards_lie_in_a_folder_of_that_name():
+    composed = compose_sweep(["method=fqvit", "model=deit_tiny_patch16_224.fb_in1k,embedded", "bits=w4a8"])
+    assert [spec.model for spec in composed.specs] == ["deit_tiny_patch16_224.fb_in1k", "embedded"]
+    assert [spec.model for spec in compose_sweep(["method=fqvit", "model=deit_*"]).specs] == ["deit_*"]
+    assert [spec.model for spec in compose_sweep(["method=fqvit", "model=[resnet18,embedded]"]).specs] == [
+        "resnet18",
+        "embedded",
+    ]
+
+
+def test_the_papers_preprocessing_is_a_recipe():
+    (spec,) = compose_sweep(["method=fqvit", "preprocess.recipe=paper"]).specs
+    assert dict(spec.preprocess) == {"recipe": "paper"}
