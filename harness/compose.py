@@ -17,13 +17,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import UsageError, nearest
-from harness.spec import TrialSpec
+from harness.spec import HOW, TrialSpec
 from harness.text import quoted, split_outside
 
 CONF = Path(__file__).parent / "conf"
 # From the slowest-changing to the fastest: trials that share a network, then images, then bits, stand together.
 GRID = ("model", "weights", "data", "eval_limit", "calib", "seed", "bits", "method")
-HOW = ("batch", "device")
 PREPROCESS = "preprocess"
 CARDS = "model"  # conf/model holds cards: Hydra would take model=<name> for the choice of a file there
 
@@ -180,6 +179,7 @@ def _spec(cell: dict[str, Any], how: dict[str, Any]) -> TrialSpec:
         preprocess=preprocess,
         batch=_whole("batch", how["batch"]),
         device=str(how["device"]),
+        memory=str(how["memory"]),
     )
 
 

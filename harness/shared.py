@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from torch import Tensor
+from harness.memory import Budget, Kept
 
 T = TypeVar("T")
 # Bytes of segment inputs that stay in memory between trials; everything else that is kept is needed by any trial anyway.
@@ -26,12 +26,17 @@ class _Kept:
 class Shared:
     """Keeps the newest results of each kind.
 
+    Args:
+        budget: Memory for segment inputs.
+
     Attributes:
+        budget: Likewise; ``run_trial`` makes one where there is none.
         seconds: Time that uses of kept results would have cost.
         image_forwards: Likewise, images through the network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget
         self.seconds = 0.0
         self.image_forwards = 0.0
         self._kinds: dict[str, tuple[Hashable, dict[Hashable, _Kept]]] = {}
@@ -54,7 +59,7 @@ class Shared:
             compute: Makes it.
             part: Tells apart several results of one key.
             forwards: Reads the model's counter of images, to know what ``compute`` cost.
-            optional: Do not keep tensors beyond ``OPTIONAL_BYTES``.
+            optional: Do not keep ``Kept`` tensors beyond ``OPTIONAL_BYTES`` of memory.
         """
         present, parts = self._kinds.get(kind, (None, {}))
         if present != key:
@@ -75,4 +80,4 @@ class Shared:
 
 
 def _bytes(value: object) -> int:
-    return sum(tensor.nbytes for tensor in value if isinstance(tensor, Tensor)) if isinstance(value, list) else 0
+    return value.nbytes if isinstance(value, Kept) else 0

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, nearest
+from harness.text import parse_size
 
 EMBEDDED = "embedded"
+HOW = ("batch", "device", "memory")  # fields that say how a trial runs, not what it is
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class TrialSpec:
         preprocess: Overrides of the model's preprocessing.
         batch: Evaluation batch; not part of the identity.
         device: torch device, or ``auto`` for a GPU where there is one; not part of the identity.
+        memory: Budget for what a search keeps in memory, for example ``8GB``, or ``auto``; not part of the identity.
 
     Raises:
-        UsageError: A number is out of range.
+        UsageError: A number is out of range or the memory is no size.
     """
 
     method: str
@@ -46,8 +49,10 @@ class TrialSpec:
     preprocess: Mapping[str, str] = field(default_factory=dict)
     batch: int = 64
     device: str = "auto"
+    memory: str = "auto"
 
     def __post_init__(self) -> None:
+        parse_size(self.memory)
         if self.batch < 1:
             raise UsageError(f"batch {self.batch} is not possible: expected at least 1")
         if self.seed < 0:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+
+from harness.errors import UsageError
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def split_outside(text: str, separator: str = ",") -> Iterator[str]:
@@ -19,3 +24,17 @@ def split_outside(text: str, separator: str = ",") -> Iterator[str]:
 def quoted(text: str) -> str:
     """A text in single quotes, as Hydra's grammar reads it."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes of a text such as ``8GB``, ``500M`` or ``2GiB``; None for ``auto``. Units are powers of 1,024.
+
+    Raises:
+        UsageError: Not understood.
+    """
+    if text == "auto":
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"memory {text!r} not understood: expected a size such as 8GB or 500MB, or auto")
+    return int(float(match[1]) * UNITS[match[2].upper()])

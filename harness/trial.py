@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 
 from harness.checkpoint import Checkpoint
@@ -17,6 +16,7 @@ from harness.data import CalibrationSet
 from harness.errors import HarnessError
 from harness.evaluate import evaluate, top1
 from harness.measure import environment
+from harness.memory import Budget, is_out_of_memory
 from harness.method import Context, Protocol
 from harness.prefix import PrefixStates
 from harness.prepare import Prepared, prepare
@@ -31,6 +31,7 @@ from harness.spec import TrialSpec
 from harness.stack import StackStep
 from harness.stages import Stages
 from harness.store import Store, write_aside
+from harness.text import parse_size
 
 MISTAKES = ("bug", "diverged")  # after these a search starts anew: its state may be what is wrong
 # Errors of libraries that this module must not import, by class name.
@@ -65,6 +66,8 @@ def run_trial(
     progress = progress or Progress()
     shared = shared or Shared()
     prepared = prepare(spec, shared)
+    if shared.budget is None:
+        shared.budget = Budget(parse_size(spec.memory), prepared.device)
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force:
         return stored, True
@@ -95,11 +98,10 @@ def _memory_errors_named() -> Iterator[None]:
     """Turn torch's many out-of-memory messages into one kind."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemoryError(str(error).split("\n")[0] or "out of memory") from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "out of memory" in str(error).lower():
-            raise OutOfMemoryError(str(error).split("\n")[0]) from error
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            first = str(error).split("\n")[0] or "out of memory"
+            raise OutOfMemoryError(first, "a smaller batch of the method that ran, for example fqvit(batch=8)") from error
         raise
 
 
@@ -206,13 +208,14 @@ class _Run:
             lambda: (time.perf_counter() - began, self.quantized.image_forwards - forwards),
         )
         self.progress.interruptible(checkpoint.flush)
+        spilled = self.shared.budget.spilled_bytes if self.shared.budget else 0
         with self.stages.stage(step.info.name, len(calibration), checkpoint) as notes:
             context = Context(
                 bits=prepared.bits,
                 seed=prepared.spec.seed,
                 progress=self.progress,
                 notes=notes,
-                shared=self.shared if self.share else Shared(),
+                shared=self.shared if self.share else Shared(self.shared.budget),
                 origin=prepared.origin,
                 prefix=prepared.prefixes[number - 1] if number else prepared.origin,
                 checkpoint=checkpoint,
@@ -220,6 +223,8 @@ class _Run:
             if step.method.protocol == Protocol.PAPER:
                 context.evaluate = self.top1
             step.method.apply(self.quantized, calibration, context)
+            if self.shared.budget and self.shared.budget.spilled_bytes > spilled:
+                notes["spilled_bytes"] = self.shared.budget.spilled_bytes - spilled
         checkpoint.remove()
 
     def top1(self) -> float:
@@ -254,6 +259,14 @@ class _Run:
             bit_operations_fp32=inventory.full_precision_bit_operations(model),
         )
 
+    def _memory(self) -> dict[str, Any]:
+        """How memory was kept in bounds; none of it changes results beyond rounding."""
+        budget = self.shared.budget
+        facts: dict[str, Any] = {"memory_budget_bytes": budget.limit if budget else None}
+        if hasattr(self, "quantized") and self.quantized.batch_limit is not None:
+            facts["batch_reduced_to"] = self.quantized.batch_limit
+        return facts
+
     def record(self, status: str) -> Record:
         """The record of what was done so far."""
         prepared, spec = self.prepared, self.prepared.spec
@@ -280,7 +293,7 @@ class _Run:
             weights={"sha256": prepared.model.weights_sha256, "source": prepared.model.weights_source},
             spec=dict(prepared.identity),
             command=spec.command(stack),
-            environment={**environment(self.device), "evaluation_batch": spec.batch},
+            environment={**environment(self.device), **self._memory(), "evaluation_batch": spec.batch},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         record.update(self.results)

@@ -7,13 +7,13 @@ from typing import Any
 
 from harness.identity import content_id
 from harness.record import SCHEMA_VERSION, Record
-from harness.spec import TrialSpec
+from harness.spec import HOW, TrialSpec
 
 
 def skipped_id(spec: TrialSpec) -> str:
     """Id of a cell whose real id cannot be computed, because its network or data cannot be loaded."""
     values = spec.as_dict()
-    return content_id({"what": "skipped", **{name: values[name] for name in values if name not in ("batch", "device")}})
+    return content_id({"what": "skipped", **{name: values[name] for name in values if name not in HOW}})
 
 
 def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, environment: dict[str, Any]) -> Record:

@@ -13,6 +13,7 @@ from harness.errors import CaptureError
 from harness.graph.capture import capture
 from harness.graph.fold import fold_batch_norms
 from harness.graph.sites import Site
+from harness.memory import is_out_of_memory
 from harness.quant.chain import Chain, Segment, build_chain
 from harness.quant.operators import WeightedOperation
 from harness.quant.quantizer import Quantizer
@@ -31,6 +32,7 @@ class QuantizedModel:
         integer_norms: Node names of the layer norms that run on integers.
         image_forwards: Images that went through the network so far, in full-network equivalents: running a part of the
             network counts by the part's share of multiply-accumulates.
+        batch_limit: Largest batch that memory sufficed for, once one did not.
     """
 
     def __init__(self, chain: Chain, name: str = "model") -> None:
@@ -40,6 +42,7 @@ class QuantizedModel:
         self.bias_shifts: dict[str, Tensor] = chain.runtime.bias_shifts
         self.integer_norms: set[str] = chain.runtime.integer_norms
         self.image_forwards = 0.0
+        self.batch_limit: int | None = None
         total = sum(segment.macs for segment in chain.segments)
         self._shares = [segment.macs / total for segment in chain.segments]
         self._segment_of = {name: i for i, segment in enumerate(chain.segments) for name in segment.sites}
@@ -144,6 +147,24 @@ class QuantizedModel:
             runtime.quantize, runtime.live_norms, runtime.live_softmax = before
 
     def _forward(self, x: Tensor, start: int, stop: int | None) -> Tensor:
+        """All images together, or in parts where memory did not suffice before."""
+        limit = self.batch_limit
+        if limit is not None and len(x) > limit and self._divisible:
+            return torch.cat([self._forward(part, start, stop) for part in x.split(limit)])
+        try:
+            return self._through(x, start, stop)
+        except (RuntimeError, MemoryError) as error:
+            if len(x) < 2 or not self._divisible or not is_out_of_memory(error):
+                raise
+            self.batch_limit = len(x) // 2
+        return self._forward(x, start, stop)  # outside the handler: the failed attempt's tensors are free by now
+
+    @property
+    def _divisible(self) -> bool:
+        """Whether parts of a batch give what the whole gives: not for observers, and gradients need all of it."""
+        return self.chain.runtime.observe is None and not torch.is_grad_enabled()
+
+    def _through(self, x: Tensor, start: int, stop: int | None) -> Tensor:
         for index in range(start, len(self.segments) if stop is None else stop):
             self.image_forwards += len(x) * self._shares[index]
             x = self.segments[index].module(x)

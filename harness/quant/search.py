@@ -7,7 +7,7 @@ were computed once, and inputs of later segments are forgotten only when the uni
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from harness.errors import DivergedError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
+from harness.memory import Budget
 from harness.method import Context
 from harness.quant.qmodel import QuantizedModel
 from harness.shared import Shared
@@ -142,7 +143,8 @@ class Objective:
             forwards=self._counter,
         )
         self._as_found = True
-        self._inputs: dict[int, list[Tensor]] = {0: batches}
+        self._budget = self._shared.budget or Budget()
+        self._inputs: dict[int, Sequence[Tensor]] = {0: batches}
 
     @torch.no_grad()
     def _full_precision(self, batches: list[Tensor], *, integers: bool) -> list[Tensor]:
@@ -152,18 +154,18 @@ class Objective:
         return self.model.image_forwards
 
     @torch.no_grad()
-    def inputs(self, segment: int) -> list[Tensor]:
+    def inputs(self, segment: int) -> Sequence[Tensor]:
         """Inputs of a segment under the present scales, batch by batch. Not to be changed in place."""
         start = max(index for index in self._inputs if index <= segment)
         for index in range(start, segment):
             self._inputs[index + 1] = self._outputs(index)
         return self._inputs[segment]
 
-    def _outputs(self, index: int) -> list[Tensor]:
+    def _outputs(self, index: int) -> Sequence[Tensor]:
         """Outputs of a segment; until the first change of a scale other trials with this prefix have the same."""
 
-        def run() -> list[Tensor]:
-            return [self.model.run(x, index, index + 1) for x in self._inputs[index]]
+        def run() -> Sequence[Tensor]:
+            return self._budget.keep([self.model.run(x, index, index + 1) for x in self._inputs[index]])
 
         if not self._as_found:
             return run()

@@ -62,6 +62,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--setup", action="append", default=[], metavar="<line>", help="slurm: shell line before the job")
     how.add_argument("--sbatch", action="append", default=[], metavar="<key=value>", help="slurm: further sbatch option")
     how.add_argument("--batch", metavar="<n>", help="evaluation batch (default: 64)")
+    how.add_argument("--memory", metavar="<size>", help="for what a search keeps (default: half of what is free)")
     how.add_argument("--device", metavar="<name>", help="cpu, cuda (default: a GPU where there is one)")
     how.add_argument("--no-share", action="store_true", help="every trial computes everything itself")
     how.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
@@ -109,7 +110,7 @@ def overrides(arguments: argparse.Namespace) -> list[str]:
     """Flags as overrides, in front of the overrides that were given as such."""
     flags = [("experiment", arguments.experiment), ("launcher", _launcher(arguments)), ("name", arguments.name)]
     flags += [(name.replace("-", "_"), getattr(arguments, name.replace("-", "_"))) for name in TRIAL]
-    flags += [("batch", arguments.batch), ("device", arguments.device)]
+    flags += [("batch", arguments.batch), ("device", arguments.device), ("memory", arguments.memory)]
     flags += [(f"launcher.{key}", getattr(arguments, flag.replace("-", "_"))) for flag, (key, _, _) in LAUNCHER.items()]
     texts = [f"{key}={value}" for key, value in flags if value is not None]
     texts += [f"preprocess.{_pair(item, '--preprocess')}" for item in arguments.preprocess]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
 from harness.progress import terminal_progress
+from harness.spec import HOW
 from harness.store import Store
 from harness.verbs.launching import How, launch
 from harness.verbs.options import add_json, add_store, new_verb
@@ -20,7 +21,6 @@ EXAMPLES = """  harness resume                                         what is m
   harness resume table1 --retry oom,timeout              failed trials of these kinds too
   harness resume table1 --retry oom --set batch=16 --set launcher.memory_gb=64
 """
-CHANGEABLE = ("batch", "device")
 
 
 def add_parser(verbs: Any) -> None:
@@ -33,7 +33,7 @@ def add_parser(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="<key=value>",
-        help="batch, device or launcher.<option>",
+        help="batch, device, memory or launcher.<option>",
         dest="changes",
     )
     parser.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
@@ -94,11 +94,11 @@ def changed(launcher: dict[str, Any], texts: list[str]) -> tuple[Options, dict[s
             options = {"kind": value}
         elif key.startswith("launcher."):
             options[key.removeprefix("launcher.")] = value
-        elif key in CHANGEABLE:
+        elif key in HOW:
             changes[key] = int(value) if key == "batch" else str(value)
         else:
             raise UsageError(
-                f"{key!r} cannot change in a sweep: expected {', '.join(CHANGEABLE)} or launcher.<option>",
+                f"{key!r} cannot change in a sweep: expected {', '.join(HOW)} or launcher.<option>",
                 f"what a trial is makes its id; start another sweep instead (defaults: {CONF.name}/sweep.yaml)",
             )
     return launcher_options(options), changes

@@ -51,6 +51,12 @@ def add_parser(verbs: Any) -> None:
     )
     how = parser.add_argument_group("how it runs (not part of the id)")
     how.add_argument("--device", default="auto", metavar="<name>", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    how.add_argument(
+        "--memory",
+        default="auto",
+        metavar="<size>",
+        help="for what a search keeps (default: half of what is free)",
+    )
     how.add_argument("--batch", type=int, default=64, metavar="<n>", help="evaluation batch (default: 64)")
     how.add_argument("--force", action="store_true", help="run again although the record exists")
     how.add_argument("--no-share", action="store_true", help="neither use nor keep states of stack prefixes")
@@ -93,6 +99,7 @@ def _spec(arguments: argparse.Namespace) -> TrialSpec:
         preprocess=_overrides(arguments.preprocess),
         batch=arguments.batch,
         device=arguments.device,
+        memory=arguments.memory,
     )
 
 
@@ -103,6 +110,7 @@ def _repeated(stored: Record, arguments: argparse.Namespace) -> TrialSpec:
     given = parser.parse_args(shlex.split(stored["command"])[1:])
     given.batch = stored["environment"].get("evaluation_batch", arguments.batch)
     given.device = arguments.device
+    given.memory = arguments.memory
     given.data = arguments.data if arguments.data != EMBEDDED else given.data
     given.weights = arguments.weights or given.weights
     return _spec(given)

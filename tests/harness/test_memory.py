@@ -1,0 +1,153 @@
+"""Budgets, spilling and smaller batches after memory ran out."""
+
+import gc
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.data import CalibrationSet
+from harness.errors import UsageError
+from harness.memory import Budget, is_out_of_memory
+from harness.shared import Shared
+from harness.spec import TrialSpec
+from harness.stack import check
+from harness.text import parse_size
+from harness.trial import run_trial
+
+
+def tensors(seed, count=3, size=1000):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(size, generator=generator) for _ in range(count)]
+
+
+def test_the_oldest_goes_to_disk_and_comes_back_unchanged(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    budget = Budget(2 * 3 * 4000)
+    kept = [budget.keep(tensors(seed)) for seed in range(4)]
+    assert [one.nbytes for one in kept] == [0, 0, 12000, 12000]
+    assert budget.spilled_bytes == 24000
+    assert len(list(tmp_path.iterdir())) == 2
+    for seed, one in enumerate(kept):
+        assert len(one) == 3
+        assert all(map(torch.equal, one, tensors(seed)))
+        assert all(map(torch.equal, one[1:], tensors(seed)[1:]))
+    with pytest.raises(IndexError):
+        kept[0][3]
+    del kept, one
+    gc.collect()
+    assert not list(tmp_path.iterdir()), "spilled files go with their owner"
+
+
+def test_what_is_larger_than_the_budget_goes_to_disk_itself():
+    kept = Budget(100).keep(tensors(0))
+    assert kept.nbytes == 0
+    assert torch.equal(kept[2], tensors(0)[2])
+
+
+def test_memory_of_the_dead_is_free_again():
+    budget = Budget(13000)
+    for seed in range(5):
+        budget.keep(tensors(seed))
+    assert budget.spilled_bytes == 0
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["", "K", "M", "G"]), st.sampled_from(["", "B", "iB"]))
+def test_sizes(number, unit, ending):
+    assert parse_size(f"{number}{unit}{ending}") == number * 1024 ** " KMG".index(unit or " ")
+
+
+def test_what_is_no_size_is_refused():
+    assert parse_size("auto") is None
+    assert parse_size("1.5 gb") == 1610612736
+    with pytest.raises(UsageError, match="memory '8 apples' not understood: expected a size such as 8GB"):
+        TrialSpec("fqvit", memory="8 apples")
+
+
+def test_a_small_budget_changes_no_byte_and_the_record_tells(store, tmp_path):
+    spec = TrialSpec("fqvit+evolq(passes=1,batch=8)", calib=16, eval_limit=50, device="cpu", memory="200K")
+    record, _ = run_trial(spec, store, share=False)
+    free, _ = run_trial(TrialSpec(**{**spec.__dict__, "memory": "auto"}), store, share=False, force=True)
+    assert record["id"] == free["id"]
+    assert record["stages"][-2]["notes"]["spilled_bytes"] > 200_000
+    assert "spilled_bytes" not in free["stages"][-2]["notes"]
+    assert record["environment"]["memory_budget_bytes"] == 200 * 1024
+    assert record["metrics"] == free["metrics"]
+    assert record["stages"][-2]["notes"]["loss_end"] == free["stages"][-2]["notes"]["loss_end"]
+
+
+def test_torch_and_python_running_out_of_memory_are_recognised():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))
+
+
+def only(most):
+    """A hook for a segment that has memory for so many images."""
+
+    def hook(module, arguments):
+        if len(arguments[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    return hook
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, calibration):
+    expected = model(calibration.images)
+    handle = model.segments[3].module.register_forward_pre_hook(only(5))
+    try:
+        assert torch.allclose(model(calibration.images), expected, atol=1e-5)
+        assert model.batch_limit == 4
+        with pytest.raises(torch.OutOfMemoryError):  # observers need the whole batch
+            model.observe(calibration.images, lambda name, x: None)
+    finally:
+        handle.remove()
+        model.batch_limit = None
+
+
+def test_the_record_tells_of_smaller_batches(store, monkeypatch):
+    shared = Shared()
+    spec = TrialSpec("fqvit(batch=4)+evolq(passes=1,cycles=1,batch=16)", calib=16, eval_limit=50, device="cpu")
+    plain, _ = run_trial(spec, store, shared=shared)
+    (kept,) = (part.value for _, parts in [shared._kinds["capture"]] for part in parts.values())
+    handle = kept.segments[2].module.register_forward_pre_hook(only(4))
+    record, _ = run_trial(spec, store, shared=shared, force=True)
+    handle.remove()
+    assert record["status"] == "done", record.get("error")
+    assert record["environment"]["batch_reduced_to"] == 4
+    assert "batch_reduced_to" not in plain["environment"]
+    assert abs(record["metrics"]["n_correct"] - plain["metrics"]["n_correct"]) <= 1
+
+
+def test_calibration_that_does_not_fit_names_the_setting(store):
+    shared = Shared()
+    spec = TrialSpec("fqvit", calib=16, eval_limit=50, device="cpu")
+    run_trial(spec, store, shared=shared)
+    (kept,) = (part.value for _, parts in [shared._kinds["capture"]] for part in parts.values())
+    handle = kept.segments[2].module.register_forward_pre_hook(only(4))
+    record, _ = run_trial(spec, store, shared=shared, force=True)
+    handle.remove()
+    assert record["error"]["kind"] == "oom"
+    assert "fqvit(batch=8)" in record["error"]["message"]
+
+
+def test_one_wait_for_the_device_per_candidate(model, calibration, context):
+    """On a GPU every ``item`` is a round trip to the host; a candidate's fitness needs exactly one."""
+    from harness.quant.search import Objective, units_of
+    from methods.losses import named
+
+    for step in check("fqvit").steps:
+        step.method.apply(model, CalibrationSet(calibration.images), context())
+    batches = list(calibration.batches(8))
+    objective = Objective(model, batches, named("infonce", temperature=3.0, normalise=True), "true_fp")
+    unit = units_of(model, "attention_weights")[0]
+    objective.value(unit.segment)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        objective.value(unit.segment)
+    counts = {event.key: event.count for event in profile.key_averages()}
+    assert counts.get("aten::_local_scalar_dense", 0) == 0, "reads of single numbers wait for the device"
+    assert counts["aten::stack"] == 1, "the losses of all batches come to the host together"
