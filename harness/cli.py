@@ -13,7 +13,22 @@ from typing import Any, NoReturn
 
 from harness import __version__
 from harness.errors import HarnessError, nearest
-from harness.verbs import cancel, compare, describe, doctor, listing, logs, plan, report, resume, run, status, store, sweep
+from harness.verbs import (
+    cancel,
+    compare,
+    describe,
+    doctor,
+    listing,
+    logs,
+    plan,
+    report,
+    reproduce,
+    resume,
+    run,
+    status,
+    store,
+    sweep,
+)
 
 DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
 EXAMPLES = """examples:
@@ -21,6 +36,7 @@ EXAMPLES = """examples:
   harness run --method 'fqvit+evolq(passes=3)' --bits w4a8   settings in parentheses
   harness run --method fqvit --model deit_tiny_patch16_224 --data /path/to/imagenet
   harness sweep --experiment table1                          a grid of trials, here or on SLURM
+  harness reproduce evolq_table3                             a paper's table, scaled down or whole
   harness list methods                                       what can be stacked
   harness describe method evolq                              its settings
   harness report                                             a table of all records
@@ -50,6 +66,9 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
 
+VERBS = (run, sweep, reproduce, plan, status, resume, cancel, logs, report, compare, store, listing, describe, doctor)
+
+
 def build_parser() -> Parser:
     """The parser of all verbs."""
     parser = Parser(
@@ -57,7 +76,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     verbs: Any = parser.add_subparsers(dest="verb", metavar="<verb>", parser_class=Parser)
-    for verb in (run, sweep, plan, status, resume, cancel, logs, report, compare, store, listing, describe, doctor):
+    for verb in VERBS:
         verb.add_parser(verbs)
     return parser
 

@@ -105,6 +105,16 @@ def experiments(config_dir: Path | None = None) -> list[str]:
     return sorted(file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml"))
 
 
+def reproductions() -> dict[str, dict[str, Any]]:
+    """What experiments reproduce, by the experiment's name; the others are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted((CONF / "experiment").glob("*.yaml")):
+        content: Any = OmegaConf.to_container(OmegaConf.load(file))
+        if content.get("reproduces"):
+            found[file.stem] = content["reproduces"]
+    return found
+
+
 def _parse(overrides: Sequence[str]) -> list[Override]:
     return [_parse_one(text) for text in overrides]
 

@@ -58,6 +58,7 @@ class Record(TypedDict, total=False):
     size_bytes_fp32: int
     bit_operations: int
     bit_operations_fp32: int
+    anchor: dict[str, Any]
     stages: list[Stage]
     seconds: float
     weights: dict[str, str]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.errors import UsageError
 
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def split_outside(text: str, separator: str = ",") -> Iterator[str]:
@@ -34,7 +34,7 @@ def parse_size(text: str) -> int | None:
     """
     if text == "auto":
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise UsageError(f"memory {text!r} not understood: expected a size such as 8GB or 500MB, or auto")
     return int(float(match[1]) * UNITS[match[2].upper()])

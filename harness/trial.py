@@ -6,15 +6,17 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from safetensors import SafetensorError
 
+from harness.cards import cards
 from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
 from harness.errors import HarnessError
-from harness.evaluate import evaluate, top1
+from harness.evaluate import Evaluation, evaluate, top1
 from harness.measure import environment
 from harness.memory import Budget, is_out_of_memory
 from harness.method import Context, Protocol
@@ -103,6 +105,19 @@ def _memory_errors_named() -> Iterator[None]:
             first = str(error).split("\n")[0] or "out of memory"
             raise OutOfMemoryError(first, "a smaller batch of the method that ran, for example fqvit(batch=8)") from error
         raise
+
+
+def anchored(name: str, result: Evaluation) -> dict[str, Any]:
+    """The published full-precision accuracy of a network beside ours; empty where none is known.
+
+    The difference is None unless as many images were evaluated as the publication did.
+    """
+    card = cards().get(name)
+    if card is None or card.anchor is None:
+        return {}
+    same = result.n_images == card.anchor.images
+    measured = 100 * result.n_correct_fp32 / result.n_images
+    return {**asdict(card.anchor), "difference": round(measured - card.anchor.top1, 4) if same else None}
 
 
 class OutOfMemoryError(HarnessError):
@@ -250,6 +265,7 @@ class _Run:
         off_grid = inventory.off_grid_sites(model)
         self.results = Record(
             metrics=result.metrics(),
+            anchor=anchored(prepared.model.name, result),
             on_grid=not off_grid,
             off_grid_sites=off_grid,
             coverage=[dict(row) for row in inventory.coverage(model)],

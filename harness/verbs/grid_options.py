@@ -35,7 +35,7 @@ LAUNCHER = {
     "qos": ("qos", "<name>", "slurm: quality of service"),
     "gpus": ("gpus", "<n>", "slurm: GPUs per job (default: 1)"),
     "cpus": ("cpus", "<n>", "slurm: cores per job (default: 8)"),
-    "memory": ("memory_gb", "<GB>", "slurm: memory per job (default: 32)"),
+    "memory-gb": ("memory_gb", "<GB>", "slurm: memory per job (default: 32)"),
     "timeout": ("timeout_min", "<minutes>", "slurm: time limit per job, at least 15 (default: 240)"),
     "constraint": ("constraint", "<features>", "slurm: node features"),
     "array-parallelism": ("array_parallelism", "<n>", "slurm: jobs at a time (default: 64)"),

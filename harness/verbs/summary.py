@@ -11,6 +11,8 @@ from rich.table import Table
 
 from harness.record import Record
 
+ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
+
 
 def print_summary(record: Record, path: Path, *, cached: bool) -> None:
     """Print the result, its cost and its coverage to standard output."""
@@ -73,6 +75,7 @@ def _coverage(record: Record) -> Table:
 
 def _facts(record: Record) -> str:
     grid = "yes" if record["on_grid"] else f"no ({len(record['off_grid_sites'])} tensors leave it)"
+    anchor = record.get("anchor") or {}
     size, full = record["size_bytes"], record["size_bytes_fp32"]
     work, full_work = record["bit_operations"], record["bit_operations_fp32"]
     lines = [
@@ -82,4 +85,15 @@ def _facts(record: Record) -> str:
         f"drawn    {record['calib']} calibration images, seed {record['seed']}",
         f"id       {record['id']}",
     ]
+    if anchor:
+        lines.append(f"anchor   {_anchor(anchor)}")
     return "\n".join(lines)
+
+
+def _anchor(anchor: dict[str, Any]) -> str:
+    """The published full-precision accuracy and how ours compares."""
+    published = f"full precision {anchor['top1']:.2f} published on {anchor['images']:,} images ({anchor['source']})"
+    if anchor["difference"] is None:
+        return f"{published}; other images here, not comparable"
+    warning = "" if abs(anchor["difference"]) <= ANCHOR_POINTS else ": another checkpoint or another preprocessing?"
+    return f"{published}; here {anchor['difference']:+.2f}{warning}"

@@ -97,7 +97,7 @@ def flags(*words):
 def test_flags_are_another_spelling():
     texts = flags(
         *["--method", "fqvit,fqvit+evolq(passes=3,loss=mse)", "--bits", "w4a8,w8a8", "--seed", "range(2)"],
-        *["--partition", "gpu", "--timeout", "60", "--memory", "16", "--setup", "module load cuda, please"],
+        *["--partition", "gpu", "--timeout", "60", "--memory-gb", "16", "--setup", "module load cuda, please"],
         *["--sbatch", "reservation=o'clock", "--preprocess", "crop_pct=0.9", "--ladder", "calib=32"],
     )
     composed = compose_sweep(texts)

@@ -53,16 +53,16 @@ def test_memory_of_the_dead_is_free_again():
     assert budget.spilled_bytes == 0
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["", "K", "M", "G"]), st.sampled_from(["", "B", "iB"]))
+@given(st.integers(0, 10**6), st.sampled_from(["K", "M", "G"]), st.sampled_from(["", "B", "iB"]))
 def test_sizes(number, unit, ending):
-    assert parse_size(f"{number}{unit}{ending}") == number * 1024 ** " KMG".index(unit or " ")
+    assert parse_size(f"{number}{unit}{ending}") == number * 1024 ** " KMG".index(unit)
 
 
 def test_what_is_no_size_is_refused():
     assert parse_size("auto") is None
     assert parse_size("1.5 gb") == 1610612736
-    with pytest.raises(UsageError, match="memory '8 apples' not understood: expected a size such as 8GB"):
-        TrialSpec("fqvit", memory="8 apples")
+    with pytest.raises(UsageError, match="memory '48' not understood: expected a size such as 8GB"):
+        TrialSpec("fqvit", memory="48")
 
 
 def test_a_small_budget_changes_no_byte_and_the_record_tells(store, tmp_path):

@@ -196,7 +196,7 @@ def test_a_job_out_of_time_leaves_a_record_of_kind_timeout(store, monkeypatch):
 # ---------------------------------------------------------------- a real SLURM
 
 LONG = "fqvit+evolq(passes=40)"  # a cancelled job goes on for some seconds: it must not finish in them
-SMALL = ["--launcher", "slurm", "--gpus", "0", "--cpus", "1", "--memory", "1.5", "--timeout", "20", "--device", "cpu"]
+SMALL = ["--launcher", "slurm", "--gpus", "0", "--cpus", "1", "--memory-gb", "1.5", "--timeout", "20", "--device", "cpu"]
 
 
 @pytest.fixture

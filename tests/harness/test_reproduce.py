@@ -1,0 +1,90 @@
+"""Published experiments: every preset composes, one runs scaled down, titles do not pretend."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from harness.cards import cards
+from harness.cli import main
+from harness.compose import compose_sweep, reproductions
+from harness.grid import expand
+from leaderboard.published import accuracies, runtimes
+from leaderboard.reproduction import Reproduction, tables, title
+
+PRESETS = reproductions()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_compose_and_name_what_is_published(name):
+    composed = compose_sweep([f"experiment={name}"])
+    specs = expand(composed.specs)
+    reproduction = Reproduction.of(PRESETS[name])
+    assert {spec.model for spec in specs} <= {card.name for card in cards().values()}
+    assert all(spec.preprocess == {"recipe": "paper"} for spec in specs)
+    assert set(reproduction.rows) <= {spec.method for spec in specs}, "rows that are claimed are run"
+    numbers = runtimes() if reproduction.quantity == "minutes" else accuracies()
+    published = {one.method for one in numbers if one.source.startswith(reproduction.source)}
+    assert set(reproduction.rows.values()) <= published
+    if published:
+        bits = {one.bits for one in accuracies() if one.source.startswith(reproduction.source)}
+        assert not bits or {spec.bits for spec in specs} == bits
+    else:
+        assert "not published" in reproduction.note
+
+
+def test_all_tables_of_the_paper_are_there():
+    sources = {content["source"] for content in PRESETS.values()}
+    assert {f"Evol-Q paper Table {number}" for number in range(2, 10)} <= sources
+    assert "Evol-Q supplement Table 1" in sources
+    for what in ("passes", "cycles", "the calibration size", "seeds"):
+        assert f"Evol-Q paper ablation of {what}" in sources
+
+
+def row(model, stack, top1, images=500, seconds=60.0):
+    stages = json.dumps([["capture", 1.0], ["evolq", seconds], ["evaluate", 2.0]])
+    values = {"model": model, "stack": stack, "top1": top1, "n_images": images, "stages": stages}
+    return {**values, "bits": "w4a8", "calib": 32, "data": "imagenet"}
+
+
+def test_a_scaled_down_run_says_so_and_a_whole_one_does_not():
+    reproduction = Reproduction.of(PRESETS["evolq_table3"])
+    deit = "deit_tiny_patch16_224.fb_in1k"
+    assert title(reproduction, pd.DataFrame([row(deit, "fqvit", 70.0)])).startswith("NOT Evol-Q paper Table 3")
+    whole = pd.DataFrame([row(deit, "fqvit", 66.0 + i, images=50_000) for i in range(3)])
+    assert title(reproduction, whole).startswith("Evol-Q paper Table 3, on its networks")
+    assert title(reproduction, whole.assign(model="resnet26")).startswith("NOT ")
+    text = tables(reproduction, whole)
+    line = next(line for line in text.splitlines() if line.startswith("| FQ-ViT"))
+    assert "67.00 ± 1.00 (n=3)" in line
+    assert "66.91" in line
+    assert "| PSAQ-ViT       | published only" in text
+
+
+def test_minutes_are_those_of_the_search():
+    reproduction = Reproduction.of(PRESETS["evolq_table9"])
+    frame = pd.DataFrame([row("deit_tiny_patch16_224.fb_in1k", "fqvit+evolq(preset=paper)", 70.0, seconds=90.0)])
+    text = tables(reproduction, frame)
+    assert "1.50 min (n=1)" in text
+    assert "41.5 min" in text
+
+
+def test_the_command_runs_scaled_down(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["harness", "reproduce", "evolq_table2"])
+    grid = ["--eval-limit", "50", "--calib", "8", "--quiet", "--device", "cpu"]
+    assert main(["reproduce", "evolq_table2", "--method", "fqvit", *grid]) == 0
+    out = capsys.readouterr().out
+    assert "NOT Evol-Q paper Table 2: its stacks, scaled down to vit_pico" in out
+    assert "| FQ-ViT " in out
+    assert main(["reproduce", "evolq_table2", "--plan", "--json", "--method", "fqvit", *grid]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 1
+
+
+def test_the_list_and_a_misspelt_name(capsys):
+    assert main(["reproduce"]) == 0
+    assert "evolq_supplement_table1" in capsys.readouterr().out
+    assert main(["reproduce", "evolq_tabel3"]) == 2
+    assert "Did you mean evolq_table3" in capsys.readouterr().err
+    assert main(["reproduce", "smoke"]) == 2
+    assert "harness sweep --experiment" in capsys.readouterr().err
