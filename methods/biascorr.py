@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.data import CalibrationSet
 from harness.method import Context, Method
-from harness.quant.operators import WeightedOperation, input_name
+from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
 from harness.registry import Role, register
 
@@ -62,7 +62,8 @@ class Biascorr(Method[BiascorrConfig]):
                 for name in (site for site in segment.sites if site in names):
                     operation = model.weights[name]
                     mean = _mean_input_product(model, operation, activations, index)
-                    model.bias_shifts[operation.node] = mean
+                    before = model.bias_shifts.get(operation.node)
+                    model.bias_shifts[operation.node] = mean if before is None else before + mean
                 with torch.no_grad():
                     activations = [model.run(x, index, index + 1) for x in activations]
                 task.advance()
@@ -73,13 +74,13 @@ def _mean_input_product(
     model: QuantizedModel, operation: WeightedOperation, activations: list[Tensor], index: int
 ) -> Tensor:
     """Minus the mean over images and positions of the operation's output error ``(Wq - W) x``, per output channel."""
-    error = operation.quantized_weight() - operation.weight
+    error = operation.quantized_weight() - operation.present_weight
     total = torch.zeros(error.shape[0], dtype=torch.float64, device=error.device)
     count = 0
 
     def watch(name: str, x: Tensor) -> None:
         nonlocal total, count
-        if name == input_name(operation.node):
+        if name == operation.operand:
             output = operation.function(x, error, None)
             channel = 1 if operation.weight.ndim > 2 else output.ndim - 1
             rows = output.movedim(channel, 0).reshape(error.shape[0], -1)

@@ -24,9 +24,10 @@ aten = ops.aten
 
 
 class Place(StrEnum):
-    """Where a site sits."""
+    """Where a site sits: behind an operation, before one of its readers, or on a tensor of the network."""
 
     VALUE = "value"
+    OPERAND = "operand"
     PARAMETER = "parameter"
     CONSTANT = "constant"
 
@@ -36,10 +37,11 @@ class Site:
     """A named place where a tensor can be quantized.
 
     Attributes:
-        name: Module path and operation (``blocks.0.attn:matmul``), or the name of a weight or constant.
+        name: Module path and operation (``blocks.0.attn:matmul``), or the name of a weight or constant. An operand has
+            the name of the operation that reads it: ``...:linear[x]``, ``...:matmul[a]``, ``...:matmul[b]``.
         kind: The operation whose output it is; ``weight``, ``constant`` and ``input`` for the others.
-        place: Value, parameter or constant.
-        node: Name of the graph node behind which the quantizer acts (for weights: the operation that reads it).
+        place: Value, operand, parameter or constant.
+        node: Name of the graph node behind which the quantizer acts (weights, operands: the operation that reads it).
         source: Name of the arithmetic node that computes the tensor (differs where tokens are selected in between).
         module: Path of the module that ran the operation.
         axis: Channel axis of the tensor.
@@ -101,10 +103,11 @@ def find_sites(captured: Captured) -> list[Site]:
         if not is_arithmetic(node, captured.trainable):
             continue
         kind = ops.ARITHMETIC[node.target]
-        sites += _operand_sites(node, kind, captured, scan, attention)
+        name = _unique(f"{ops.module_path(node) or 'model'}:{kind}", scan.names)
+        sites += _read_sites(node, kind, name, captured, scan, attention)
+        sites += _tensor_sites(node, kind, captured, scan, attention)
         at = selected_tail(node)
         scan.axes.setdefault(at, -1)  # kept tokens: channels are last
-        name = _unique(f"{ops.module_path(node) or 'model'}:{kind}", scan.names)
         sites.append(_value_site(name, kind, node, at, captured, scan, attention))
     return sites
 
@@ -182,7 +185,49 @@ def _is_residual(node: fx.Node, kind: Kind, read_by: list[fx.Node]) -> bool:
     return len({source for source in ops.tensor_inputs(node) if source.op != "get_attr"}) == 2
 
 
-def _operand_sites(node: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: set[str]) -> list[Site]:
+def _read_sites(node: fx.Node, kind: Kind, name: str, captured: Captured, scan: _Scan, attention: set[str]) -> list[Site]:
+    """The computed tensors that a convolution, linear operation or matrix product reads."""
+    if kind in (Kind.CONV, Kind.LINEAR):
+        reads = [("x", node.args[0])] if isinstance(node.args[1], fx.Node) and node.args[1].op == "get_attr" else []
+    elif kind is Kind.MATMUL:
+        reads = [("a", node.args[0]), ("b", node.args[1])]
+    else:
+        reads = []
+    return [
+        _read_site(f"{name}[{letter}]", operand, node, kind, captured, scan, attention)
+        for letter, operand in reads
+        if isinstance(operand, fx.Node) and operand.op != "get_attr"
+    ]
+
+
+def _read_site(
+    name: str, operand: fx.Node, reader: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: set[str]
+) -> Site:
+    source = computed_by(operand, captured.trainable)
+    axis = channel_axis(reader, scan.axes) if kind is Kind.CONV else len(ops.shape_of(operand)) - 1
+    return Site(
+        name=name,
+        kind=ops.ARITHMETIC.get(source.target, Kind.INPUT),
+        place=Place.OPERAND,
+        node=reader.name,
+        source=source.name,
+        module=ops.module_path(reader),
+        axis=axis,
+        channels=_hint(ops.shape_of(operand)[axis]),
+        elements=elements_per_image(operand),
+        feeds=frozenset({kind}),
+        attention=_within(ops.module_path(reader), attention),
+    )
+
+
+def computed_by(node: fx.Node, trainable: frozenset[str]) -> fx.Node:
+    """The arithmetic node (or the image) whose values ``node`` carries, looking back through structural operations."""
+    while node.op == "call_function" and not is_arithmetic(node, trainable):
+        node = next(source for source in ops.tensor_inputs(node) if source.op != "get_attr")
+    return node
+
+
+def _tensor_sites(node: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: set[str]) -> list[Site]:
     """The weight of a convolution or linear operation, or the trainable constant an addition reads."""
     if kind in (Kind.CONV, Kind.LINEAR):
         weight = node.args[1]

@@ -14,7 +14,7 @@ from harness.graph.capture import Captured, flat_name
 from harness.graph.operations import Kind
 from harness.graph.segments import Span, cut
 from harness.graph.sites import Place, Site, elements_per_image, find_sites
-from harness.quant.operators import LayerNorm, Runtime, Softmax, Tap, WeightedOperation, bind
+from harness.quant.operators import LayerNorm, MatMul, Runtime, Softmax, Tap, WeightedOperation, bind
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Cost:
     Attributes:
         node: Name of the graph node.
         macs: Multiply-accumulates per image.
-        operands: Names of the sites of its two operands; empty where an operand has none.
+        operands: Names of the sites that each of its two operands passes through, the nearest first.
     """
 
     node: str
     macs: int
-    operands: tuple[str, str]
+    operands: tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class _Builder:
         self.values = {site.node: site for site in sites if site.place is Place.VALUE}
         self.constants = {site.node: site for site in sites if site.place is Place.CONSTANT}
         self.parameters = {site.node: site for site in sites if site.place is Place.PARAMETER}
+        self.operands = {site.name: site for site in sites if site.place is Place.OPERAND}
         self.by_source = {site.source: site for site in sites if site.place is Place.VALUE}
         self.weights: dict[str, WeightedOperation] = {}
         self.layer_norms: dict[str, tuple[str, str]] = {}
@@ -132,14 +133,25 @@ class _Builder:
             assert isinstance(node.args[0], fx.Node)
             site = self.parameters.get(node.name)
             depth = math.prod(int(size) for size in ops.shape_of(weight)[1:])
-            return Cost(node.name, elements_per_image(node) * depth, (self.carried(node.args[0]), site.name if site else ""))
+            weight_sites = (site.name,) if site else ()
+            return Cost(node.name, elements_per_image(node) * depth, (self.operand(node, "x", node.args[0]), weight_sites))
         if kind is Kind.MATMUL:
             left, right = node.args[0], node.args[1]
             assert isinstance(left, fx.Node)
             assert isinstance(right, fx.Node)
             depth = int(ops.shape_of(left)[-1])
-            return Cost(node.name, elements_per_image(node) * depth, (self.carried(left), self.carried(right)))
+            operands = (self.operand(node, "a", left), self.operand(node, "b", right))
+            return Cost(node.name, elements_per_image(node) * depth, operands)
         return None
+
+    def operand(self, node: fx.Node, letter: str, source: fx.Node) -> tuple[str, ...]:
+        """Names of the sites that an operand passes through: its own behind that of the value it carries."""
+        return tuple(name for name in (self.read(node, letter), self.carried(source)) if name)
+
+    def read(self, node: fx.Node, letter: str) -> str:
+        """Name of the site of what a node reads; empty where there is none (constants)."""
+        name = f"{self.by_source[node.name].name}[{letter}]"
+        return name if name in self.operands else ""
 
 
 class _Writer:
@@ -167,6 +179,8 @@ class _Writer:
             written = self.layer_norm(node)
         elif node.target == torch.ops.aten.softmax.int:
             written = self.softmax(node)
+        elif ops.ARITHMETIC.get(node.target) is Kind.MATMUL:
+            written = self.matmul(node)
         else:
             written = self.graph.node_copy(node, self.get)
         self.mapping[node] = written
@@ -211,9 +225,10 @@ class _Writer:
         weight, bias = self.tensor(node.args[1]), self.tensor(node.args[2] if len(node.args) > 2 else None)
         assert weight is not None
         function = bind(node.target, tuple(node.args[3:]), dict(node.kwargs))
-        operation = WeightedOperation(self.builder.runtime, site, node.name, function, weight, bias)
+        operand = self.builder.read(node, "x")
+        operation = WeightedOperation(self.builder.runtime, site, operand, node.name, function, weight, bias)
         self.builder.weights[site.name] = operation
-        self.sites.append(site.name)
+        self.sites += [operand, site.name]
         assert isinstance(node.args[0], fx.Node)
         return self.call(f"op_{node.name}", operation, self.get(node.args[0]))
 
@@ -236,6 +251,15 @@ class _Writer:
             float(eps),  # type: ignore[arg-type]
         )
         return self.call(f"op_{node.name}", module, self.get(x), shape)
+
+    def matmul(self, node: fx.Node) -> fx.Node:
+        left, right = node.args[:2]
+        assert isinstance(left, fx.Node)
+        assert isinstance(right, fx.Node)
+        names = (self.builder.read(node, "a"), self.builder.read(node, "b"))
+        self.sites += [name for name in names if name]
+        module = MatMul(self.builder.runtime, names, node.target)  # type: ignore[arg-type]
+        return self.call(f"op_{node.name}", module, self.get(left), self.get(right))
 
     def softmax(self, node: fx.Node) -> fx.Node:
         x, axis = node.args[0], node.args[1]

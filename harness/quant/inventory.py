@@ -28,13 +28,13 @@ class CoverageRow(TypedDict):
 def coverage(model: QuantizedModel) -> list[CoverageRow]:
     """Which tensor classes are quantized at how many bits, in execution order of their first site.
 
-    Sites directly before an activation that hardware fuses (GELU, ReLU) count only when quantized.
+    Sites directly before an activation that hardware fuses (GELU, ReLU), and operands, count only when quantized.
     """
     rows: dict[str, CoverageRow] = {}
     final = _final_site(model)
     for name, site in model.sites.items():
         quantizer = model.quantizers.get(name)
-        if site.fused and quantizer is None:
+        if quantizer is None and (site.fused or site.place is Place.OPERAND):
             continue
         label = _tensor_class(site, final)
         row = rows.setdefault(label, {"tensors": label, "quantized": 0, "total": 0, "bits": [], "granularity": []})
@@ -59,6 +59,8 @@ def _granularity(quantizer: Quantizer) -> str:
 def _tensor_class(site: Site, final: str) -> str:
     if site.place is Place.PARAMETER:
         return f"{'attention ' if site.attention else ''}weights"
+    if site.place is Place.OPERAND:
+        return f"operands from {'the image' if site.kind is Kind.INPUT else site.kind.value}"
     if site.place is Place.CONSTANT:
         return "embeddings and attention biases"
     if site.name == final:
@@ -86,7 +88,7 @@ def size_bytes(model: QuantizedModel) -> int:
     for name, quantizer in model.quantizers.items():
         site = model.sites[name]
         total += SCALE_BYTES * quantizer.scale.numel() + ZERO_POINT_BYTES * quantizer.zero_point.numel()
-        if site.place is not Place.VALUE:
+        if site.place in (Place.PARAMETER, Place.CONSTANT):
             total -= site.elements * (FULL_PRECISION_BITS - quantizer.spec.bits) / 8
         if quantizer.correction:
             total += 2 * SCALE_BYTES * site.channels  # a gain and an offset per output channel
@@ -115,9 +117,10 @@ def full_precision_bit_operations(model: QuantizedModel) -> int:
     return sum(segment.macs for segment in model.segments) * FULL_PRECISION_BITS**2
 
 
-def _bits(model: QuantizedModel, site: str) -> int:
-    quantizer = model.quantizers.get(site)
-    return quantizer.spec.bits if quantizer is not None else FULL_PRECISION_BITS
+def _bits(model: QuantizedModel, sites: tuple[str, ...]) -> int:
+    """Width of an operand: that of the nearest quantizer it passes through."""
+    found = (model.quantizers[site].spec.bits for site in sites if site in model.quantizers)
+    return next(found, FULL_PRECISION_BITS)
 
 
 def off_grid_sites(model: QuantizedModel) -> list[str]:

@@ -22,7 +22,10 @@ class Runtime:
 
     Attributes:
         quantizers: Installed quantizers by site name; a site without one stays in full precision.
-        bias_shifts: Added to the bias of the operation with this node name (empirical bias correction).
+        bias_shifts: Added to the bias of the operation with this node name (empirical bias correction, transforms).
+        weights: Weights that methods put in the place of the full-precision ones, by site name (transforms).
+        rounded: What the quantizer gets instead of the weight, by site name: values that a method rounded onto its grid.
+        norms: Likewise weight and bias of layer norms, by node name.
         integer_norms: Node names of the layer norms that run on integers.
         quantize: Whether quantizers act; off for the full-precision network.
         observe: Called with every site's name and tensor while statistics are collected.
@@ -33,6 +36,9 @@ class Runtime:
 
     quantizers: dict[str, Quantizer] = field(default_factory=dict)
     bias_shifts: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    rounded: dict[str, Tensor] = field(default_factory=dict)
+    norms: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     integer_norms: set[str] = field(default_factory=set)
     quantize: bool = False
     observe: Callable[[str, Tensor], None] | None = None
@@ -62,14 +68,33 @@ class Tap(nn.Module):
         return x
 
 
+class Operand(nn.Module):
+    """The quantizer's place before one reader of a value: other readers see the value as it is."""
+
+    def __init__(self, runtime: Runtime, name: str) -> None:
+        super().__init__()
+        self.runtime = runtime
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Observe or fake-quantize what the operation reads, or pass it on."""
+        runtime = self.runtime
+        if runtime.observe is not None:
+            runtime.observe(self.name, x)
+        quantizer = runtime.quantizers.get(self.name) if runtime.quantize else None
+        return x if quantizer is None else quantizer(x)
+
+
 class WeightedOperation(nn.Module):
     """A convolution or linear operation with its weight site.
 
-    The fake-quantized weight is kept until the site's quantizer changes (quantizers are immutable, so identity tells).
+    The fake-quantized weight is kept until the site's quantizer or weight changes (both are replaced, never changed in
+    place, so identity tells).
 
     Args:
         runtime: Shared state.
         site: The weight's site, or None when the weight is computed in the graph (then it stays as it is).
+        operand: Name of its input's site.
         node: Name of the graph node, key of the bias shift.
         function: Takes input, weight and bias.
         weight: Full-precision weight.
@@ -80,6 +105,7 @@ class WeightedOperation(nn.Module):
         self,
         runtime: Runtime,
         site: Site,
+        operand: str,
         node: str,
         function: Callable[[Tensor, Tensor, Tensor | None], Tensor],
         weight: Tensor,
@@ -88,32 +114,40 @@ class WeightedOperation(nn.Module):
         super().__init__()
         self.runtime = runtime
         self.site = site
+        self.operand = operand
         self.node = node
         self.function = function
+        self._read = Operand(runtime, operand)
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
         self.weight: Tensor
         self.bias: Tensor | None
-        self._cached_for: Quantizer | None = None
+        self._cached_for: tuple[Quantizer, Tensor] | None = None
         self._cached: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the operation with the weight and bias that the runtime's mode asks for."""
-        if self.runtime.observe is not None:
-            self.runtime.observe(input_name(self.node), x)
+        x = self._read(x)
         if not self.runtime.quantize:
             return self.function(x, self.weight, self.bias)
         return self.function(x, self.quantized_weight(), self.shifted_bias())
 
+    @property
+    def present_weight(self) -> Tensor:
+        """The weight before its quantizer: the full-precision one, or what a transform put in its place."""
+        return self.runtime.weights.get(self.site.name, self.weight)
+
     def quantized_weight(self) -> Tensor:
-        """The weight behind its quantizer, computed once per quantizer."""
-        quantizer = self.runtime.quantizers.get(self.site.name)
+        """The weight behind its quantizer, computed once per quantizer and weight."""
+        quantizer, reference = self.runtime.quantizers.get(self.site.name), self.present_weight
         if quantizer is None:
-            return self.weight
-        if quantizer.scale.requires_grad:
-            return quantizer.weight(self.weight)
-        if self._cached is None or self._cached_for is not quantizer:
-            self._cached, self._cached_for = quantizer.weight(self.weight), quantizer
+            return reference
+        weight = self.runtime.rounded.get(self.site.name, reference)
+        if quantizer.scale.requires_grad or weight.requires_grad:
+            return quantizer.weight(weight, reference)
+        kept = self._cached_for
+        if self._cached is None or kept is None or kept[0] is not quantizer or kept[1] is not weight:
+            self._cached, self._cached_for = quantizer.weight(weight, reference), (quantizer, weight)
         return self._cached
 
     def shifted_bias(self) -> Tensor | None:
@@ -124,9 +158,17 @@ class WeightedOperation(nn.Module):
         return shift if self.bias is None else self.bias + shift
 
 
-def input_name(node: str) -> str:
-    """Name under which a weighted operation reports its input to ``Runtime.observe``."""
-    return f"{node}<-"
+class MatMul(nn.Module):
+    """A product of two computed tensors with a quantizer's place before each."""
+
+    def __init__(self, runtime: Runtime, operands: tuple[str, str], function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.left, self.right = Operand(runtime, operands[0]), Operand(runtime, operands[1])
+        self.function = function
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """The product of both operands."""
+        return self.function(self.left(a), self.right(b))
 
 
 class LayerNorm(nn.Module):
@@ -149,12 +191,14 @@ class LayerNorm(nn.Module):
         """Normalise over the last axes of size ``shape``."""
         scales = self.integer_scales() if self.runtime.quantize or self.runtime.live_norms else None
         weight, bias = self.weight, self.bias
+        if self.runtime.quantize and self.node in self.runtime.norms:
+            weight, bias = self.runtime.norms[self.node]
         if scales is None or weight is None or bias is None:
-            return torch.layer_norm(x, shape, self.weight, self.bias, self.eps, False)
+            return torch.layer_norm(x, shape, weight, bias, self.eps, False)
         return straight_through(
             x,
             lambda x: integer.integer_layer_norm(x, *scales, weight, bias),
-            lambda x: torch.layer_norm(x, shape, self.weight, self.bias, self.eps, False),
+            lambda x: torch.layer_norm(x, shape, weight, bias, self.eps, False),
         )
 
     def integer_scales(self) -> tuple[Tensor, Tensor] | None:

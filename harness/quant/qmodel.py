@@ -29,6 +29,9 @@ class QuantizedModel:
     Attributes:
         quantizers: Installed quantizers by site name. Assign to change; quantizers themselves are immutable.
         bias_shifts: Corrections added to biases, by node name of the operation.
+        replaced_weights: Weights that methods put in the place of the full-precision ones, by site name.
+        rounded_weights: What quantizers get instead of the weight, by site name: already rounded onto their grids.
+        replaced_norms: Likewise weight and bias of layer norms, by node name.
         integer_norms: Node names of the layer norms that run on integers.
         image_forwards: Images that went through the network so far, in full-network equivalents: running a part of the
             network counts by the part's share of multiply-accumulates.
@@ -40,6 +43,9 @@ class QuantizedModel:
         self.name = name
         self.quantizers: dict[str, Quantizer] = chain.runtime.quantizers
         self.bias_shifts: dict[str, Tensor] = chain.runtime.bias_shifts
+        self.replaced_weights: dict[str, Tensor] = chain.runtime.weights
+        self.rounded_weights: dict[str, Tensor] = chain.runtime.rounded
+        self.replaced_norms: dict[str, tuple[Tensor, Tensor]] = chain.runtime.norms
         self.integer_norms: set[str] = chain.runtime.integer_norms
         self.image_forwards = 0.0
         self.batch_limit: int | None = None
@@ -76,6 +82,9 @@ class QuantizedModel:
         """Remove all quantizers and corrections: the full-precision network again."""
         self.quantizers.clear()
         self.bias_shifts.clear()
+        self.replaced_weights.clear()
+        self.rounded_weights.clear()
+        self.replaced_norms.clear()
         self.integer_norms.clear()
 
     def segment_of(self, site: str) -> int:
@@ -115,7 +124,7 @@ class QuantizedModel:
     ) -> Tensor:
         """Run segments and show every site's tensor (before its quantizer) to ``watch``; returns the last output.
 
-        Weighted operations also show their input, under ``operators.input_name(node)``.
+        Operands (what linear operations, convolutions and matrix products read) are among them.
         """
         runtime = self.chain.runtime
         with self._mode(quantize=quantize, softmax=live_softmax):
@@ -134,6 +143,10 @@ class QuantizedModel:
             self.quantizers[name] = quantizer.to(target)
         for name, shift in list(self.bias_shifts.items()):
             self.bias_shifts[name] = shift.to(target)
+        for weights in (self.replaced_weights, self.rounded_weights):
+            weights.update({name: weight.to(target) for name, weight in weights.items()})
+        for name, (weight, bias) in list(self.replaced_norms.items()):
+            self.replaced_norms[name] = weight.to(target), bias.to(target)
         return self
 
     @contextmanager

@@ -96,10 +96,15 @@ class Quantizer:
         function = numerics.fake_quantize_ if overwrite else numerics.fake_quantize
         return function(x, scale, zero_point, low, high)
 
-    def weight(self, weight: Tensor) -> Tensor:
-        """The weight as it is used: fake-quantized, then bias-corrected if the quantizer says so."""
+    def weight(self, weight: Tensor, reference: Tensor) -> Tensor:
+        """The weight as it is used: fake-quantized, then bias-corrected if the quantizer says so.
+
+        Args:
+            weight: What is rounded.
+            reference: Whose mean and deviation a correction restores.
+        """
         quantized = self.exact(weight, through=self.scale.requires_grad, axis=self.spec.axis or 0)
-        return numerics.corrected_rows(weight, quantized, self.correction) if self.correction else quantized
+        return numerics.corrected_rows(reference, quantized, self.correction) if self.correction else quantized
 
     def with_range(self, minimum: Tensor, maximum: Tensor) -> Quantizer:
         """The same quantizer with scale and zero point of another range."""

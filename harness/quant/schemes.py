@@ -32,7 +32,7 @@ def install_weight_ranges(model: QuantizedModel, bits: int, *, symmetric: bool =
         return
     spec = QuantizerSpec(bits, signed=symmetric, symmetric=symmetric, axis=0, narrow_range=narrow and symmetric)
     for name, operation in model.weights.items():
-        low, high = torch.aminmax(operation.weight.flatten(1), dim=1)
+        low, high = torch.aminmax(operation.present_weight.flatten(1), dim=1)
         model.quantizers[name] = from_range(spec, low, high)
 
 
@@ -48,7 +48,7 @@ def value_sites(model: QuantizedModel, *, image: bool) -> list[Site]:
     return [
         site
         for site in model.sites.values()
-        if site.place is not Place.PARAMETER and not site.fused and (image or site.kind is not Kind.INPUT)
+        if site.place in (Place.VALUE, Place.CONSTANT) and not site.fused and (image or site.kind is not Kind.INPUT)
     ]
 
 
@@ -68,5 +68,5 @@ def named_observer(kind: str) -> ObserverFactory:
 
 
 def weight_rows(model: QuantizedModel, name: str) -> torch.Tensor:
-    """The full-precision weight of a site as ``(output channels, everything else)``."""
-    return numerics.channel_rows(model.weights[name].weight, 0)
+    """The weight of a site, before its quantizer, as ``(output channels, everything else)``."""
+    return numerics.channel_rows(model.weights[name].present_weight, 0)

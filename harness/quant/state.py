@@ -13,7 +13,8 @@ from torch import Tensor
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import TENSORS, from_metadata
 
-_QUANTIZER, _BIAS = "quantizer/", "bias_shift/"
+_QUANTIZER, _BIAS, _NORM = "quantizer/", "bias_shift/", "norm/"
+_WEIGHT, _ROUNDED = "weight/", "rounded/"
 
 
 def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -26,6 +27,12 @@ def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors[f"{_QUANTIZER}{name}/{part}"] = getattr(quantizer, part).detach().cpu().contiguous()
     for name, shift in model.bias_shifts.items():
         tensors[_BIAS + name] = shift.detach().cpu().contiguous()
+    for prefix, weights in ((_WEIGHT, model.replaced_weights), (_ROUNDED, model.rounded_weights)):
+        for name, weight in weights.items():
+            tensors[prefix + name] = weight.detach().cpu().contiguous()
+    for name, (weight, bias) in model.replaced_norms.items():
+        tensors[f"{_NORM}{name}/weight"] = weight.detach().cpu().contiguous()
+        tensors[f"{_NORM}{name}/bias"] = bias.detach().cpu().contiguous()
     return tensors, facts
 
 
@@ -45,6 +52,14 @@ def restore(model: QuantizedModel, tensors: dict[str, Tensor], facts: dict[str, 
     for name, tensor in tensors.items():
         if name.startswith(_BIAS):
             model.bias_shifts[name.removeprefix(_BIAS)] = tensor.to(model.device)
+        elif name.startswith(_WEIGHT):
+            model.replaced_weights[name.removeprefix(_WEIGHT)] = tensor.to(model.device)
+        elif name.startswith(_ROUNDED):
+            model.rounded_weights[name.removeprefix(_ROUNDED)] = tensor.to(model.device)
+        elif name.startswith(_NORM) and name.endswith("/weight"):
+            node = name.removeprefix(_NORM).removesuffix("/weight")
+            bias = tensors[f"{_NORM}{node}/bias"]
+            model.replaced_norms[node] = tensor.to(model.device), bias.to(model.device)
     model.integer_norms.update(facts["integer_norms"])
 
 

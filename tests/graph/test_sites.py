@@ -1,5 +1,6 @@
 """The rule's sites on the embedded transformer against a written expectation (FQ-ViT's list, METHODS section 2)."""
 
+from harness.graph.sites import Place
 from harness.quant.schemes import value_sites
 from methods.fqvit import takes_power_of_two
 
@@ -24,7 +25,7 @@ STEM = ["input", "patch_embed.proj.weight", "patch_embed.proj:conv", "model:cat"
 
 
 def test_sites_of_a_transformer(model):
-    sites = [name for name, site in model.sites.items() if not site.fused]
+    sites = [name for name, site in model.sites.items() if not site.fused and site.place is not Place.OPERAND]
     assert sites[: len(STEM)] == STEM
     assert sites[len(STEM) : len(STEM) + len(BLOCK)] == BLOCK
     assert sites[-3:] == ["norm:layer_norm", "head.weight", "head:linear"]
@@ -41,7 +42,7 @@ def test_power_of_two_sites_are_the_residual_stream(model):
 
 
 def test_attention_modules(model):
-    inside = [name for name, site in model.sites.items() if site.attention == "blocks.2.attn"]
+    inside = [n for n, s in model.sites.items() if s.attention == "blocks.2.attn" and s.place is not Place.OPERAND]
     assert inside[0] == "blocks.2.attn.qkv.weight"
     assert inside[-1] == "blocks.2.attn.proj:linear"
     assert not model.sites["blocks.2.mlp.fc1.weight"].attention
@@ -52,3 +53,22 @@ def test_chain_shares_add_up(model, calibration):
     x = model.run(calibration.images, 0, 3)
     model.run(x, 3)
     assert abs(model.image_forwards - before - len(calibration)) < 1e-6
+
+
+def test_operands_are_what_linear_operations_and_products_read(model):
+    operands = {n: s for n, s in model.sites.items() if s.place is Place.OPERAND}
+    inside = {name: site.kind.value for name, site in operands.items() if name.startswith("blocks.0.")}
+    assert inside == {
+        "blocks.0.attn.qkv:linear[x]": "layer_norm",
+        "blocks.0.attn:matmul[a]": "linear",
+        "blocks.0.attn:matmul[b]": "linear",
+        "blocks.0.attn:matmul_1[a]": "softmax",
+        "blocks.0.attn:matmul_1[b]": "linear",
+        "blocks.0.attn.proj:linear[x]": "matmul",
+        "blocks.0.mlp.fc1:linear[x]": "layer_norm",
+        "blocks.0.mlp.fc2:linear[x]": "activation",
+    }
+    assert operands["patch_embed.proj:conv[x]"].kind.value == "input"
+    assert operands["head:linear[x]"].kind.value == "layer_norm"
+    assert len(operands) == 2 + 6 * 8
+    assert operands["blocks.0.attn.qkv:linear[x]"].channels == 96
