@@ -65,6 +65,7 @@ class Chain:
         sites: Every site by name, in execution order.
         weights: The operations that own a weight, by the weight's site name.
         layer_norms: Node names of the layer norms and the names of their input and output sites.
+        norms: The layer norms themselves, by node name.
         runtime: Shared by every operation.
     """
 
@@ -72,6 +73,7 @@ class Chain:
     sites: dict[str, Site]
     weights: dict[str, WeightedOperation]
     layer_norms: dict[str, tuple[str, str]]
+    norms: dict[str, LayerNorm]
     runtime: Runtime
 
 
@@ -86,7 +88,7 @@ def build_chain(captured: Captured, pattern: str) -> Chain:
     runtime = Runtime()
     builder = _Builder(captured, sites, runtime)
     segments = tuple(builder.segment(span) for span in cut(captured, pattern))
-    return Chain(segments, {site.name: site for site in sites}, builder.weights, builder.layer_norms, runtime)
+    return Chain(segments, {site.name: site for site in sites}, builder.weights, builder.layer_norms, builder.norms, runtime)
 
 
 class _Builder:
@@ -102,6 +104,7 @@ class _Builder:
         self.by_source = {site.source: site for site in sites if site.place is Place.VALUE}
         self.weights: dict[str, WeightedOperation] = {}
         self.layer_norms: dict[str, tuple[str, str]] = {}
+        self.norms: dict[str, LayerNorm] = {}
 
     def segment(self, span: Span) -> Segment:
         """Build one segment."""
@@ -250,6 +253,7 @@ class _Writer:
             self.tensor(bias),
             float(eps),  # type: ignore[arg-type]
         )
+        self.builder.norms[node.name] = module
         return self.call(f"op_{node.name}", module, self.get(x), shape)
 
     def matmul(self, node: fx.Node) -> fx.Node:

@@ -126,13 +126,13 @@ def _bits(model: QuantizedModel, sites: tuple[str, ...]) -> int:
 def off_grid_sites(model: QuantizedModel) -> list[str]:
     """Sites whose tensors are not ``(q - z) s`` with at most ``2^bits`` integer codes ``q`` and an integer ``z``.
 
-    Weights are checked by value. Log-int-softmax is off the grid: it yields ``2^bits`` powers of two and zero.
+    Weights are checked by value. Logarithmic softmax quantizers are off the grid: ``2^bits`` powers and zero.
     """
     return [name for name, quantizer in model.quantizers.items() if not _on_grid(model, name, quantizer)]
 
 
 def _on_grid(model: QuantizedModel, name: str, quantizer: Quantizer) -> bool:
-    if quantizer.spec.scheme is Scheme.LOG_INT_SOFTMAX:
+    if quantizer.spec.scheme in (Scheme.LOG_INT_SOFTMAX, Scheme.LOG_SQRT2):
         return False
     if not torch.equal(quantizer.zero_point, quantizer.zero_point.round()):
         return False

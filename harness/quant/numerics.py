@@ -167,6 +167,39 @@ def _squared_norms(rows: Tensor) -> Tensor:
     return norms.square()
 
 
+def quantile(ordered: Tensor, fraction: float) -> Tensor:
+    """Linearly interpolated quantile of each sorted row ``(rows, n)``; ``torch.quantile`` refuses more than 16 M values."""
+    position = fraction * (ordered.shape[1] - 1)
+    index = int(position)
+    low, high = ordered[:, index], ordered[:, min(index + 1, ordered.shape[1] - 1)]
+    return low + (high - low) * (position - index)
+
+
+def percentile_search(x: Tensor, bits: int, fractions: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """RepQ-ViT's ranges: per row the quantile ``p`` with the least squared error, cut off at both ends.
+
+    Args:
+        x: Values ``(rows, n)``.
+        bits: Width of the unsigned code.
+        fractions: Candidates for ``p``; ties go to the first.
+
+    Returns:
+        Minimum and maximum of each row.
+    """
+    low, high = integer_range(bits, signed=False)
+    ordered = x.sort(dim=1).values
+    best_error: Tensor | None = None
+    best = ordered[:, 0], ordered[:, -1]
+    for fraction in fractions:
+        candidate = quantile(ordered, 1 - fraction), quantile(ordered, fraction)
+        scale, zero_point = affine_parameters(*candidate, bits, signed=False, symmetric=False)
+        error = (x - fake_quantize(x, scale[:, None], zero_point[:, None], low, high)).square_().mean(dim=1)
+        better = torch.ones_like(error, dtype=torch.bool) if best_error is None else error < best_error
+        best = torch.where(better, candidate[0], best[0]), torch.where(better, candidate[1], best[1])
+        best_error = error if best_error is None else torch.minimum(error, best_error)
+    return best
+
+
 def power_of_two_scales(x: Tensor, minimum: Tensor, maximum: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """PTF: per channel one of four scales that differ by powers of two (FQ-ViT, Lin et al. 2022, Sec. 4.1).
 

@@ -88,16 +88,8 @@ class Percentile(Ema):
 
     def update(self, x: Tensor) -> None:
         """Move the range towards this batch's quantiles (linear interpolation)."""
-        ordered = x.flatten().sort().values
-        self._move(_quantile(ordered, 1 - PERCENTILE), _quantile(ordered, PERCENTILE))
-
-
-def _quantile(ordered: Tensor, fraction: float) -> Tensor:
-    """Linearly interpolated quantile of sorted values; ``torch.quantile`` refuses more than 16 M of them."""
-    position = fraction * (len(ordered) - 1)
-    index = int(position)
-    low, high = ordered[index], ordered[min(index + 1, len(ordered) - 1)]
-    return (low + (high - low) * (position - index)).reshape(1)
+        ordered = x.reshape(1, -1).sort().values
+        self._move(numerics.quantile(ordered, 1 - PERCENTILE), numerics.quantile(ordered, PERCENTILE))
 
 
 class Omse(MinMax):

@@ -73,6 +73,19 @@ class QuantizedModel:
         """Node names of the layer norms with the names of their input and output sites."""
         return self.chain.layer_norms
 
+    def norm_parameters(self, node: str) -> tuple[Tensor, Tensor]:
+        """Present weight and bias of a layer norm, by its node's name.
+
+        Raises:
+            KeyError: There is no such norm, or it has no parameters.
+        """
+        if node in self.replaced_norms:
+            return self.replaced_norms[node]
+        norm = self.chain.norms[node]
+        if norm.weight is None or norm.bias is None:
+            raise KeyError(f"{node} has no weight and bias")
+        return norm.weight, norm.bias
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -9,19 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.quant import numerics
+from harness.quant import nonuniform, numerics
 
 
 class Scheme(StrEnum):
     """How codes map to values.
 
     ``uniform``: one scale per tensor or channel. ``power_of_two``: channel scales differ by powers of two and share a
-    zero point (PTF). ``log_int_softmax``: the softmax itself yields negative powers of two (LIS).
+    zero point (PTF). ``log_int_softmax``: the softmax itself yields negative powers of two (LIS). The others are in
+    ``nonuniform.py``.
     """
 
     UNIFORM = "uniform"
     POWER_OF_TWO = "power_of_two"
     LOG_INT_SOFTMAX = "log_int_softmax"
+    LOG_SQRT2 = "log_sqrt2"
+    TWIN_SOFTMAX = "twin_softmax"
+    TWIN_GELU = "twin_gelu"
+
+
+NONUNIFORM: dict[Scheme, Callable[[Tensor, Tensor, int], Tensor]] = {
+    Scheme.LOG_SQRT2: nonuniform.log_sqrt2,
+    Scheme.TWIN_SOFTMAX: nonuniform.twin_softmax,
+    Scheme.TWIN_GELU: nonuniform.twin_gelu,
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,7 @@ class QuantizerSpec:
         axis: Channel axis of per-channel scales, or None for one scale per tensor.
         narrow_range: Leave out the most negative code (signed only).
         scheme: How codes map to values.
+        fractional: The zero point need not be an integer (RepQ-ViT's mean zero points).
     """
 
     bits: int
@@ -43,6 +56,7 @@ class QuantizerSpec:
     axis: int | None = None
     narrow_range: bool = False
     scheme: Scheme = Scheme.UNIFORM
+    fractional: bool = False
 
     @property
     def code_range(self) -> tuple[int, int]:
@@ -56,8 +70,8 @@ class Quantizer:
 
     Attributes:
         spec: What it is.
-        scale: ``(1,)`` or one entry per channel, positive; empty for log-int-softmax.
-        zero_point: ``(1,)`` or one entry per channel, integers in float32.
+        scale: ``(1,)`` or one entry per channel, positive; two entries for twin ranges, empty for log-int-softmax.
+        zero_point: ``(1,)`` or one entry per channel, integers in float32 (RepQ-ViT's may be fractions).
         minimum: Lower end of the range the scale was computed from, ``(1,)`` or per channel.
         maximum: Upper end of that range.
         correction: Form of weight bias correction applied behind it (``numerics.corrected_rows``); empty for none.
@@ -77,13 +91,20 @@ class Quantizer:
             x: The activation.
             overwrite: Nobody else reads ``x``: its memory may be used for the result.
         """
-        if x.is_cuda and self.scale.numel() == 1 and not self.scale.requires_grad:
+        if self.spec.scheme in NONUNIFORM:
+            return self._nonuniform(x)
+        if x.is_cuda and self.scale.numel() == 1 and not (self.scale.requires_grad or self.spec.fractional):
             # One kernel instead of six; multiplies by 1 / s, so codes may differ where x / s is within one ulp of a tie.
             zero_point = self.zero_point.to(torch.int32)
             return torch.fake_quantize_per_tensor_affine(x, self.scale, zero_point, *self.spec.code_range)
         axis = self.spec.axis if self.spec.axis is not None else x.ndim - 1
         through = self.scale.requires_grad or x.requires_grad
         return self.exact(x, axis=axis, through=through, overwrite=overwrite)
+
+    def _nonuniform(self, x: Tensor) -> Tensor:
+        """Straight-through where gradients are asked for; the scales get none."""
+        quantized = NONUNIFORM[self.spec.scheme](x.detach(), self.scale.detach(), self.spec.bits)
+        return x + (quantized - x).detach() if x.requires_grad else quantized
 
     def exact(self, x: Tensor, *, through: bool = False, axis: int | None = None, overwrite: bool = False) -> Tensor:
         """Fake-quantize by division, as the formulas say; ``through`` in the differentiable form."""

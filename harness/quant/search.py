@@ -20,6 +20,7 @@ from harness.graph.sites import Place, Site
 from harness.memory import Budget
 from harness.method import Context
 from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Scheme
 from harness.shared import Shared
 
 Scope = Literal["attention_weights", "block_weights", "block"]
@@ -103,7 +104,8 @@ def write_scales(model: QuantizedModel, unit: Unit, vector: Tensor, *, move_zero
         scale = vector[start : start + quantizer.scale.numel()]
         start += quantizer.scale.numel()
         changed = replace(quantizer, scale=scale)
-        if move_zero_points and not quantizer.spec.symmetric and quantizer.minimum.shape == scale.shape:
+        uniform = quantizer.spec.scheme in (Scheme.UNIFORM, Scheme.POWER_OF_TWO)
+        if move_zero_points and uniform and not quantizer.spec.symmetric and quantizer.minimum.shape == scale.shape:
             low, high = quantizer.spec.code_range
             changed = replace(changed, zero_point=(low - torch.round(quantizer.minimum / scale.detach())).clamp(low, high))
         model.quantizers[name] = changed

@@ -24,16 +24,21 @@ def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, quantizer in model.quantizers.items():
         facts["quantizers"][name] = quantizer.metadata()
         for part in TENSORS:
-            tensors[f"{_QUANTIZER}{name}/{part}"] = getattr(quantizer, part).detach().cpu().contiguous()
+            tensors[f"{_QUANTIZER}{name}/{part}"] = _own(getattr(quantizer, part))
     for name, shift in model.bias_shifts.items():
-        tensors[_BIAS + name] = shift.detach().cpu().contiguous()
+        tensors[_BIAS + name] = _own(shift)
     for prefix, weights in ((_WEIGHT, model.replaced_weights), (_ROUNDED, model.rounded_weights)):
         for name, weight in weights.items():
-            tensors[prefix + name] = weight.detach().cpu().contiguous()
+            tensors[prefix + name] = _own(weight)
     for name, (weight, bias) in model.replaced_norms.items():
-        tensors[f"{_NORM}{name}/weight"] = weight.detach().cpu().contiguous()
-        tensors[f"{_NORM}{name}/bias"] = bias.detach().cpu().contiguous()
+        tensors[f"{_NORM}{name}/weight"] = _own(weight)
+        tensors[f"{_NORM}{name}/bias"] = _own(bias)
     return tensors, facts
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A copy that shares memory with nothing: safetensors refuses tensors that do."""
+    return tensor.detach().to("cpu", copy=True).contiguous()
 
 
 def restore(model: QuantizedModel, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

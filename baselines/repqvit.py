@@ -1,0 +1,136 @@
+"""RepQ-ViT: complex quantizers for calibration, simple ones afterwards (Li et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.data import CalibrationSet
+from harness.graph.operations import Kind
+from harness.graph.sites import Site
+from harness.method import Context, Method
+from harness.quant import nonuniform, numerics
+from harness.quant.operands import is_classifier, operand_bits, operand_sites
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.schemes import FLOAT_BITS, weight_rows
+from harness.registry import Role, register
+
+FRACTIONS = (0.999, 0.9999, 0.99999)
+
+
+@dataclass(frozen=True)
+class RepqvitConfig:
+    """Settings of ``repqvit``."""
+
+    images: Annotated[int, Field(ge=1, description="calibration images used, in one batch; the paper uses 32")] = 32
+    reparameterise: Annotated[
+        bool, Field(description="turn channel-wise LayerNorm outputs into layer-wise ones; false keeps them channel-wise")
+    ] = True
+    zero_point: Annotated[
+        Literal["released", "rounded"],
+        Field(description="mean zero points: fractions as in the released code (off the grid), or rounded"),
+    ] = "released"
+    softmax: Annotated[
+        Literal["log_sqrt2", "uniform"], Field(description="attention probabilities: powers of the root of two, or uniform")
+    ] = "log_sqrt2"
+    image_bits: Annotated[int, Field(ge=4, le=8, description="width of the input image")] = 8
+
+
+@register(
+    "repqvit",
+    role=Role.SCHEME,
+    provides=("scheme", "scales"),
+    version=1,
+    paper="Li et al., RepQ-ViT: Scale Reparameterization for Post-Training Quantization of Vision Transformers, ICCV 2023",
+)
+class Repqvit(Method[RepqvitConfig]):
+    """Quantize operands; LayerNorm outputs by channel, then reparameterised to one scale; log-sqrt2 attention."""
+
+    Config = RepqvitConfig
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """One pass over the images, then the reparameterisation in closed form."""
+        bits = context.bits
+        self._weights(model, list(model.weights), bits.weight)
+        sites = {site.name: site for site in operand_sites(model)}
+        images = calibration.images[: self.config.images]
+        context.notes["images_used"] = len(images)
+
+        with context.progress.task("calibrate", len(sites)) as task:
+
+            def watch(name: str, x: Tensor) -> None:
+                if name in sites:
+                    width = operand_bits(sites[name], bits, self.config.image_bits)
+                    if width < FLOAT_BITS:
+                        model.quantizers[name] = self._quantizer(model, sites[name], x, width)
+                    task.advance()
+
+            model.observe(images, watch)
+        if self.config.reparameterise:
+            with torch.no_grad():
+                self._reparameterise(model, sites, bits.weight, context)
+
+    @torch.no_grad()
+    def _weights(self, model: QuantizedModel, names: list[str], bits: int) -> None:
+        """Per output channel the percentile with the least squared error."""
+        if bits >= FLOAT_BITS:
+            return
+        for name in names:
+            ranges = numerics.percentile_search(weight_rows(model, name), bits, FRACTIONS)
+            model.quantizers[name] = from_range(QuantizerSpec(bits, axis=0), *ranges)
+
+    def _quantizer(self, model: QuantizedModel, site: Site, x: Tensor, bits: int) -> Quantizer:
+        if site.kind is Kind.SOFTMAX and self.config.softmax == "log_sqrt2":
+            return _log_sqrt2(x, bits)
+        if _is_reparameterised(model, site):
+            ranges = numerics.percentile_search(numerics.channel_rows(x, x.ndim - 1), bits, FRACTIONS)
+            return from_range(QuantizerSpec(bits, axis=x.ndim - 1), *ranges)
+        return from_range(QuantizerSpec(bits), *numerics.percentile_search(x.reshape(1, -1), bits, FRACTIONS))
+
+    def _reparameterise(self, model: QuantizedModel, sites: dict[str, Site], weight_bits: int, context: Context) -> None:
+        """Every LayerNorm with all operations that read it."""
+        readers: dict[str, list[str]] = {}
+        for name, site in sites.items():
+            if name in model.quantizers and _is_reparameterised(model, site):
+                readers.setdefault(site.source, []).append(name)
+        operations = {operation.operand: operation for operation in model.weights.values()}
+        for norm, names in readers.items():
+            quantizer = model.quantizers[names[0]]  # all readers saw the same values
+            scale, zero_point = quantizer.scale.mean().reshape(1), quantizer.zero_point.mean().reshape(1)
+            if self.config.zero_point == "rounded":
+                zero_point = zero_point.round()
+            ratio = quantizer.scale / scale
+            shift = scale * (quantizer.zero_point - zero_point)
+            gain, offset = model.norm_parameters(norm)
+            model.replaced_norms[norm] = gain / ratio, offset / ratio + shift
+            spec = QuantizerSpec(quantizer.spec.bits, fractional=self.config.zero_point == "released")
+            low, high = spec.code_range
+            ends = (low - zero_point) * scale, (high - zero_point) * scale
+            for name in names:
+                operation = operations[name]
+                weight = operation.present_weight * ratio
+                model.replaced_weights[operation.site.name] = weight
+                model.bias_shifts[operation.node] = -weight @ shift
+                model.quantizers[name] = Quantizer(spec, scale, zero_point, *ends)
+                self._weights(model, [operation.site.name], weight_bits)
+        context.notes["reparameterised_norms"] = len(readers)
+
+
+def _is_reparameterised(model: QuantizedModel, site: Site) -> bool:
+    """Whether an operand comes from a LayerNorm inside the network: of qkv, fc1, patch merging; not of the classifier."""
+    return site.kind is Kind.LAYER_NORM and Kind.LINEAR in site.feeds and not is_classifier(model, site)
+
+
+def _log_sqrt2(x: Tensor, bits: int) -> Quantizer:
+    """The largest value is the percentile with the least squared error."""
+    ordered = x.reshape(1, -1).sort(dim=1).values
+    candidates = [numerics.quantile(ordered, fraction) for fraction in FRACTIONS]
+    errors = torch.stack([(x - nonuniform.log_sqrt2(x, scale, bits)).square().mean() for scale in candidates])
+    scale = torch.cat(candidates)[errors.argmin()].reshape(1)
+    zero = torch.zeros_like(scale)
+    return Quantizer(QuantizerSpec(bits, scheme=Scheme.LOG_SQRT2), scale, zero, zero, scale)

@@ -1,0 +1,99 @@
+"""RepQ-ViT's defining property, its quantizers against their formulas, and what the record says."""
+
+import math
+
+import pytest
+import torch
+
+from harness.quant import nonuniform, numerics
+from harness.quant.inventory import coverage, off_grid_sites
+from harness.stack import check
+
+
+def apply(model, calibration, context, stack="repqvit", bits="w4a4"):
+    made = context(bits)
+    for step in check(stack).steps:
+        step.method.apply(model, calibration, made)
+    return made
+
+
+def test_the_reparameterised_network_computes_the_same_in_full_precision(model, calibration, context):
+    expected = model.full_precision(calibration.images)
+    made = apply(model, calibration, context)
+    assert made.notes["reparameterised_norms"] == 12
+    model.quantizers.clear()
+    changed = model(calibration.images)
+    assert not torch.equal(changed, expected), "weights and norms were rewritten"
+    assert (changed - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert torch.equal(model.full_precision(calibration.images), expected)
+
+
+def test_one_scale_after_reparameterisation_equals_one_per_channel_before(model, calibration, context):
+    """The quantized LayerNorm output is the channel-wise quantized one, moved and scaled back (their Eq. 8 to 12)."""
+    apply(model, calibration, context, "repqvit(reparameterise=false)")
+    name = "blocks.2.mlp.fc1:linear[x]"
+    channelwise = model.quantizers[name]
+    assert channelwise.scale.numel() == 96
+    model.clear()
+    apply(model, calibration, context)
+    layerwise = model.quantizers[name]
+    assert layerwise.scale.numel() == 1
+    assert torch.allclose(layerwise.scale, channelwise.scale.mean())
+    ratio = channelwise.scale / layerwise.scale
+    shift = layerwise.scale * (channelwise.zero_point - layerwise.zero_point)
+    values = torch.randn(64, 96) * 3
+    moved = values / ratio + shift
+    codes = torch.round(values / channelwise.scale + channelwise.zero_point).clamp(0, 15)
+    assert ((layerwise(moved) / layerwise.scale + layerwise.zero_point) - codes).abs().max() < 1e-3
+
+
+def test_fractional_zero_points_are_off_the_grid_unless_rounded(model, calibration, context):
+    apply(model, calibration, context)
+    fractional = [name for name in off_grid_sites(model) if "linear[x]" in name]
+    assert len(fractional) == 12
+    model.clear()
+    apply(model, calibration, context, "repqvit(zero_point=rounded,softmax=uniform)")
+    assert off_grid_sites(model) == []
+
+
+def test_operands_are_quantized_and_residuals_are_not(model, calibration, context):
+    apply(model, calibration, context)
+    rows = {row["tensors"]: row for row in coverage(model)}
+    assert rows["residual sums"]["quantized"] == 0
+    assert rows["operands from softmax"]["granularity"] == ["log_sqrt2"]
+    assert rows["operands from layer_norm"]["bits"] == [4]
+    assert rows["operands from the image"]["bits"] == [8]
+    assert rows["weights"]["bits"] == [4]
+
+
+@pytest.mark.parametrize("bits", [3, 4, 8])
+def test_log_sqrt2_against_its_formula(bits):
+    values = torch.rand(500) ** 4
+    values[0] = 0
+    got = nonuniform.log_sqrt2(values, torch.tensor([0.8]), bits)
+    for x, y in zip(values.tolist(), got.tolist(), strict=True):
+        code = max(round(-2 * math.log2(x / 0.8)), 0) if x > 0 else 10**6
+        expected = 0.8 * math.sqrt(2) ** -code if code < 2**bits else 0.0
+        assert math.isclose(y, expected, rel_tol=1e-5)
+    assert len(got.unique()) <= 2**bits + 1
+
+
+def test_percentiles_are_chosen_row_by_row_by_squared_error():
+    torch.manual_seed(1)
+    rows = torch.randn(5, 20_000)
+    rows[2, 0] = 100.0  # an outlier that only the smallest percentile cuts off
+    low, high = numerics.percentile_search(rows, 4, (0.999, 0.9999, 0.99999))
+    for row, minimum, maximum in zip(rows, low, high, strict=True):
+        errors = []
+        for p in (0.999, 0.9999, 0.99999):
+            ends = torch.quantile(row, 1 - p).reshape(1), torch.quantile(row, p).reshape(1)
+            scale, zero = numerics.affine_parameters(*ends, 4, signed=False, symmetric=False)
+            errors.append(((row - numerics.fake_quantize(row, scale, zero, 0, 15)).square().mean().item(), ends))
+        best = min(errors, key=lambda pair: pair[0])[1]
+        assert torch.allclose(torch.cat(best), torch.stack([minimum, maximum]), atol=1e-4)
+    assert high[2] < 10
+
+
+def test_evolq_goes_on_from_there(model, calibration, context):
+    made = apply(model, calibration, context, "repqvit+evolq(passes=1,cycles=1,batch=16)")
+    assert made.notes["loss_end"] <= made.notes["loss_start"]
