@@ -27,6 +27,9 @@ class Runtime:
         rounded: What the quantizer gets instead of the weight, by site name: values that a method rounded onto its grid.
         norms: Likewise weight and bias of layer norms, by node name.
         integer_norms: Node names of the layer norms that run on integers.
+        learned: Weights as they are while a method learns how to round them, by site name; used without a quantizer.
+        drop: While a method learns: share of the elements of every activation that stay unquantized, and the random
+            generator that draws them (QDrop).
         quantize: Whether quantizers act; off for the full-precision network.
         observe: Called with every site's name and tensor while statistics are collected.
         live_softmax: Log-int-softmax acts although ``quantize`` is off (what FQ-ViT's release does in its last
@@ -40,10 +43,20 @@ class Runtime:
     rounded: dict[str, Tensor] = field(default_factory=dict)
     norms: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     integer_norms: set[str] = field(default_factory=set)
+    learned: dict[str, Tensor] = field(default_factory=dict)
+    drop: tuple[float, torch.Generator] | None = None
     quantize: bool = False
     observe: Callable[[str, Tensor], None] | None = None
     live_softmax: bool = False
     live_norms: bool = False
+
+    def activation(self, quantizer: Quantizer, x: Tensor, *, overwrite: bool = False) -> Tensor:
+        """An activation behind its quantizer, in part if a method asks for that."""
+        if self.drop is None:
+            return quantizer(x, overwrite=overwrite)
+        share, generator = self.drop
+        kept = torch.rand(x.shape, generator=generator, device=generator.device).to(x.device) < share
+        return torch.where(kept, x, quantizer(x))
 
 
 class Tap(nn.Module):
@@ -64,7 +77,7 @@ class Tap(nn.Module):
         if runtime.quantize:
             quantizer = runtime.quantizers.get(self.site.name)
             if quantizer is not None and quantizer.spec.scheme is not Scheme.LOG_INT_SOFTMAX:
-                return quantizer(x, overwrite=self.owns and runtime.observe is None)
+                return runtime.activation(quantizer, x, overwrite=self.owns and runtime.observe is None)
         return x
 
 
@@ -82,7 +95,7 @@ class Operand(nn.Module):
         if runtime.observe is not None:
             runtime.observe(self.name, x)
         quantizer = runtime.quantizers.get(self.name) if runtime.quantize else None
-        return x if quantizer is None else quantizer(x)
+        return x if quantizer is None else runtime.activation(quantizer, x)
 
 
 class WeightedOperation(nn.Module):
@@ -139,6 +152,8 @@ class WeightedOperation(nn.Module):
 
     def quantized_weight(self) -> Tensor:
         """The weight behind its quantizer, computed once per quantizer and weight."""
+        if self.site.name in self.runtime.learned:
+            return self.runtime.learned[self.site.name]
         quantizer, reference = self.runtime.quantizers.get(self.site.name), self.present_weight
         if quantizer is None:
             return reference

@@ -163,6 +163,21 @@ class QuantizedModel:
         return self
 
     @contextmanager
+    def learning(self, weights: dict[str, Tensor], drop: tuple[float, torch.Generator] | None = None) -> Iterator[None]:
+        """While the block runs, use these weights as they are, and leave a share of every activation unquantized.
+
+        Args:
+            weights: By site name; may ask for gradients.
+            drop: Share, and the generator that draws which elements; None for none.
+        """
+        runtime = self.chain.runtime
+        runtime.learned, runtime.drop = weights, drop
+        try:
+            yield
+        finally:
+            runtime.learned, runtime.drop = {}, None
+
+    @contextmanager
     def _mode(self, *, quantize: bool, integers: bool = False, softmax: bool = False) -> Iterator[None]:
         runtime = self.chain.runtime
         before = runtime.quantize, runtime.live_norms, runtime.live_softmax

@@ -13,7 +13,16 @@ from harness.registry import Role
 from harness.stack import check
 
 # Settings that keep a method quick; methods that are not named here run with their defaults.
-QUICK = {"evolq": "(passes=1,cycles=1)", "gradopt": "(passes=1,steps=1)"}
+QUICK = {
+    "evolq": "(passes=1,cycles=1)",
+    "gradopt": "(passes=1,steps=1)",
+    "ptq4vit": "(steps=6,rounds=1)",
+    "easyquant": "(steps=6)",
+    "adaround": "(iterations=2)",
+    "brecq": "(iterations=2)",
+    "qdrop": "(iterations=2)",
+    "fimaq": "(iterations=3,rank=2)",
+}
 NAMES = sorted(registry.available())
 
 

@@ -1,0 +1,51 @@
+"""EasyQuant: scales of weights and operands by cosine similarity, layer after layer (Wu et al. 2020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from baselines.layer_search import Plan, search_layers
+from harness.data import CalibrationSet
+from harness.method import Context, Method
+from harness.quant.qmodel import QuantizedModel
+from harness.registry import Role, register
+
+
+@dataclass(frozen=True)
+class EasyquantConfig:
+    """Settings of ``easyquant``."""
+
+    images: Annotated[int, Field(ge=1, description="calibration images used")] = 32
+    low: Annotated[float, Field(ge=0, description="first factor of the grid")] = 0.5
+    high: Annotated[float, Field(gt=0, description="end of the grid, never tried itself")] = 1.2
+    steps: Annotated[int, Field(ge=1, description="factors tried")] = 100
+    rounds: Annotated[int, Field(ge=1, description="how often weights and operands take turns")] = 1
+    sequential: Annotated[
+        bool, Field(description="layers see quantized inputs; false is the base mode of PTQ4ViT's released code")
+    ] = True
+
+
+@register(
+    "easyquant",
+    role=Role.SCHEME,
+    provides=("scheme", "scales"),
+    version=1,
+    paper="Wu et al., EasyQuant: Post-training Quantization via Scale Optimization, arXiv 2006.16669",
+)
+class Easyquant(Method[EasyquantConfig]):
+    """Alternate line searches for the scales of weights and operands of each layer."""
+
+    Config = EasyquantConfig
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Search with inputs that are quantized already, unless told otherwise."""
+        c = self.config
+        plan = Plan(
+            c.low, c.high, c.steps, c.rounds, "cosine", "random", sequential=c.sequential, twin=False, batch=c.images
+        )
+        images = calibration.images[: c.images]
+        context.notes["images_used"] = len(images)
+        search_layers(model, images, plan, context)

@@ -1,0 +1,57 @@
+"""PTQ4ViT: twin uniform quantization with a Hessian-guided search (Yuan et al., ECCV 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from baselines.layer_search import Plan, search_layers
+from harness.data import CalibrationSet
+from harness.method import Context, Method
+from harness.quant.qmodel import QuantizedModel
+from harness.registry import Role, register
+
+
+@dataclass(frozen=True)
+class Ptq4vitConfig:
+    """Settings of ``ptq4vit``."""
+
+    images: Annotated[int, Field(ge=1, description="calibration images used; the paper uses 32")] = 32
+    twin: Annotated[bool, Field(description="twin ranges for softmax and GELU outputs; false: one scale")] = True
+    score: Annotated[Literal["hessian", "cosine"], Field(description="how outputs are compared")] = "hessian"
+    gradient: Annotated[
+        Literal["random", "quantized"],
+        Field(
+            description="hessian: random logits pulled back through the full-precision network (what the released code's "
+            "rounding noise amounts to), or the divergence of the network quantized by min-max (as the paper says)"
+        ),
+    ] = "random"
+    low: Annotated[float, Field(ge=0, description="first factor of the grid")] = 0.01
+    high: Annotated[float, Field(gt=0, description="end of the grid, never tried itself")] = 1.2
+    steps: Annotated[int, Field(ge=1, description="factors tried")] = 100
+    rounds: Annotated[int, Field(ge=1, description="how often weights and operands take turns")] = 3
+    batch: Annotated[int, Field(ge=1, description="images per backward pass; the released code uses 4")] = 4
+
+
+@register(
+    "ptq4vit",
+    role=Role.SCHEME,
+    provides=("scheme", "scales"),
+    version=1,
+    paper="Yuan et al., PTQ4ViT: Post-Training Quantization for Vision Transformers with Twin Uniform Quantization, "
+    "ECCV 2022",
+)
+class Ptq4vit(Method[Ptq4vitConfig]):
+    """Search scales of weights and operands layer by layer, with twin ranges behind softmax and GELU."""
+
+    Config = Ptq4vitConfig
+
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Search with inputs from the full-precision network (parallel calibration)."""
+        c = self.config
+        plan = Plan(c.low, c.high, c.steps, c.rounds, c.score, c.gradient, sequential=False, twin=c.twin, batch=c.batch)
+        images = calibration.images[: c.images]
+        context.notes["images_used"] = len(images)
+        search_layers(model, images, plan, context)

@@ -1,0 +1,93 @@
+"""PTQ4ViT and EasyQuant: twin ranges against their definition, and searches that find what brute force finds."""
+
+import pytest
+import torch
+
+from baselines.layer_search import _operations
+from harness.quant import nonuniform
+from harness.quant.quantizer import Scheme
+from harness.stack import check
+
+
+def apply(model, calibration, context, stack, bits="w4a4"):
+    made = context(bits)
+    for step in check(stack).steps:
+        step.method.apply(model, calibration, made)
+    return made
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_twin_ranges_of_the_softmax(bits):
+    half = 2 ** (bits - 1)
+    scales = torch.tensor([1 / half / 8, 1 / half])
+    values = torch.linspace(0, 1, 4001)
+    got = nonuniform.twin_softmax(values, scales, bits)
+    assert len(got.unique()) <= 2**bits
+    small = values < half * scales[0]
+    assert ((got - values).abs()[small & (values < (half - 1) * scales[0])] <= scales[0] / 2 + 1e-6).all()
+    large = ~small & (values < 1 - scales[1])
+    assert ((got - values).abs()[large] <= scales[1] / 2 + 1e-6).all()
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_twin_ranges_of_gelu_have_a_sign_bit(bits):
+    half = 2 ** (bits - 1)
+    values = torch.nn.functional.gelu(torch.linspace(-4, 4, 4001))
+    scales = torch.tensor([nonuniform.GELU_MINIMUM / half, 4 / half])
+    got = nonuniform.twin_gelu(values, scales, bits)
+    assert len(got.unique()) <= 2**bits
+    assert (got[values < 0] <= 0).all()
+    assert ((got - values).abs()[values < 0] <= scales[0] * 1.001).all()
+
+
+def test_quantizers_are_those_of_the_paper(model, calibration, context):
+    apply(model, calibration, context, "ptq4vit(steps=4,rounds=1,images=4)")
+    q = model.quantizers
+    assert q["blocks.1.attn:matmul_1[a]"].spec.scheme is Scheme.TWIN_SOFTMAX
+    assert q["blocks.1.mlp.fc2:linear[x]"].spec.scheme is Scheme.TWIN_GELU
+    assert len(q["blocks.1.attn.qkv.weight"].scale.unique()) <= 3, "one scale each for q, k and v"
+    assert q["blocks.1.mlp.fc1.weight"].scale.numel() == 1
+    assert q["patch_embed.proj.weight"].scale.numel() == 96
+    assert "patch_embed.proj:conv[x]" not in q, "the image is not quantized"
+    assert all(one.spec.symmetric or one.spec.scheme is not Scheme.UNIFORM for one in q.values())
+
+
+def test_the_search_takes_the_factor_that_brute_force_takes(model, calibration, context):
+    """The first layer that is searched has nothing before it, so its outcome can be recomputed from the definition."""
+    apply(model, calibration, context, "easyquant(steps=8,images=8)")
+    name = "patch_embed.proj.weight"
+    found = model.quantizers[name].scale
+    operation = model.weights[name]
+    output = operation.function(calibration.images[:8], operation.weight, operation.bias)
+    for channel in range(0, 96, 17):
+        bound = operation.weight[channel].abs().max()
+        best = (-2.0, 0.0)
+        for i in range(8):
+            scale = bound / 7.5 * (0.5 + 0.7 * i / 8)
+            weight = operation.weight.clone()
+            weight[channel] = torch.round(weight[channel] / scale).clamp(-8, 7) * scale
+            got = operation.function(calibration.images[:8], weight, operation.bias)
+            score = torch.cosine_similarity(output[:, channel].flatten(), got[:, channel].flatten(), dim=0).item()
+            best = max(best, (score, -i))
+        expected = bound / 7.5 * (0.5 + 0.7 * -best[1] / 8)
+        assert torch.isclose(found[channel], expected, rtol=1e-4), channel
+
+
+def test_the_search_lowers_the_weighted_error(model, calibration, context):
+    images = calibration.images
+    target = model.full_precision(images)
+    errors = {}
+    for stack in ("ptq4vit(steps=30,rounds=2)", "ptq4vit(low=1,high=1.0001,steps=1,rounds=1)"):
+        model.clear()
+        apply(model, calibration, context, stack)
+        errors[stack] = (model(images) - target).square().mean().item()
+    searched, ranges = errors.values()
+    assert searched < 0.7 * ranges
+
+
+@pytest.mark.parametrize("gradient", ["random", "quantized"])
+def test_both_gradients_run_and_are_told_apart(gradient, model, calibration, context):
+    apply(model, calibration, context, f"ptq4vit(steps=5,rounds=1,gradient={gradient})", "w6a6")
+    assert torch.isfinite(model(calibration.images)).all()
+    count = sum(len(_operations(segment.module)) for segment in model.segments)
+    assert count == 26 + 12, "every weight and both products of each attention"
