@@ -1,0 +1,171 @@
+"""ERQ: ridge regression makes up for activation errors, then for weight errors half by half (Zhong et al., ICML 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.data import CalibrationSet
+from harness.method import Context, Method
+from harness.quant import numerics
+from harness.quant.operators import WeightedOperation
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Quantizer
+from harness.registry import Role, register
+
+
+@dataclass(frozen=True)
+class ErqConfig:
+    """Settings of ``erq``."""
+
+    images: Annotated[int, Field(ge=1, description="calibration images used; the paper uses 32")] = 32
+    ridge: Annotated[
+        float,
+        Field(gt=0, description="regulariser as a share of the mean squared input (the released code: an absolute number)"),
+    ] = 0.1
+    activations: Annotated[bool, Field(description="first step: weights make up for activation errors (Aqer)")] = True
+    weights: Annotated[bool, Field(description="second step: halves of the columns are rounded in turn (Wqer)")] = True
+    refinements: Annotated[int, Field(ge=0, description="single roundings flipped per output and half, at most")] = 100
+    batch: Annotated[int, Field(ge=1, description="calibration images per pass")] = 32
+
+
+@register(
+    "erq",
+    role=Role.REFINE,
+    needs=("scheme", "scales"),
+    version=1,
+    paper="Zhong et al., ERQ: Error Reduction for Post-Training Quantization of Vision Transformers, ICML 2024",
+)
+class Erq(Method[ErqConfig]):
+    """Solve ridge regressions for the weights of linear operations, before and between roundings."""
+
+    Config = ErqConfig
+
+    @torch.no_grad()
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Segment after segment in closed form; inputs are those of the quantized network, targets full precision."""
+        full = list(calibration.images[: self.config.images].split(self.config.batch))
+        quantized = full
+        context.notes["images_used"] = sum(map(len, full))
+        with context.progress.task("erq", len(model.segments)) as task:
+            for index, segment in enumerate(model.segments):
+                for name in segment.sites:
+                    if name in model.weights and name in model.quantizers and model.weights[name].weight.ndim == 2:
+                        self._layer(model, model.weights[name], full, quantized, index)
+                quantized = [model.run(x, index, index + 1) for x in quantized]
+                full = [model.run_full_precision(x, index, index + 1) for x in full]
+                task.advance()
+
+    def _layer(
+        self, model: QuantizedModel, operation: WeightedOperation, full: list[Tensor], quantized: list[Tensor], index: int
+    ) -> None:
+        inputs = _rows(model, operation, quantized, index, quantize=True)
+        weight, quantizer = operation.present_weight, model.quantizers[operation.site.name]
+        ridge = self.config.ridge * inputs.square().mean() * len(inputs)
+        if self.config.activations:
+            target = operation.function(
+                _rows(model, operation, full, index, quantize=False).float(), operation.weight, operation.bias
+            ).double()
+            shift = model.bias_shifts.get(operation.node)
+            bias = operation.shifted_bias()
+            present = inputs @ weight.double().T + (0 if bias is None else bias.double())
+            update, offset = ridge_update(inputs, target - present, ridge)
+            weight = weight + update.T.to(weight.dtype)
+            offset = offset.to(weight.dtype)
+            model.bias_shifts[operation.node] = offset if shift is None else shift + offset
+        if self.config.weights:
+            rounded = round_halves(weight, quantizer, inputs, ridge, self.config.refinements)
+        else:
+            rounded = quantizer.exact(weight, axis=0)
+        model.rounded_weights[operation.site.name] = rounded
+
+
+def ridge_update(inputs: Tensor, error: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
+    """The change of weight and bias that lowers an output error: ``(A^T A + lambda I)^-1 A^T E`` (paper, Eq. 6).
+
+    Args:
+        inputs: ``(tokens, inputs)``, float64; a column of ones is added for the bias.
+        error: What is missing in the outputs, ``(tokens, outputs)``.
+        ridge: Regulariser of the weights; the bias has none.
+
+    Returns:
+        ``(inputs, outputs)`` and ``(outputs,)``.
+    """
+    extended = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
+    gram = extended.T @ extended
+    gram.diagonal()[:-1] += ridge
+    solution = torch.linalg.solve(gram, extended.T @ error)
+    return solution[:-1], solution[-1]
+
+
+def round_halves(weight: Tensor, quantizer: Quantizer, inputs: Tensor, ridge: Tensor, refinements: int) -> Tensor:
+    """Round half of the columns, let the others make up for it, and go on with their half (paper, Sec. 3.3).
+
+    Args:
+        weight: ``(outputs, inputs)``.
+        quantizer: Its quantizer.
+        inputs: ``(tokens, inputs)``, float64.
+        ridge: Regulariser.
+        refinements: Roundings flipped per output and half, at most.
+
+    Returns:
+        The weight on its quantizer's grid.
+    """
+    gram = inputs.T @ inputs
+    remaining, done = weight.double(), 0
+    result = torch.empty_like(remaining)
+    while done < weight.shape[1]:
+        left = weight.shape[1] - done
+        half = slice(done, done + (left + 1) // 2)
+        result[:, half] = _refined(remaining[:, half], quantizer, gram[half, half], refinements)
+        change = remaining[:, half] - result[:, half]
+        done = half.stop
+        if done < weight.shape[1]:
+            rest = gram[done:, done:].clone()
+            rest.diagonal().add_(ridge)
+            remaining[:, done:] += torch.linalg.solve(rest, gram[done:, half] @ change.T).T
+    return result.to(weight.dtype)
+
+
+def _refined(values: Tensor, quantizer: Quantizer, gram: Tensor, refinements: int) -> Tensor:
+    """Round to nearest, then flip one rounding per output at a time while ``dW G dW^T`` falls."""
+    scale = quantizer.scale.double().reshape(-1, 1)
+    zero_point = quantizer.zero_point.double().reshape(-1, 1)
+    low, high = quantizer.spec.code_range
+    position = values / scale + zero_point
+    codes = position.round().clamp(low, high)
+    for _ in range(refinements):
+        change = (codes - position) * scale
+        gradient = change @ gram
+        step = torch.where(position > codes, 1.0, -1.0).expand_as(codes)  # the other neighbour of the exact position
+        moved = (codes + step).clamp(low, high)
+        step = (moved - codes) * scale
+        gain = 2 * gradient * step + gram.diagonal() * step.square()  # change of the error by one flip
+        gain[(moved - position).abs() > 1] = torch.inf
+        best = gain.argmin(dim=1, keepdim=True)
+        better = gain.gather(1, best) < -1e-12
+        if not better.any():
+            break
+        codes = torch.where(better, codes.scatter(1, best, moved.gather(1, best)), codes)
+    return (codes - zero_point) * scale
+
+
+def _rows(
+    model: QuantizedModel, operation: WeightedOperation, inputs: list[Tensor], index: int, *, quantize: bool
+) -> Tensor:
+    """What the operation reads, token by token, float64; behind its quantizer if ``quantize``."""
+    quantizer = model.quantizers.get(operation.operand) if quantize else None
+    found: list[Tensor] = []
+
+    def watch(name: str, x: Tensor) -> None:
+        if name == operation.operand:
+            seen = x if quantizer is None else quantizer(x)
+            found.append(numerics.channel_rows(seen, x.ndim - 1).T.double())
+
+    for x in inputs:
+        model.observe(x, watch, quantize=quantize, start=index, stop=index + 1)
+    return torch.cat(found)

@@ -1,0 +1,58 @@
+"""ERQ's ridge solution against a direct solve, and its roundings against round-to-nearest."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baselines.erq import ridge_update, round_halves
+from harness.quant.quantizer import QuantizerSpec, from_range
+from harness.stack import check
+
+
+def case(seed, outputs=6, inputs=20, tokens=150):
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(inputs, inputs, generator=generator)
+    x = (torch.randn(tokens, inputs, generator=generator) @ mixing).double()
+    weight = torch.randn(outputs, inputs, generator=generator)
+    return x, weight, from_range(QuantizerSpec(3, axis=0), weight.amin(1), weight.amax(1))
+
+
+@given(st.integers(0, 10**6), st.floats(0.01, 100))
+@settings(max_examples=30, deadline=None)
+def test_the_ridge_solution_is_that_of_a_direct_least_squares_solve(seed, ridge):
+    x, _, _ = case(seed)
+    error = torch.randn(150, 6, generator=torch.Generator().manual_seed(seed + 1)).double()
+    update, offset = ridge_update(x, error, torch.tensor(ridge))
+    # Ridge regression is least squares with rows sqrt(lambda) I below, and nothing for the bias.
+    rows = torch.cat([torch.eye(20).double() * ridge**0.5, torch.zeros(20, 1).double()], dim=1)
+    stacked = torch.cat([torch.cat([x, torch.ones(150, 1).double()], dim=1), rows])
+    direct = torch.linalg.lstsq(stacked, torch.cat([error, torch.zeros(20, 6).double()])).solution
+    assert torch.allclose(torch.cat([update, offset[None]]), direct, atol=1e-7)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 100))
+@settings(max_examples=20, deadline=None)
+def test_rounding_by_halves_stays_on_the_grid_and_beats_round_to_nearest(seed, refinements):
+    x, weight, quantizer = case(seed)
+    rounded = round_halves(weight, quantizer, x, torch.tensor(1e-3), refinements)
+    codes = rounded / quantizer.scale[:, None] + quantizer.zero_point[:, None]
+    assert (codes - codes.round()).abs().max() < 1e-3
+    assert 0 <= codes.round().min() <= codes.round().max() <= 7
+
+    def error(one):
+        return ((x @ (weight - one).double().T) ** 2).sum()
+
+    assert error(rounded) < error(quantizer.exact(weight, axis=0))
+
+
+@pytest.mark.parametrize("settings", ["", "weights=false", "activations=false"])
+def test_outputs_come_closer_to_full_precision(settings, model, calibration, context):
+    images = calibration.images
+    target, errors = model.full_precision(images), []
+    for stack in ("repqvit", f"repqvit+erq({settings})"):
+        model.clear()
+        for step in check(stack).steps:
+            step.method.apply(model, calibration, context("w4a4"))
+        errors.append((model(images) - target).square().mean().item())
+    assert errors[1] < (0.95 if settings == "activations=false" else 0.8) * errors[0]  # at w4a4 activations weigh most
