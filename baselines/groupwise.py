@@ -1,0 +1,92 @@
+"""Group-wise activation scales: channels with similar ranges share one (after Quantformer, Wang et al., TPAMI 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.data import CalibrationSet
+from harness.graph.operations import Kind
+from harness.graph.sites import Place
+from harness.method import Context, Method
+from harness.quant import numerics
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Quantizer, Scheme
+from harness.registry import Role, register
+
+
+@dataclass(frozen=True)
+class GroupwiseConfig:
+    """Settings of ``groupwise``."""
+
+    groups: Annotated[int, Field(ge=1, description="scales per tensor; Quantformer uses 8")] = 8
+    batch: Annotated[int, Field(ge=1, description="calibration images per batch")] = 32
+
+
+@register(
+    "groupwise",
+    role=Role.RANGE,
+    needs=("scheme", "scales"),
+    provides=("scales",),
+    version=1,
+    paper="Wang et al., Quantformer, TPAMI 2022 (there groups are learned, here channels are grouped by their range)",
+)
+class Groupwise(Method[GroupwiseConfig]):
+    """Give the LayerNorm, linear and activation outputs one min-max scale per group of channels instead of one."""
+
+    Config = GroupwiseConfig
+
+    @torch.no_grad()
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """One pass for the channels' ranges; channels are sorted by their range and cut into equal groups."""
+        names = [name for name, quantizer in model.quantizers.items() if _takes_groups(model, name, quantizer)]
+        low: dict[str, Tensor] = {}
+        high: dict[str, Tensor] = {}
+
+        def watch(name: str, x: Tensor) -> None:
+            if name in names:
+                least, most = torch.aminmax(numerics.channel_rows(x, x.ndim - 1), dim=1)
+                low[name] = torch.minimum(low.get(name, least), least)
+                high[name] = torch.maximum(high.get(name, most), most)
+
+        for images in calibration.batches(self.config.batch):
+            model.observe(images, watch, quantize=bool(model.replaced_norms))
+        for name in names:
+            quantizer = model.quantizers[name]
+            ends = group_ranges(low[name], high[name], self.config.groups)
+            spec = replace(quantizer.spec, axis=model.sites[name].axis, fractional=False)
+            model.quantizers[name] = replace(quantizer, spec=spec).with_range(*ends)
+        context.notes["groupwise_sites"] = len(names)
+
+
+def group_ranges(low: Tensor, high: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Per channel the range of its group.
+
+    Args:
+        low: Minimum per channel.
+        high: Maximum per channel.
+        groups: Number of groups; channels are sorted by ``high - low``.
+    """
+    order = (high - low).argsort()
+    grouped_low, grouped_high = torch.empty_like(low), torch.empty_like(high)
+    for members in order.tensor_split(min(groups, len(low))):
+        grouped_low[members] = low[members].min()
+        grouped_high[members] = high[members].max()
+    return grouped_low, grouped_high
+
+
+def _takes_groups(model: QuantizedModel, name: str, quantizer: Quantizer) -> bool:
+    """Uniform per-tensor quantizers of tensors whose last axis is channels; scores and probabilities have none."""
+    site = model.sites[name]
+    plain = quantizer.spec.scheme is Scheme.UNIFORM and quantizer.spec.axis is None
+    kinds = (Kind.LAYER_NORM, Kind.LINEAR, Kind.ACTIVATION)
+    product = site.place is Place.OPERAND and Kind.MATMUL in site.feeds
+    return plain and site.place in (Place.VALUE, Place.OPERAND) and site.kind in kinds and not product and _last(site.axis)
+
+
+def _last(axis: int) -> bool:
+    return axis != 1  # convolutions' channels are second

@@ -1,0 +1,132 @@
+"""SmoothQuant: move the spread of LayerNorm channels into the weights that read them (Xiao et al., ICML 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.data import CalibrationSet
+from harness.graph.operations import Kind
+from harness.graph.sites import Place
+from harness.method import Context, Method
+from harness.quant import numerics
+from harness.quant.operands import is_classifier
+from harness.quant.operators import WeightedOperation
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Scheme
+from harness.registry import Role, register
+
+
+@dataclass(frozen=True)
+class SmoothquantConfig:
+    """Settings of ``smoothquant``."""
+
+    alpha: Annotated[float, Field(ge=0, le=1, description="how much of the activations' spread moves into weights")] = 0.5
+    batch: Annotated[int, Field(ge=1, description="calibration images per batch")] = 32
+
+
+@register(
+    "smoothquant",
+    role=Role.TRANSFORM,
+    needs=("scheme", "scales"),
+    provides=("scales",),
+    version=1,
+    paper="Xiao et al., SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models, ICML 2023",
+)
+class Smoothquant(Method[SmoothquantConfig]):
+    """Divide LayerNorm outputs by a factor per channel, multiply the columns of the weights behind them."""
+
+    Config = SmoothquantConfig
+
+    @torch.no_grad()
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """One pass for the channels' ranges, then the transform; ranges of what changed are min-max again."""
+        readers = _readers(model)
+        ranges = _ranges(model, readers, calibration, self.config.batch)
+        smoothed = 0
+        for norm, operations in readers.items():
+            if not any(operation.site.name in model.quantizers for operation in operations):
+                continue
+            low, high = ranges[norm]
+            strongest = torch.stack([operation.present_weight.abs().amax(0) for operation in operations]).amax(0)
+            spread = torch.maximum(-low, high).clamp_min(numerics.EPSILON)
+            factor = spread**self.config.alpha / strongest.clamp_min(numerics.EPSILON) ** (1 - self.config.alpha)
+            self._move(model, norm, operations, factor, (low / factor, high / factor))
+            smoothed += 1
+        context.notes["smoothed_norms"] = smoothed
+
+    def _move(
+        self,
+        model: QuantizedModel,
+        norm: str,
+        operations: list[WeightedOperation],
+        factor: Tensor,
+        ends: tuple[Tensor, Tensor],
+    ) -> None:
+        gain, offset = model.norm_parameters(norm)
+        model.replaced_norms[norm] = gain / factor, offset / factor
+        for operation in operations:
+            weight = operation.present_weight * factor
+            name = operation.site.name
+            model.replaced_weights[name] = weight
+            if name in model.quantizers:
+                per_row = model.quantizers[name].spec.axis is not None
+                rows = weight.flatten(1) if per_row else weight.reshape(1, -1)
+                model.quantizers[name] = model.quantizers[name].with_range(*rows.aminmax(dim=1))
+        low, high = ends
+        for site in (model.layer_norms[norm][1], *(operation.operand for operation in operations)):
+            quantizer = model.quantizers.get(site)
+            if quantizer is not None and quantizer.spec.scheme is Scheme.UNIFORM:
+                whole = quantizer.spec.axis is None
+                new = (low.min().reshape(1), high.max().reshape(1)) if whole else (low, high)
+                model.quantizers[site] = quantizer.with_range(*new)
+
+
+def _readers(model: QuantizedModel) -> dict[str, list[WeightedOperation]]:
+    """Layer norms inside the network with the linear operations that read them, if nothing else does."""
+    found: dict[str, list[WeightedOperation]] = {}
+    for operation in model.weights.values():
+        site = model.sites[operation.operand]
+        if site.kind is Kind.LAYER_NORM and Kind.LINEAR in site.feeds and not is_classifier(model, site):
+            found.setdefault(site.source, []).append(operation)
+    only = {
+        site.source
+        for site in model.sites.values()
+        if site.place is Place.VALUE and site.kind is Kind.LAYER_NORM and site.feeds == frozenset({Kind.LINEAR})
+    }
+    return {norm: operations for norm, operations in found.items() if norm in only}
+
+
+def _ranges(
+    model: QuantizedModel, readers: dict[str, list[WeightedOperation]], calibration: CalibrationSet, batch: int
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Per-channel minimum and maximum of the norms' outputs in full precision, as their present parameters give them."""
+    names = {operations[0].operand: norm for norm, operations in readers.items()}
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def watch(name: str, x: Tensor) -> None:
+        if name in names:
+            low, high = torch.aminmax(numerics.channel_rows(x, x.ndim - 1), dim=1)
+            if names[name] in found:
+                low, high = torch.minimum(low, found[names[name]][0]), torch.maximum(high, found[names[name]][1])
+            found[names[name]] = low, high
+
+    for images in calibration.batches(batch):
+        model.observe(images, watch)
+    return {norm: _as_present(model, norm, *ends) for norm, ends in found.items()}
+
+
+def _as_present(model: QuantizedModel, norm: str, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranges behind a transform that was applied before: the norm's output is affine in its parameters."""
+    if norm not in model.replaced_norms:
+        return low, high
+    original = model.chain.norms[norm]
+    assert original.weight is not None
+    assert original.bias is not None
+    weight, bias = model.replaced_norms[norm]
+    ends = torch.stack([(end - original.bias) / original.weight * weight + bias for end in (low, high)])
+    return ends.amin(0), ends.amax(0)

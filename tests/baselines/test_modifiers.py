@@ -1,0 +1,77 @@
+"""SmoothQuant's equivalence and its effect on ranges; group-wise scales against their definition."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines.groupwise import group_ranges
+from harness.stack import check
+
+
+def apply(model, calibration, context, stack, bits="w8a8"):
+    made = context(bits)
+    for step in check(stack).steps:
+        step.method.apply(model, calibration, made)
+    return made
+
+
+@pytest.mark.parametrize("stack", ["minmax+smoothquant", "fqvit+smoothquant(alpha=0.8)", "repqvit+smoothquant"])
+def test_the_smoothed_network_computes_the_same_in_full_precision(stack, model, calibration, context):
+    expected = model.full_precision(calibration.images)
+    made = apply(model, calibration, context, stack)
+    assert made.notes["smoothed_norms"] == 12
+    model.quantizers.clear()
+    model.integer_norms.clear()
+    assert (model(calibration.images) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_alpha_trades_the_spread_of_activations_for_that_of_weights(model, calibration, context):
+    spreads = []
+    for alpha in (0.1, 0.9):
+        model.clear()
+        apply(model, calibration, context, f"minmax+smoothquant(alpha={alpha})")
+        weight = model.weights["blocks.1.mlp.fc1.weight"].present_weight.abs().amax(0)
+        gain = model.norm_parameters(model.sites["blocks.1.mlp.fc1:linear[x]"].source)[0].abs()
+        spreads.append(((weight.max() / weight.min()).item(), (gain.max() / gain.min()).item()))
+    assert spreads[0][0] < spreads[1][0]
+
+
+def test_ranges_after_smoothing_are_those_that_are_seen(model, calibration, context):
+    apply(model, calibration, context, "minmax+smoothquant")
+    seen = {}
+    names = [name for name in model.quantizers if name.endswith("norm1:layer_norm")]
+    images = calibration.images
+    quantizers = dict(model.quantizers)
+    model.quantizers.clear()  # the transformed network in full precision
+    model.observe(images, lambda name, x: seen.update({name: (x.min(), x.max())}) if name in names else None, quantize=True)
+    for name in names:
+        assert torch.allclose(quantizers[name].minimum, seen[name][0], rtol=1e-3)
+        assert torch.allclose(quantizers[name].maximum, seen[name][1], rtol=1e-3)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 10**6))
+def test_groups_cover_their_channels_and_are_as_many_as_asked(channels, groups, seed):
+    generator = torch.Generator().manual_seed(seed)
+    low = -torch.rand(channels, generator=generator) * 5
+    high = torch.rand(channels, generator=generator) * 5
+    group_low, group_high = group_ranges(low, high, groups)
+    assert (group_low <= low).all()
+    assert (group_high >= high).all()
+    assert len({*zip(group_low.tolist(), group_high.tolist(), strict=True)}) <= groups
+    if groups == 1:
+        assert (group_low == low.min()).all()
+    if groups >= channels:
+        assert torch.equal(group_low, low)
+
+
+def test_more_groups_lower_the_error(model, calibration, context):
+    images = calibration.images
+    target, errors = model.full_precision(images), []
+    for stack in ("minmax", "minmax+groupwise", "minmax+groupwise(groups=96)"):
+        model.clear()
+        apply(model, calibration, context, stack, "w8a4")
+        errors.append((model(images) - target).square().mean().item())
+    assert errors[1] < 0.8 * errors[0]
+    assert errors[2] < errors[1]
+    assert len(model.quantizers["blocks.0.norm1:layer_norm"].scale) == 96
