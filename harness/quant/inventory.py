@@ -13,6 +13,7 @@ from harness.quant.quantizer import Quantizer, Scheme
 
 FULL_PRECISION_BITS = 32
 SCALE_BYTES, ZERO_POINT_BYTES = 4, 1
+HALF_BYTES = 2  # linear layers beside blocks are kept in half precision
 
 
 class CoverageRow(TypedDict):
@@ -83,7 +84,10 @@ def full_precision_bytes(model: QuantizedModel) -> int:
 
 
 def size_bytes(model: QuantizedModel) -> int:
-    """Bytes of the stored model: codes of quantized tensors, their scales and zero points, the rest in float32."""
+    """Bytes of the stored model: codes of quantized tensors, their scales and zero points, the rest in float32.
+
+    Linear layers beside blocks (QwT) count in half precision.
+    """
     total = float(full_precision_bytes(model))
     for name, quantizer in model.quantizers.items():
         site = model.sites[name]
@@ -93,6 +97,7 @@ def size_bytes(model: QuantizedModel) -> int:
         if quantizer.correction:
             total += 2 * SCALE_BYTES * site.channels  # a gain and an offset per output channel
     total += sum(shift.numel() * SCALE_BYTES for name, shift in model.bias_shifts.items() if not _has_bias(model, name))
+    total += sum(HALF_BYTES * (weight.numel() + bias.numel()) for weight, bias in model.compensations.values())
     return round(total)
 
 

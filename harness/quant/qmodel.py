@@ -32,6 +32,8 @@ class QuantizedModel:
         replaced_weights: Weights that methods put in the place of the full-precision ones, by site name.
         rounded_weights: What quantizers get instead of the weight, by site name: already rounded onto their grids.
         replaced_norms: Likewise weight and bias of layer norms, by node name.
+        compensations: Weight and bias of a linear layer beside a block, by the segment's name: ``x W + b`` is added to the
+            quantized block's output.
         integer_norms: Node names of the layer norms that run on integers.
         image_forwards: Images that went through the network so far, in full-network equivalents: running a part of the
             network counts by the part's share of multiply-accumulates.
@@ -46,6 +48,7 @@ class QuantizedModel:
         self.replaced_weights: dict[str, Tensor] = chain.runtime.weights
         self.rounded_weights: dict[str, Tensor] = chain.runtime.rounded
         self.replaced_norms: dict[str, tuple[Tensor, Tensor]] = chain.runtime.norms
+        self.compensations: dict[str, tuple[Tensor, Tensor]] = {}
         self.integer_norms: set[str] = chain.runtime.integer_norms
         self.image_forwards = 0.0
         self.batch_limit: int | None = None
@@ -98,6 +101,7 @@ class QuantizedModel:
         self.replaced_weights.clear()
         self.rounded_weights.clear()
         self.replaced_norms.clear()
+        self.compensations.clear()
         self.integer_norms.clear()
 
     def segment_of(self, site: str) -> int:
@@ -158,8 +162,8 @@ class QuantizedModel:
             self.bias_shifts[name] = shift.to(target)
         for weights in (self.replaced_weights, self.rounded_weights):
             weights.update({name: weight.to(target) for name, weight in weights.items()})
-        for name, (weight, bias) in list(self.replaced_norms.items()):
-            self.replaced_norms[name] = weight.to(target), bias.to(target)
+        for pairs in (self.replaced_norms, self.compensations):
+            pairs.update({name: (weight.to(target), bias.to(target)) for name, (weight, bias) in pairs.items()})
         return self
 
     @contextmanager
@@ -208,7 +212,12 @@ class QuantizedModel:
     def _through(self, x: Tensor, start: int, stop: int | None) -> Tensor:
         for index in range(start, len(self.segments) if stop is None else stop):
             self.image_forwards += len(x) * self._shares[index]
-            x = self.segments[index].module(x)
+            segment = self.segments[index]
+            output = segment.module(x)
+            if self.chain.runtime.quantize and segment.name in self.compensations:
+                weight, bias = self.compensations[segment.name]
+                output = output + x @ weight + bias
+            x = output
         return x
 
 

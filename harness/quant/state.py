@@ -14,7 +14,7 @@ from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import TENSORS, from_metadata
 
 _QUANTIZER, _BIAS, _NORM = "quantizer/", "bias_shift/", "norm/"
-_WEIGHT, _ROUNDED = "weight/", "rounded/"
+_WEIGHT, _ROUNDED, _BESIDE = "weight/", "rounded/", "compensation/"
 
 
 def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -30,9 +30,10 @@ def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for prefix, weights in ((_WEIGHT, model.replaced_weights), (_ROUNDED, model.rounded_weights)):
         for name, weight in weights.items():
             tensors[prefix + name] = _own(weight)
-    for name, (weight, bias) in model.replaced_norms.items():
-        tensors[f"{_NORM}{name}/weight"] = _own(weight)
-        tensors[f"{_NORM}{name}/bias"] = _own(bias)
+    for prefix, pairs in ((_NORM, model.replaced_norms), (_BESIDE, model.compensations)):
+        for name, (weight, bias) in pairs.items():
+            tensors[f"{prefix}{name}/weight"] = _own(weight)
+            tensors[f"{prefix}{name}/bias"] = _own(bias)
     return tensors, facts
 
 
@@ -61,10 +62,11 @@ def restore(model: QuantizedModel, tensors: dict[str, Tensor], facts: dict[str, 
             model.replaced_weights[name.removeprefix(_WEIGHT)] = tensor.to(model.device)
         elif name.startswith(_ROUNDED):
             model.rounded_weights[name.removeprefix(_ROUNDED)] = tensor.to(model.device)
-        elif name.startswith(_NORM) and name.endswith("/weight"):
-            node = name.removeprefix(_NORM).removesuffix("/weight")
-            bias = tensors[f"{_NORM}{node}/bias"]
-            model.replaced_norms[node] = tensor.to(model.device), bias.to(model.device)
+        elif name.startswith((_NORM, _BESIDE)) and name.endswith("/weight"):
+            prefix, pairs = (_NORM, model.replaced_norms) if name.startswith(_NORM) else (_BESIDE, model.compensations)
+            key = name.removeprefix(prefix).removesuffix("/weight")
+            bias = tensors[f"{prefix}{key}/bias"]
+            pairs[key] = tensor.to(model.device), bias.to(model.device)
     model.integer_norms.update(facts["integer_norms"])
 
 

@@ -1,0 +1,93 @@
+"""QwT: a linear layer beside each block makes up for what quantization lost (Fu et al., CVPR 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.data import CalibrationSet
+from harness.method import Context, Method
+from harness.quant.qmodel import QuantizedModel
+from harness.registry import Role, register
+
+HALF_BYTES = 2
+
+
+@dataclass(frozen=True)
+class QwtConfig:
+    """Settings of ``qwt``."""
+
+    ridge: Annotated[float, Field(gt=0, description="regulariser as a share of the mean squared block input")] = 1e-3
+    batch: Annotated[int, Field(ge=1, description="calibration images per pass")] = 32
+
+
+@register(
+    "qwt",
+    role=Role.CORRECT,
+    needs=("scheme", "scales"),
+    version=1,
+    paper="Fu et al., Quantization without Tears, CVPR 2025",
+)
+class Qwt(Method[QwtConfig]):
+    """Fit full-precision minus quantized block output from the quantized block's input, in closed form."""
+
+    Config = QwtConfig
+
+    @torch.no_grad()
+    def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+        """Block after block; each sees what the compensations before it changed. Kept in half precision."""
+        full = list(calibration.batches(self.config.batch))
+        quantized = full
+        extra = 0
+        explained: dict[str, float] = {}
+        with context.progress.task("qwt", len(model.segments)) as task:
+            for index, segment in enumerate(model.segments):
+                inputs = quantized
+                target = [model.run_full_precision(x, index, index + 1) for x in full]
+                outputs = [model.run(x, index, index + 1) for x in inputs]
+                missing = [want - got for want, got in zip(target, outputs, strict=True)]
+                same = segment.is_block and inputs[0].shape == missing[0].shape and inputs[0].ndim != 2
+                if same and any(float(one.abs().max()) > 0 for one in missing) and _channels_last(model, index):
+                    weight, bias = linear_fit(_rows(inputs), _rows(missing), self.config.ridge)
+                    model.compensations[segment.name] = weight.half().float(), bias.half().float()
+                    extra += HALF_BYTES * (weight.numel() + bias.numel())
+                    outputs = [model.run(x, index, index + 1) for x in inputs]
+                    left = sum(float((a - b).square().sum()) for a, b in zip(target, outputs, strict=True))
+                    explained[segment.name] = 1 - left / sum(float(one.square().sum()) for one in missing)
+                quantized, full = outputs, target
+                task.advance()
+        context.notes.update(extra_bytes=extra, explained=explained)
+
+
+def linear_fit(inputs: Tensor, missing: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Ridge regression with an intercept.
+
+    Args:
+        inputs: ``(rows, channels)``.
+        missing: ``(rows, channels)``.
+        ridge: Share of the mean squared centred input.
+
+    Returns:
+        Weight ``(channels, channels)`` for ``inputs @ weight``, and bias ``(channels,)``; float32.
+    """
+    x, y = inputs.double(), missing.double()
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    x, y = x - x_mean, y - y_mean
+    gram = x.T @ x
+    gram.diagonal().add_(ridge * gram.diagonal().mean().clamp_min(1e-30))
+    weight = torch.linalg.solve(gram, x.T @ y)
+    return weight.float(), (y_mean - x_mean @ weight).float()
+
+
+def _rows(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([x.flatten(0, -2) for x in tensors])
+
+
+def _channels_last(model: QuantizedModel, index: int) -> bool:
+    """Whether the segment's last value has its channels last; a convolutional network's have not."""
+    last = [site for name in model.segments[index].sites if (site := model.sites[name]).place == "value"][-1]
+    return last.axis != 1

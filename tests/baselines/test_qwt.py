@@ -1,0 +1,41 @@
+"""QwT's fit against least squares, its effect, and what it costs."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baselines.qwt import linear_fit
+from harness.quant.inventory import size_bytes
+from harness.stack import check
+
+
+def apply(model, calibration, context, stack, bits="w4a4"):
+    made = context(bits)
+    for step in check(stack).steps:
+        step.method.apply(model, calibration, made)
+    return made
+
+
+@given(st.integers(0, 10**6))
+@settings(max_examples=20, deadline=None)
+def test_without_a_ridge_it_is_least_squares(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(100, 5, generator=generator), torch.randn(100, 5, generator=generator)
+    weight, bias = linear_fit(x, y, 1e-12)
+    direct = torch.linalg.lstsq(torch.cat([x, torch.ones(100, 1)], dim=1).double(), y.double()).solution.float()
+    assert torch.allclose(torch.cat([weight, bias[None]]), direct, atol=1e-4)
+
+
+def test_every_block_explains_a_part_of_its_error_and_the_size_grows(model, calibration, context):
+    images = calibration.images
+    target = model.full_precision(images)
+    apply(model, calibration, context, "repqvit")
+    before, small = (model(images) - target).square().mean(), size_bytes(model)
+    model.clear()
+    made = apply(model, calibration, context, "repqvit+qwt")
+    assert len(made.notes["explained"]) == 6
+    assert all(share > 0 for share in made.notes["explained"].values())
+    assert (model(images) - target).square().mean() < 0.7 * before
+    assert made.notes["extra_bytes"] == 6 * 2 * (96 * 96 + 96)
+    assert size_bytes(model) == small + made.notes["extra_bytes"]
+    assert torch.equal(model.full_precision(images), target)
