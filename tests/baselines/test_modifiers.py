@@ -1,19 +1,16 @@
 """SmoothQuant's equivalence and its effect on ranges; group-wise scales against their definition."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from baselines.groupwise import group_ranges
-from harness.stack import check
+from tests.baselines import applying
 
-
-def apply(model, calibration, context, stack, bits="w8a8"):
-    made = context(bits)
-    for step in check(stack).steps:
-        step.method.apply(model, calibration, made)
-    return made
+apply = partial(applying.apply, bits="w8a8")
 
 
 @pytest.mark.parametrize("stack", ["minmax+smoothquant", "fqvit+smoothquant(alpha=0.8)", "repqvit+smoothquant"])
@@ -70,7 +67,7 @@ def test_more_groups_lower_the_error(model, calibration, context):
     target, errors = model.full_precision(images), []
     for stack in ("minmax", "minmax+groupwise", "minmax+groupwise(groups=96)"):
         model.clear()
-        apply(model, calibration, context, stack, "w8a4")
+        apply(model, calibration, context, stack, bits="w8a4")
         errors.append((model(images) - target).square().mean().item())
     assert errors[1] < 0.8 * errors[0]
     assert errors[2] < errors[1]

@@ -6,14 +6,7 @@ import torch
 from baselines.layer_search import _operations
 from harness.quant import nonuniform
 from harness.quant.quantizer import Scheme
-from harness.stack import check
-
-
-def apply(model, calibration, context, stack, bits="w4a4"):
-    made = context(bits)
-    for step in check(stack).steps:
-        step.method.apply(model, calibration, made)
-    return made
+from tests.baselines.applying import apply
 
 
 @pytest.mark.parametrize("bits", [4, 6, 8])

@@ -6,14 +6,7 @@ from hypothesis import strategies as st
 
 from baselines.qwt import linear_fit
 from harness.quant.inventory import size_bytes
-from harness.stack import check
-
-
-def apply(model, calibration, context, stack, bits="w4a4"):
-    made = context(bits)
-    for step in check(stack).steps:
-        step.method.apply(model, calibration, made)
-    return made
+from tests.baselines.applying import apply
 
 
 @given(st.integers(0, 10**6))

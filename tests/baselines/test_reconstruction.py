@@ -1,5 +1,7 @@
 """Reconstruction: what rounding may do, that it helps, and that an interruption changes nothing."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,9 @@ from harness.quant.inventory import off_grid_sites
 from harness.quant.quantizer import QuantizerSpec, from_range
 from harness.quant.state import state_of
 from harness.stack import check
+from tests.baselines import applying
+
+apply = partial(applying.apply, bits="w3a8")
 
 METHODS = ("adaround", "brecq", "brecq(loss=fisher)", "qdrop", "fimaq(rank=2)")
 
@@ -19,13 +24,6 @@ METHODS = ("adaround", "brecq", "brecq(loss=fisher)", "qdrop", "fimaq(rank=2)")
 def with_iterations(method, count):
     name, _, rest = method.partition("(")
     return f"{name}(iterations={count}{',' + rest if rest else ')'}"
-
-
-def apply(model, calibration, context, stack, bits="w3a8"):
-    made = context(bits)
-    for step in check(stack).steps:
-        step.method.apply(model, calibration, made)
-    return made
 
 
 @given(st.integers(2, 8), st.integers(0, 10**6))
@@ -118,7 +116,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(method, model, calibration,
 
 
 def test_evolq_goes_on_from_a_reconstructed_network(model, calibration, context):
-    made = apply(model, calibration, context, "minmax+brecq(iterations=3)+evolq(passes=1,cycles=1,batch=16)", "w4a4")
+    made = apply(model, calibration, context, "minmax+brecq(iterations=3)+evolq(passes=1,cycles=1,batch=16)", bits="w4a4")
     assert made.notes["loss_end"] <= made.notes["loss_start"]
     assert all(name in model.rounded_weights for name in model.weights)
 

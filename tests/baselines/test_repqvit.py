@@ -7,14 +7,7 @@ import torch
 
 from harness.quant import nonuniform, numerics
 from harness.quant.inventory import coverage, off_grid_sites
-from harness.stack import check
-
-
-def apply(model, calibration, context, stack="repqvit", bits="w4a4"):
-    made = context(bits)
-    for step in check(stack).steps:
-        step.method.apply(model, calibration, made)
-    return made
+from tests.baselines.applying import apply
 
 
 def test_the_reparameterised_network_computes_the_same_in_full_precision(model, calibration, context):
