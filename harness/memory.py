@@ -33,6 +33,7 @@ class Kept(Sequence[Tensor]):
         self._count = len(tensors)
         self._device = tensors[0].device if tensors else torch.device("cpu")
         self._folder: Path | None = None
+        self._channels_last = bool(tensors) and _is_channels_last(tensors[0])
 
     @property
     def nbytes(self) -> int:
@@ -67,7 +68,13 @@ class Kept(Sequence[Tensor]):
             raise IndexError(index)
         assert self._folder is not None
         path = self._folder / f"{index % len(self)}.safetensors"
-        return load_file(path, device=str(self._device))["x"]
+        tensor = load_file(path, device=str(self._device))["x"]
+        # The same layout as before: convolutions may add up in another order otherwise.
+        return tensor.contiguous(memory_format=torch.channels_last) if self._channels_last else tensor
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    return tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 class Budget:

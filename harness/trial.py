@@ -276,11 +276,13 @@ class _Run:
         )
 
     def _memory(self) -> dict[str, Any]:
-        """How memory was kept in bounds; none of it changes results beyond rounding."""
+        """How memory was laid out and kept in bounds; none of it changes results beyond rounding."""
         budget = self.shared.budget
         facts: dict[str, Any] = {"memory_budget_bytes": budget.limit if budget else None}
-        if hasattr(self, "quantized") and self.quantized.batch_limit is not None:
-            facts["batch_reduced_to"] = self.quantized.batch_limit
+        if hasattr(self, "quantized"):
+            facts["channels_last"] = self.quantized.channels_last
+            if self.quantized.batch_limit is not None:
+                facts["batch_reduced_to"] = self.quantized.batch_limit
         return facts
 
     def record(self, status: str) -> Record:

@@ -38,6 +38,8 @@ class QuantizedModel:
         image_forwards: Images that went through the network so far, in full-network equivalents: running a part of the
             network counts by the part's share of multiply-accumulates.
         batch_limit: Largest batch that memory sufficed for, once one did not.
+        channels_last: Images enter with their channels last in memory: networks of convolutions run faster like that
+            (ResNet-18 1.5 times on a CPU), transformers do not.
     """
 
     def __init__(self, chain: Chain, name: str = "model") -> None:
@@ -52,6 +54,7 @@ class QuantizedModel:
         self.integer_norms: set[str] = chain.runtime.integer_norms
         self.image_forwards = 0.0
         self.batch_limit: int | None = None
+        self.channels_last = not any(site.attention for site in chain.sites.values())
         total = sum(segment.macs for segment in chain.segments)
         self._shares = [segment.macs / total for segment in chain.segments]
         self._segment_of = {name: i for i, segment in enumerate(chain.segments) for name in segment.sites}
@@ -210,6 +213,8 @@ class QuantizedModel:
         return self.chain.runtime.observe is None and not torch.is_grad_enabled()
 
     def _through(self, x: Tensor, start: int, stop: int | None) -> Tensor:
+        if start == 0 and self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
         for index in range(start, len(self.segments) if stop is None else stop):
             self.image_forwards += len(x) * self._shares[index]
             segment = self.segments[index]

@@ -151,3 +151,26 @@ def test_one_wait_for_the_device_per_candidate(model, calibration, context):
     counts = {event.key: event.count for event in profile.key_averages()}
     assert counts.get("aten::_local_scalar_dense", 0) == 0, "reads of single numbers wait for the device"
     assert counts["aten::stack"] == 1, "the losses of all batches come to the host together"
+
+
+def test_a_network_of_convolutions_runs_channels_last_and_spilling_keeps_the_layout():
+    import timm
+
+    from harness.quant.qmodel import quantizable
+
+    network = timm.create_model("resnet18", pretrained=False).eval()
+    model = quantizable(network, (3, 64, 64), "resnet18")
+    images = torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(images)
+        inner = model.run(images, 0, 2)
+    assert model.channels_last
+    assert (model(images) - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert inner.is_contiguous(memory_format=torch.channels_last)
+    (back,) = Budget(0).keep([inner])
+    assert torch.equal(back, inner)
+    assert back.stride() == inner.stride()
+
+
+def test_a_transformer_keeps_its_layout(model):
+    assert not model.channels_last
