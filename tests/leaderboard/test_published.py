@@ -95,3 +95,12 @@ def test_conflicting_sources_are_all_shown(store):
     assert "71.61" in text
     assert "70.90" in text
     assert comparison_markdown([]) == ""
+
+
+def test_stacks_beside_published_names_are_canonical_and_names_are_published():
+    from harness.stack import check
+    from leaderboard.published import STACKS
+
+    names = {one.method for one in accuracies()}
+    assert set(STACKS) <= names
+    assert all(str(check(stack)) == stack for stack in STACKS.values())
