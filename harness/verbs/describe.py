@@ -7,17 +7,19 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from harness.errors import UsageError, nearest
 from harness.verbs.options import add_json, new_verb
 
 EXAMPLES = """  harness describe method evolq
+  harness describe model deit_tiny_patch16_224.fb_in1k
   harness describe method fqvit --json
 """
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb to the command line."""
-    parser = new_verb(verbs, "describe", "Describe a method and its settings.", EXAMPLES)
-    parser.add_argument("what", choices=("method",), metavar="method")
+    parser = new_verb(verbs, "describe", "Describe a method and its settings, or a network of the papers.", EXAMPLES)
+    parser.add_argument("what", choices=("method", "model"), metavar="{method,model}")
     parser.add_argument("name", metavar="<name>")
     add_json(parser)
     parser.set_defaults(handler=handle)
@@ -25,6 +27,36 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
+    return _model(arguments) if arguments.what == "model" else _method(arguments)
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    from harness.cards import cards
+
+    matches = [card for name, card in cards().items() if name == arguments.name or name.startswith(f"{arguments.name}.")]
+    if not matches:
+        arches = [name.partition(".")[0] for name in cards()]
+        raise UsageError(f"no card for {arguments.name!r}.{nearest(arguments.name, arches)}", "see: harness list models")
+    card = matches[0]
+    if arguments.json:
+        print(json.dumps(asdict(card), indent=1))
+        return 0
+    expected = card.expected
+    print(f"{card.name}  ({card.family}{', ' + card.paper_name if card.paper_name else ''})\n{card.about}")
+    print(f"blocks         {expected.blocks}, module paths ending with {card.blocks}")
+    print(
+        f"sites          {expected.weights} weights, {expected.values} values ({expected.power_of_two} with PTF), ", end=""
+    )
+    print(f"image {'quantized' if expected.image else 'in floating point'} under fqvit")
+    paper = ", ".join(f"{key}={value}" for key, value in card.paper_preprocessing.items())
+    print(f"preprocessing  timm's{'; recipe=paper: ' + paper if paper else ', also in the papers'}")
+    if card.anchor is not None:
+        print(f"full precision {card.anchor.top1:.2f} % on {card.anchor.images:,} images ({card.anchor.source})")
+    print(f"tested         {card.tested}\n\nexample        harness run --method fqvit --model {card.name}")
+    return 0
+
+
+def _method(arguments: argparse.Namespace) -> int:
     from harness.registry import load
     from harness.settings import settings_of
 

@@ -51,7 +51,11 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     for name, (metavar, text) in TRIAL.items():
         trials.add_argument(f"--{name}", metavar=metavar, help=text)
     trials.add_argument(
-        "--preprocess", action="append", default=[], metavar="<key=value>", help="override crop_pct, interpolation, ..."
+        "--preprocess",
+        action="append",
+        default=[],
+        metavar="<key=value>",
+        help="recipe=paper, or override crop_pct, interpolation, ...",
     )
     trials.add_argument("--ladder", action="store_true", help="also every prefix of each stack")
     how = parser.add_argument_group("how it runs")

@@ -47,7 +47,7 @@ def add_parser(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="<key=value>",
-        help="override crop_pct, interpolation, mean, std",
+        help="recipe=paper, or override crop_pct, interpolation, mean, std",
     )
     how = parser.add_argument_group("how it runs (not part of the id)")
     how.add_argument("--device", default="auto", metavar="<name>", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")

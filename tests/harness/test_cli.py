@@ -31,7 +31,7 @@ def said(capsys, monkeypatch, tmp_path):
         (["run", "--method", "fqvit", "--bitz=w4a8"], "unknown option --bitz. Did you mean --bits"),
         (["report", "--jsn"], "Did you mean --json"),
         (["list", "method"], "Did you mean methods"),
-        (["describe", "methods", "fqvit"], "Did you mean method?"),
+        (["describe", "methods", "fqvit"], "Did you mean method"),
         (["describe", "method", "evolk"], "Did you mean evolq"),
         (["run"], "--method"),
         (["run", "--method", "fqvit", "--seed", "-1"], "expected 0 or more"),
@@ -61,3 +61,14 @@ def test_help_is_no_mistake(verb, capsys):
         code = stop.code
     assert code == 0
     assert "examples:" in capsys.readouterr().out
+
+
+def test_describe_model(capsys):
+    from harness.cli import main
+
+    assert main(["describe", "model", "deit_tiny_patch16_224"]) == 0
+    out = capsys.readouterr().out
+    assert "72.17 % on 50,000 images" in out
+    assert "recipe=paper: crop_pct=0.875" in out
+    assert main(["describe", "model", "deit_tinny_patch16_224"]) == 2
+    assert "Did you mean deit_tiny_patch16_224" in capsys.readouterr().err
