@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from harness.errors import UsageError, nearest
 
-FULL = 32
+FULL, NARROWEST = 32, 2
 _GRAMMAR = re.compile(r"w(\d+)a(\d+)(?:s(\d+))?")
-_COMMON = ("w8a8", "w6a8", "w4a8", "w3a8", "w2a8", "w6a6", "w4a6", "w4a4", "w8a8s4", "w4a8s4", "w32a32")
+_COMMON = ("w8a8", "w6a8", "w4a8", "w3a8", "w2a8", "w6a6", "w4a6", "w4a4", "w3a3", "w8a8s4", "w4a8s4", "w32a32")
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Bits:
 
     Attributes:
         weight: Weights: 2 to 8, or 32 for full precision.
-        activation: Activations: 4 to 8, or 32.
-        attention: Attention probabilities (the softmax's output): 4 to 8 or 32; None means as activations.
+        activation: Activations: 2 to 8, or 32.
+        attention: Attention probabilities (the softmax's output): 2 to 8 or 32; None means as activations.
 
     Raises:
         UsageError: A width outside these ranges.
@@ -30,11 +30,12 @@ class Bits:
     attention: int | None = None
 
     def __post_init__(self) -> None:
-        limits = {"weight": 2, "activation": 4, "attention": 4}
-        for name, low in limits.items():
+        for name in ("weight", "activation", "attention"):
             width = getattr(self, name)
-            if width is not None and width != FULL and not low <= width <= 8:
-                raise UsageError(f"{name} bits {width} are not possible: expected {low} to 8, or {FULL} for full precision")
+            if width is not None and width != FULL and not NARROWEST <= width <= 8:
+                raise UsageError(
+                    f"{name} bits {width} are not possible: expected {NARROWEST} to 8, or {FULL} for full precision"
+                )
 
     @classmethod
     def parse(cls, text: str) -> Bits:
