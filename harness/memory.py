@@ -6,6 +6,7 @@ the objects that own them.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -18,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+WORKERS_VARIABLE = "HARNESS_WORKERS"  # set by the local launcher: processes that share this machine
 AUTO_SHARE = 0.5  # of the memory that is free when a process starts
 
 
@@ -110,10 +112,14 @@ class Budget:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free now on a GPU, or on this machine."""
+    """Memory that this process may count on: free on its GPU, or its part of what this machine or SLURM job has."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    free = int(psutil.virtual_memory().available)
+    job = os.environ.get("SLURM_MEM_PER_NODE", "")  # MiB; the node may have more than the job
+    if job.isdigit() and int(job):
+        free = min(free, int(job) * 2**20)
+    return free // int(os.environ.get(WORKERS_VARIABLE) or 1)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ from harness.launch.options import LocalOptions
 from harness.launch.show import Show
 from harness.launch.worker import log_path
 from harness.measure import environment
+from harness.memory import WORKERS_VARIABLE
 from harness.record import Record
 from harness.sweep import Planned, Submission, Sweep
 from harness.unrun import unrun
@@ -152,6 +153,7 @@ class LocalLauncher:
         variables = dict(os.environ)
         paths = [str(self.code), variables.get("PYTHONPATH", "")]
         variables["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        variables[WORKERS_VARIABLE] = str(self._count)
         variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._count))
         if torch.cuda.is_available():
             visible = variables.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.data import CalibrationSet
 from harness.errors import UsageError
-from harness.memory import Budget, is_out_of_memory
+from harness.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
 from harness.shared import Shared
 from harness.spec import TrialSpec
 from harness.stack import check
@@ -51,6 +51,14 @@ def test_memory_of_the_dead_is_free_again():
     for seed in range(5):
         budget.keep(tensors(seed))
     assert budget.spilled_bytes == 0
+
+
+def test_a_process_counts_on_its_part_of_the_machine_or_job(monkeypatch):
+    whole = Budget().limit
+    monkeypatch.setenv(WORKERS_VARIABLE, "4")
+    assert Budget().limit < whole / 3
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1024")
+    assert Budget().limit == 2**30 // 4 // 2
 
 
 @given(st.integers(0, 10**6), st.sampled_from(["K", "M", "G"]), st.sampled_from(["", "B", "iB"]))
