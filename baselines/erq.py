@@ -67,9 +67,8 @@ class Erq(Method[ErqConfig]):
         weight, quantizer = operation.present_weight, model.quantizers[operation.site.name]
         ridge = self.config.ridge * inputs.square().mean() * len(inputs)
         if self.config.activations:
-            target = operation.function(
-                _rows(model, operation, full, index, quantize=False).float(), operation.weight, operation.bias
-            ).double()
+            exact = _rows(model, operation, full, index, quantize=False).float()
+            target = operation.function(exact, weight, operation.shifted_bias()).double()
             shift = model.bias_shifts.get(operation.node)
             bias = operation.shifted_bias()
             present = inputs @ weight.double().T + (0 if bias is None else bias.double())

@@ -54,7 +54,7 @@ class Groupwise(Method[GroupwiseConfig]):
                 high[name] = torch.maximum(high.get(name, most), most)
 
         for images in calibration.batches(self.config.batch):
-            model.observe(images, watch, quantize=bool(model.replaced_norms))
+            model.observe(images, watch)
         for name in names:
             quantizer = model.quantizers[name]
             ends = group_ranges(low[name], high[name], self.config.groups)

@@ -104,7 +104,7 @@ def _readers(model: QuantizedModel) -> dict[str, list[WeightedOperation]]:
 def _ranges(
     model: QuantizedModel, readers: dict[str, list[WeightedOperation]], calibration: CalibrationSet, batch: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Per-channel minimum and maximum of the norms' outputs in full precision, as their present parameters give them."""
+    """Per-channel minimum and maximum of the norms' outputs, behind transforms that were applied before."""
     names = {operations[0].operand: norm for norm, operations in readers.items()}
     found: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -117,16 +117,4 @@ def _ranges(
 
     for images in calibration.batches(batch):
         model.observe(images, watch)
-    return {norm: _as_present(model, norm, *ends) for norm, ends in found.items()}
-
-
-def _as_present(model: QuantizedModel, norm: str, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Ranges behind a transform that was applied before: the norm's output is affine in its parameters."""
-    if norm not in model.replaced_norms:
-        return low, high
-    original = model.chain.norms[norm]
-    assert original.weight is not None
-    assert original.bias is not None
-    weight, bias = model.replaced_norms[norm]
-    ends = torch.stack([(end - original.bias) / original.weight * weight + bias for end in (low, high)])
-    return ends.amin(0), ends.amax(0)
+    return found

@@ -30,6 +30,8 @@ class Runtime:
         learned: Weights as they are while a method learns how to round them, by site name; used without a quantizer.
         drop: While a method learns: share of the elements of every activation that stay unquantized, and the random
             generator that draws them (QDrop).
+        transformed: Transformed weights and norms act although ``quantize`` is off: the same network, but its values are
+            those that quantizers will see (statistics are collected like that).
         quantize: Whether quantizers act; off for the full-precision network.
         observe: Called with every site's name and tensor while statistics are collected.
         live_softmax: Log-int-softmax acts although ``quantize`` is off (what FQ-ViT's release does in its last
@@ -45,6 +47,7 @@ class Runtime:
     integer_norms: set[str] = field(default_factory=set)
     learned: dict[str, Tensor] = field(default_factory=dict)
     drop: tuple[float, torch.Generator] | None = None
+    transformed: bool = False
     quantize: bool = False
     observe: Callable[[str, Tensor], None] | None = None
     live_softmax: bool = False
@@ -142,7 +145,9 @@ class WeightedOperation(nn.Module):
         """Apply the operation with the weight and bias that the runtime's mode asks for."""
         x = self._read(x)
         if not self.runtime.quantize:
-            return self.function(x, self.weight, self.bias)
+            transformed = self.runtime.transformed and self.site.name in self.runtime.weights
+            weight, bias = (self.present_weight, self.shifted_bias()) if transformed else (self.weight, self.bias)
+            return self.function(x, weight, bias)
         return self.function(x, self.quantized_weight(), self.shifted_bias())
 
     @property
@@ -206,7 +211,7 @@ class LayerNorm(nn.Module):
         """Normalise over the last axes of size ``shape``."""
         scales = self.integer_scales() if self.runtime.quantize or self.runtime.live_norms else None
         weight, bias = self.weight, self.bias
-        if self.runtime.quantize and self.node in self.runtime.norms:
+        if (self.runtime.quantize or self.runtime.transformed) and self.node in self.runtime.norms:
             weight, bias = self.runtime.norms[self.node]
         if scales is None or weight is None or bias is None:
             return torch.layer_norm(x, shape, weight, bias, self.eps, False)

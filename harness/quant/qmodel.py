@@ -144,15 +144,16 @@ class QuantizedModel:
     ) -> Tensor:
         """Run segments and show every site's tensor (before its quantizer) to ``watch``; returns the last output.
 
+        Without ``quantize`` transformed weights and norms act all the same, so that values are those quantizers will see.
         Operands (what linear operations, convolutions and matrix products read) are among them.
         """
         runtime = self.chain.runtime
         with self._mode(quantize=quantize, softmax=live_softmax):
-            runtime.observe = watch
+            runtime.observe, runtime.transformed = watch, True
             try:
                 return self._forward(x, start, stop)
             finally:
-                runtime.observe = None
+                runtime.observe, runtime.transformed = None, False
 
     def to(self, device: torch.device | str) -> QuantizedModel:
         """Move parameters and quantizers; returns self."""

@@ -7,6 +7,7 @@ import torch
 
 from harness.quant import nonuniform, numerics
 from harness.quant.inventory import coverage, off_grid_sites
+from harness.stack import check
 from tests.baselines.applying import apply
 
 
@@ -90,3 +91,20 @@ def test_percentiles_are_chosen_row_by_row_by_squared_error():
 def test_evolq_goes_on_from_there(model, calibration, context):
     made = apply(model, calibration, context, "repqvit+evolq(passes=1,cycles=1,batch=16)")
     assert made.notes["loss_end"] <= made.notes["loss_start"]
+
+
+def test_statistics_behind_a_reparameterisation_are_those_that_quantizers_see(model, calibration, context):
+    """OMSE and others collect ranges in full precision: of the rewritten LayerNorms, not of the original ones."""
+    apply(model, calibration, context)
+    name, seen = "blocks.2.mlp.fc1:linear[x]", {}
+    for quantize in (False, True):
+        quantizers = dict(model.quantizers)
+        if quantize:
+            model.quantizers.clear()  # rewritten, but in full precision
+        model.observe(calibration.images, lambda n, x, q=quantize: seen.update({(n, q): x.clone()}), quantize=quantize)
+        model.quantizers.update(quantizers)
+    assert torch.allclose(seen[name, False], seen[name, True], atol=1e-4)
+    target = model.full_precision(calibration.images)
+    before = (model(calibration.images) - target).square().mean()
+    check("repqvit+omse(targets=activations)").steps[1].method.apply(model, calibration, context("w4a4"))
+    assert (model(calibration.images) - target).square().mean() < 1.5 * before
