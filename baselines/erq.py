@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.data import CalibrationSet
 from harness.method import Context, Method
 from harness.quant import numerics
+from harness.quant.operands import reads
 from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer
@@ -52,10 +53,10 @@ class Erq(Method[ErqConfig]):
         quantized = full
         context.notes["images_used"] = sum(map(len, full))
         with context.progress.task("erq", len(model.segments)) as task:
-            for index, segment in enumerate(model.segments):
-                for name in segment.sites:
-                    if name in model.weights and name in model.quantizers and model.weights[name].weight.ndim == 2:
-                        self._layer(model, model.weights[name], full, quantized, index)
+            for index in range(len(model.segments)):
+                for operation in model.quantized_weights(index):
+                    if operation.weight.ndim == 2:
+                        self._layer(model, operation, full, quantized, index)
                 quantized = [model.run(x, index, index + 1) for x in quantized]
                 full = [model.run_full_precision(x, index, index + 1) for x in full]
                 task.advance()
@@ -69,13 +70,11 @@ class Erq(Method[ErqConfig]):
         if self.config.activations:
             exact = _rows(model, operation, full, index, quantize=False).float()
             target = operation.function(exact, weight, operation.shifted_bias()).double()
-            shift = model.bias_shifts.get(operation.node)
             bias = operation.shifted_bias()
             present = inputs @ weight.double().T + (0 if bias is None else bias.double())
             update, offset = ridge_update(inputs, target - present, ridge)
             weight = weight + update.T.to(weight.dtype)
-            offset = offset.to(weight.dtype)
-            model.bias_shifts[operation.node] = offset if shift is None else shift + offset
+            model.shift_bias(operation.node, offset.to(weight.dtype))
         if self.config.weights:
             rounded = round_halves(weight, quantizer, inputs, ridge, self.config.refinements)
         else:
@@ -156,15 +155,6 @@ def _refined(values: Tensor, quantizer: Quantizer, gram: Tensor, refinements: in
 def _rows(
     model: QuantizedModel, operation: WeightedOperation, inputs: list[Tensor], index: int, *, quantize: bool
 ) -> Tensor:
-    """What the operation reads, token by token, float64; behind its quantizer if ``quantize``."""
-    quantizer = model.quantizers.get(operation.operand) if quantize else None
-    found: list[Tensor] = []
-
-    def watch(name: str, x: Tensor) -> None:
-        if name == operation.operand:
-            seen = x if quantizer is None else quantizer(x)
-            found.append(numerics.channel_rows(seen, x.ndim - 1).T.double())
-
-    for x in inputs:
-        model.observe(x, watch, quantize=quantize, start=index, stop=index + 1)
-    return torch.cat(found)
+    """What the operation reads, token by token, float64."""
+    found = reads(model, operation, inputs, index, quantize=quantize)
+    return torch.cat([numerics.channel_rows(x, x.ndim - 1).T.double() for x in found])

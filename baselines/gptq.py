@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.data import CalibrationSet
 from harness.method import Context, Method
 from harness.quant import numerics
+from harness.quant.operands import reads
 from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer
@@ -47,11 +48,11 @@ class Gptq(Method[GptqConfig]):
         context.notes["images_used"] = sum(map(len, inputs))
         errors: dict[str, list[float]] = {}
         with context.progress.task("gptq", len(model.segments)) as task:
-            for index, segment in enumerate(model.segments):
-                for name in segment.sites:
-                    if name in model.weights and name in model.quantizers and model.weights[name].weight.ndim == 2:
-                        hessian = _hessian(model, model.weights[name], inputs, index)
-                        errors[name] = self._round(model, name, hessian)
+            for index in range(len(model.segments)):
+                for operation in model.quantized_weights(index):
+                    if operation.weight.ndim == 2:
+                        hessian = _hessian(model, operation, inputs, index)
+                        errors[operation.site.name] = self._round(model, operation.site.name, hessian)
                 inputs = [model.run(x, index, index + 1) for x in inputs]
                 task.advance()
         context.notes["output_error_nearest_and_gptq"] = errors
@@ -109,13 +110,7 @@ def _hessian(model: QuantizedModel, operation: WeightedOperation, inputs: list[T
     """``2 X^T X`` over all tokens of what the operation reads behind its quantizer, float64."""
     size = operation.weight.shape[1]
     total = torch.zeros(size, size, dtype=torch.float64, device=operation.weight.device)
-    quantizer = model.quantizers.get(operation.operand)
-
-    def watch(name: str, x: Tensor) -> None:
-        if name == operation.operand:
-            rows = numerics.channel_rows(x if quantizer is None else quantizer(x), x.ndim - 1).double()
-            total.add_(rows @ rows.T)
-
-    for x in inputs:
-        model.observe(x, watch, quantize=True, start=index, stop=index + 1)
+    for x in reads(model, operation, inputs, index, quantize=True):
+        rows = numerics.channel_rows(x, x.ndim - 1).double()
+        total.add_(rows @ rows.T)
     return 2 * total

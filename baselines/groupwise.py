@@ -13,9 +13,9 @@ from harness.data import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.method import Context, Method
-from harness.quant import numerics
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, Scheme
+from harness.quant.statistics import channel_ranges
 from harness.registry import Role, register
 
 
@@ -44,20 +44,9 @@ class Groupwise(Method[GroupwiseConfig]):
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """One pass for the channels' ranges; channels are sorted by their range and cut into equal groups."""
         names = [name for name, quantizer in model.quantizers.items() if _takes_groups(model, name, quantizer)]
-        low: dict[str, Tensor] = {}
-        high: dict[str, Tensor] = {}
-
-        def watch(name: str, x: Tensor) -> None:
-            if name in names:
-                least, most = torch.aminmax(numerics.channel_rows(x, x.ndim - 1), dim=1)
-                low[name] = torch.minimum(low.get(name, least), least)
-                high[name] = torch.maximum(high.get(name, most), most)
-
-        for images in calibration.batches(self.config.batch):
-            model.observe(images, watch)
-        for name in names:
+        for name, (low, high) in channel_ranges(model, names, calibration.batches(self.config.batch)).items():
             quantizer = model.quantizers[name]
-            ends = group_ranges(low[name], high[name], self.config.groups)
+            ends = group_ranges(low, high, self.config.groups)
             spec = replace(quantizer.spec, axis=model.sites[name].axis, fractional=False)
             model.quantizers[name] = replace(quantizer, spec=spec).with_range(*ends)
         context.notes["groupwise_sites"] = len(names)
@@ -85,8 +74,5 @@ def _takes_groups(model: QuantizedModel, name: str, quantizer: Quantizer) -> boo
     plain = quantizer.spec.scheme is Scheme.UNIFORM and quantizer.spec.axis is None
     kinds = (Kind.LAYER_NORM, Kind.LINEAR, Kind.ACTIVATION)
     product = site.place is Place.OPERAND and Kind.MATMUL in site.feeds
-    return plain and site.place in (Place.VALUE, Place.OPERAND) and site.kind in kinds and not product and _last(site.axis)
-
-
-def _last(axis: int) -> bool:
-    return axis != 1  # convolutions' channels are second
+    channels_last = site.axis != 1  # convolutions' channels are second
+    return plain and site.place in (Place.VALUE, Place.OPERAND) and site.kind in kinds and not product and channels_last

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from harness.data import CalibrationSet
 from harness.method import Context, Method
+from harness.quant.inventory import HALF_BYTES
 from harness.quant.qmodel import QuantizedModel
 from harness.registry import Role, register
-
-HALF_BYTES = 2
 
 
 @dataclass(frozen=True)

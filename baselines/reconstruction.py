@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from harness.graph.sites import Place
 from harness.method import Context
 from harness.progress import Task
 from harness.quant import numerics
+from harness.quant.operands import reads
 from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, Scheme
@@ -50,7 +52,8 @@ class Switches:
 
     Attributes:
         unit: ``block`` (segments) or ``layer``.
-        inputs: What a unit reads: outputs of the quantized network so far, of the full-precision one, or a mixture.
+        inputs: What a unit reads: outputs of the quantized network so far, of the full-precision one (layers only), or a
+            mixture (blocks only).
         drop: Share of activations left unquantized while learning, and of the mixture's full-precision elements.
         scale_lr: Learning rate of activation scales; 0 leaves them alone.
         loss: ``mse``, ``fisher`` (squared gradient) or ``fima`` (diagonal and low-rank Fisher information).
@@ -144,8 +147,7 @@ class _Run:
 
     def weights_of(self, index: int) -> list[str]:
         """Quantized weights of a segment."""
-        sites = self.model.segments[index].sites
-        return [name for name in sites if name in self.model.weights and name in self.model.quantizers]
+        return [operation.site.name for operation in self.model.quantized_weights(index)]
 
     def units_of(self, index: int) -> int:
         """Number of units a segment has."""
@@ -202,30 +204,24 @@ class _Run:
     def _layer(self, index: int, name: str, full: Tensor, quantized: Tensor, task: Task) -> None:
         """One layer against its own output in full precision."""
         operation = self.model.weights[name]
-        x_full = self._input_of(operation, full, index, quantize=False)
-        x = x_full if self.switches.inputs == "full" else self._input_of(operation, quantized, index, quantize=True)
-        with torch.no_grad():
-            target = operation.function(x_full, operation.present_weight, operation.shifted_bias())
-        rounding = self._rounding(name)
+        exact = self._reads(operation, full, index, quantize=False)
         quantizer = self.model.quantizers.get(operation.operand)
+        if self.switches.inputs == "full":
+            x = exact if quantizer is None else quantizer(exact)
+        else:
+            x = self._reads(operation, quantized, index, quantize=True)
+        with torch.no_grad():
+            target = operation.function(exact, operation.present_weight, operation.shifted_bias())
+        rounding = self._rounding(name)
 
         def output(here: Tensor) -> Tensor:
-            read = x[here] if quantizer is None else quantizer(x[here])
-            return operation.function(read, rounding.soft(), operation.shifted_bias())
+            return operation.function(x[here], rounding.soft(), operation.shifted_bias())
 
         generator = self.context.generator(f"reconstruction/{name}")
         self._learn(name, output, target, {name: rounding}, [], _mse, generator, task)
 
-    def _input_of(self, operation: WeightedOperation, x: Tensor, index: int, *, quantize: bool) -> Tensor:
-        found: list[Tensor] = []
-
-        def watch(name: str, value: Tensor) -> None:
-            if name == operation.operand:
-                found.append(value.clone())
-
-        for part in x.split(self.config.batch):
-            self.model.observe(part, watch, quantize=quantize, start=index, stop=index + 1)
-        return torch.cat(found)
+    def _reads(self, operation: WeightedOperation, x: Tensor, index: int, *, quantize: bool) -> Tensor:
+        return torch.cat(list(reads(self.model, operation, x.split(self.config.batch), index, quantize=quantize)))
 
     def _rounding(self, name: str) -> Rounding:
         return Rounding(self.model.weights[name].present_weight, self.model.quantizers[name])
@@ -245,9 +241,8 @@ class _Run:
             self.model.quantizers[name] = replace(self.model.quantizers[name], scale=scale)
 
     def _inputs(self, full: Tensor, quantized: Tensor, generator: torch.Generator) -> Tensor:
-        if self.switches.inputs == "full":
-            return full
-        if self.switches.inputs == "quantized":
+        """What a block reads."""
+        if self.switches.inputs != "mixed":
             return quantized
         kept = torch.rand(full.shape, generator=generator).to(full.device) < self.switches.drop
         return torch.where(kept, full, quantized)
@@ -308,9 +303,8 @@ class _Run:
     def _gradients(self, index: int, quantized: Tensor) -> Tensor:
         """Gradient of KL(prediction of the network quantized up to here, full precision) by the segment's output."""
         parts = []
-        for image, x in zip(self.images.split(self.config.batch), quantized.split(self.config.batch), strict=True):
+        for target, x in zip(self._predictions, quantized.split(self.config.batch), strict=True):
             with torch.no_grad():
-                target = F.log_softmax(self.model.run_full_precision(image), dim=1)
                 leaf = self.model.run(x, index, index + 1)
             with torch.enable_grad():
                 leaf = leaf.clone().requires_grad_(True)
@@ -320,6 +314,12 @@ class _Run:
             assert leaf.grad is not None
             parts.append(leaf.grad)
         return torch.cat(parts)
+
+    @cached_property
+    def _predictions(self) -> list[Tensor]:
+        """Logarithmic class probabilities in full precision, batch by batch."""
+        with torch.no_grad():
+            return [F.log_softmax(self.model.run_full_precision(x), dim=1) for x in self.images.split(self.config.batch)]
 
 
 class Fima:

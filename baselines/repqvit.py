@@ -14,7 +14,7 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method import Context, Method
 from harness.quant import nonuniform, numerics
-from harness.quant.operands import is_classifier, operand_bits, operand_sites
+from harness.quant.operands import inner_norms, operand_bits, operand_sites
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
 from harness.quant.schemes import FLOAT_BITS, weight_rows
@@ -58,6 +58,7 @@ class Repqvit(Method[RepqvitConfig]):
         bits = context.bits
         self._weights(model, list(model.weights), bits.weight)
         sites = {site.name: site for site in operand_sites(model)}
+        normed = {operation.operand for operations in inner_norms(model).values() for operation in operations}
         images = calibration.images[: self.config.images]
         context.notes["images_used"] = len(images)
 
@@ -67,13 +68,13 @@ class Repqvit(Method[RepqvitConfig]):
                 if name in sites:
                     width = operand_bits(sites[name], bits, self.config.image_bits)
                     if width < FLOAT_BITS:
-                        model.quantizers[name] = self._quantizer(model, sites[name], x, width)
+                        model.quantizers[name] = self._quantizer(sites[name], x, width, channelwise=name in normed)
                     task.advance()
 
             model.observe(images, watch)
         if self.config.reparameterise:
             with torch.no_grad():
-                self._reparameterise(model, sites, bits.weight, context)
+                self._reparameterise(model, bits.weight, context)
 
     @torch.no_grad()
     def _weights(self, model: QuantizedModel, names: list[str], bits: int) -> None:
@@ -84,23 +85,19 @@ class Repqvit(Method[RepqvitConfig]):
             ranges = numerics.percentile_search(weight_rows(model, name), bits, FRACTIONS)
             model.quantizers[name] = from_range(QuantizerSpec(bits, axis=0), *ranges)
 
-    def _quantizer(self, model: QuantizedModel, site: Site, x: Tensor, bits: int) -> Quantizer:
+    def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> Quantizer:
         if site.kind is Kind.SOFTMAX and self.config.softmax == "log_sqrt2":
             return _log_sqrt2(x, bits)
-        if _is_reparameterised(model, site):
+        if channelwise:
             ranges = numerics.percentile_search(numerics.channel_rows(x, x.ndim - 1), bits, FRACTIONS)
             return from_range(QuantizerSpec(bits, axis=x.ndim - 1), *ranges)
         return from_range(QuantizerSpec(bits), *numerics.percentile_search(x.reshape(1, -1), bits, FRACTIONS))
 
-    def _reparameterise(self, model: QuantizedModel, sites: dict[str, Site], weight_bits: int, context: Context) -> None:
+    def _reparameterise(self, model: QuantizedModel, weight_bits: int, context: Context) -> None:
         """Every LayerNorm with all operations that read it."""
-        readers: dict[str, list[str]] = {}
-        for name, site in sites.items():
-            if name in model.quantizers and _is_reparameterised(model, site):
-                readers.setdefault(site.source, []).append(name)
-        operations = {operation.operand: operation for operation in model.weights.values()}
-        for norm, names in readers.items():
-            quantizer = model.quantizers[names[0]]  # all readers saw the same values
+        norms = {norm: found for norm, found in inner_norms(model).items() if found[0].operand in model.quantizers}
+        for norm, operations in norms.items():
+            quantizer = model.quantizers[operations[0].operand]  # all readers saw the same values
             scale, zero_point = quantizer.scale.mean().reshape(1), quantizer.zero_point.mean().reshape(1)
             if self.config.zero_point == "rounded":
                 zero_point = zero_point.round()
@@ -111,19 +108,13 @@ class Repqvit(Method[RepqvitConfig]):
             spec = QuantizerSpec(quantizer.spec.bits, fractional=self.config.zero_point == "released")
             low, high = spec.code_range
             ends = (low - zero_point) * scale, (high - zero_point) * scale
-            for name in names:
-                operation = operations[name]
+            for operation in operations:
                 weight = operation.present_weight * ratio
                 model.replaced_weights[operation.site.name] = weight
                 model.bias_shifts[operation.node] = -weight @ shift
-                model.quantizers[name] = Quantizer(spec, scale, zero_point, *ends)
+                model.quantizers[operation.operand] = Quantizer(spec, scale, zero_point, *ends)
                 self._weights(model, [operation.site.name], weight_bits)
-        context.notes["reparameterised_norms"] = len(readers)
-
-
-def _is_reparameterised(model: QuantizedModel, site: Site) -> bool:
-    """Whether an operand comes from a LayerNorm inside the network: of qkv, fc1, patch merging; not of the classifier."""
-    return site.kind is Kind.LAYER_NORM and Kind.LINEAR in site.feeds and not is_classifier(model, site)
+        context.notes["reparameterised_norms"] = len(norms)
 
 
 def _log_sqrt2(x: Tensor, bits: int) -> Quantizer:

@@ -10,14 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data import CalibrationSet
-from harness.graph.operations import Kind
-from harness.graph.sites import Place
 from harness.method import Context, Method
 from harness.quant import numerics
-from harness.quant.operands import is_classifier
+from harness.quant.operands import inner_norms
 from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Scheme
+from harness.quant.statistics import channel_ranges
 from harness.registry import Role, register
 
 
@@ -45,7 +44,7 @@ class Smoothquant(Method[SmoothquantConfig]):
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """One pass for the channels' ranges, then the transform; ranges of what changed are min-max again."""
-        readers = _readers(model)
+        readers = inner_norms(model)
         ranges = _ranges(model, readers, calibration, self.config.batch)
         smoothed = 0
         for norm, operations in readers.items():
@@ -86,35 +85,10 @@ class Smoothquant(Method[SmoothquantConfig]):
                 model.quantizers[site] = quantizer.with_range(*new)
 
 
-def _readers(model: QuantizedModel) -> dict[str, list[WeightedOperation]]:
-    """Layer norms inside the network with the linear operations that read them, if nothing else does."""
-    found: dict[str, list[WeightedOperation]] = {}
-    for operation in model.weights.values():
-        site = model.sites[operation.operand]
-        if site.kind is Kind.LAYER_NORM and Kind.LINEAR in site.feeds and not is_classifier(model, site):
-            found.setdefault(site.source, []).append(operation)
-    only = {
-        site.source
-        for site in model.sites.values()
-        if site.place is Place.VALUE and site.kind is Kind.LAYER_NORM and site.feeds == frozenset({Kind.LINEAR})
-    }
-    return {norm: operations for norm, operations in found.items() if norm in only}
-
-
 def _ranges(
-    model: QuantizedModel, readers: dict[str, list[WeightedOperation]], calibration: CalibrationSet, batch: int
+    model: QuantizedModel, norms: dict[str, list[WeightedOperation]], calibration: CalibrationSet, batch: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Per-channel minimum and maximum of the norms' outputs, behind transforms that were applied before."""
-    names = {operations[0].operand: norm for norm, operations in readers.items()}
-    found: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def watch(name: str, x: Tensor) -> None:
-        if name in names:
-            low, high = torch.aminmax(numerics.channel_rows(x, x.ndim - 1), dim=1)
-            if names[name] in found:
-                low, high = torch.minimum(low, found[names[name]][0]), torch.maximum(high, found[names[name]][1])
-            found[names[name]] = low, high
-
-    for images in calibration.batches(batch):
-        model.observe(images, watch)
-    return found
+    sites = [operations[0].operand for operations in norms.values()]
+    ranges = channel_ranges(model, sites, calibration.batches(batch))
+    return dict(zip(norms, (ranges[site] for site in sites), strict=True))

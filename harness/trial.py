@@ -68,13 +68,12 @@ def run_trial(
     progress = progress or Progress()
     shared = shared or Shared()
     prepared = prepare(spec, shared)
-    if shared.budget is None:
-        shared.budget = Budget(parse_size(spec.memory), prepared.device)
+    budget = shared.budget = shared.budget or Budget(parse_size(spec.memory), prepared.device)
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force:
         return stored, True
     store.check_writable()
-    run = _Run(prepared, store, progress, shared, share=share, force=force)
+    run = _Run(prepared, store, progress, shared, budget, share=share, force=force)
     try:
         with _memory_errors_named():
             run.quantize()
@@ -135,12 +134,21 @@ class _Run:
     """The work of one trial; keeps what was measured so far, also for a failure's record."""
 
     def __init__(
-        self, prepared: Prepared, store: Store, progress: Progress, shared: Shared, *, share: bool, force: bool
+        self,
+        prepared: Prepared,
+        store: Store,
+        progress: Progress,
+        shared: Shared,
+        budget: Budget,
+        *,
+        share: bool,
+        force: bool,
     ) -> None:
         self.prepared = prepared
         self.store = store
         self.progress = progress
         self.shared = shared
+        self.budget = budget
         self.share = share
         self.reuse = share and not force
         self.device = prepared.device
@@ -223,14 +231,14 @@ class _Run:
             lambda: (time.perf_counter() - began, self.quantized.image_forwards - forwards),
         )
         self.progress.interruptible(checkpoint.flush)
-        spilled = self.shared.budget.spilled_bytes if self.shared.budget else 0
+        spilled = self.budget.spilled_bytes
         with self.stages.stage(step.info.name, len(calibration), checkpoint) as notes:
             context = Context(
                 bits=prepared.bits,
                 seed=prepared.spec.seed,
                 progress=self.progress,
                 notes=notes,
-                shared=self.shared if self.share else Shared(self.shared.budget),
+                shared=self.shared if self.share else Shared(self.budget),
                 origin=prepared.origin,
                 prefix=prepared.prefixes[number - 1] if number else prepared.origin,
                 checkpoint=checkpoint,
@@ -238,8 +246,8 @@ class _Run:
             if step.method.protocol == Protocol.PAPER:
                 context.evaluate = self.top1
             step.method.apply(self.quantized, calibration, context)
-            if self.shared.budget and self.shared.budget.spilled_bytes > spilled:
-                notes["spilled_bytes"] = self.shared.budget.spilled_bytes - spilled
+            if self.budget.spilled_bytes > spilled:
+                notes["spilled_bytes"] = self.budget.spilled_bytes - spilled
         checkpoint.remove()
 
     def top1(self) -> float:
@@ -277,8 +285,7 @@ class _Run:
 
     def _memory(self) -> dict[str, Any]:
         """How memory was laid out and kept in bounds; none of it changes results beyond rounding."""
-        budget = self.shared.budget
-        facts: dict[str, Any] = {"memory_budget_bytes": budget.limit if budget else None}
+        facts: dict[str, Any] = {"memory_budget_bytes": self.budget.limit}
         if hasattr(self, "quantized"):
             facts["channels_last"] = self.quantized.channels_last
             if self.quantized.batch_limit is not None:

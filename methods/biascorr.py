@@ -48,22 +48,19 @@ class Biascorr(Method[BiascorrConfig]):
         """Mark weight quantizers for correction, or measure and subtract the output shift of each layer."""
         names = [name for name in model.weights if name in model.quantizers]
         if self.config.form == "empirical":
-            self._empirical(model, names, calibration, context)
+            self._empirical(model, calibration, context)
             return
         form = "paper" if self.config.form == "banner_paper" else "centred"
         for name in names:
             model.quantizers[name] = replace(model.quantizers[name], correction=form)
 
-    def _empirical(self, model: QuantizedModel, names: list[str], calibration: CalibrationSet, context: Context) -> None:
+    def _empirical(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Segment after segment: the inputs of a segment already contain the corrections of those before it."""
         activations = list(calibration.batches(self.config.batch))
         with context.progress.task("empirical bias correction", len(model.segments)) as task:
-            for index, segment in enumerate(model.segments):
-                for name in (site for site in segment.sites if site in names):
-                    operation = model.weights[name]
-                    mean = _mean_input_product(model, operation, activations, index)
-                    before = model.bias_shifts.get(operation.node)
-                    model.bias_shifts[operation.node] = mean if before is None else before + mean
+            for index in range(len(model.segments)):
+                for operation in model.quantized_weights(index):
+                    model.shift_bias(operation.node, _mean_input_product(model, operation, activations, index))
                 with torch.no_grad():
                     activations = [model.run(x, index, index + 1) for x in activations]
                 task.advance()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor
+
 from harness.bits import Bits
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
+from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
 
 IMAGE_BITS = 8
@@ -27,3 +32,46 @@ def operand_bits(site: Site, bits: Bits, image: int = IMAGE_BITS) -> int:
 def is_classifier(model: QuantizedModel, site: Site) -> bool:
     """Whether the operand is read by the last segment's weights: what comes behind the last block."""
     return model.segment_of(site.name) == len(model.segments) - 1
+
+
+def inner_norms(model: QuantizedModel) -> dict[str, list[WeightedOperation]]:
+    """Layer norms, by node name, with the linear operations that read them: those that nothing else reads.
+
+    The classifier's norm is left out. What scales such a norm's channels can be undone in the weights behind it.
+    """
+    only_linear = {
+        site.source
+        for site in model.sites.values()
+        if site.place is Place.VALUE and site.kind is Kind.LAYER_NORM and site.feeds == frozenset({Kind.LINEAR})
+    }
+    found: dict[str, list[WeightedOperation]] = {}
+    for operation in model.weights.values():
+        site = model.sites[operation.operand]
+        if site.source in only_linear and not is_classifier(model, site):
+            found.setdefault(site.source, []).append(operation)
+    return found
+
+
+def reads(
+    model: QuantizedModel, operation: WeightedOperation, inputs: Iterable[Tensor], index: int, *, quantize: bool
+) -> Iterator[Tensor]:
+    """What an operation reads, batch by batch.
+
+    Args:
+        model: The model.
+        operation: One of segment ``index``.
+        inputs: Inputs of that segment.
+        index: The segment.
+        quantize: In the quantized network, behind the operand's quantizer; otherwise in full precision.
+    """
+    quantizer = model.quantizers.get(operation.operand) if quantize else None
+    for batch in inputs:
+        found: list[Tensor] = []
+        model.observe(
+            batch,
+            lambda name, x, found=found: found.append(x) if name == operation.operand else None,  # type: ignore[misc]
+            quantize=quantize,
+            start=index,
+            stop=index + 1,
+        )
+        yield from (x if quantizer is None else quantizer(x) for x in found)

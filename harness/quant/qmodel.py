@@ -79,6 +79,16 @@ class QuantizedModel:
         """Node names of the layer norms with the names of their input and output sites."""
         return self.chain.layer_norms
 
+    def shift_bias(self, node: str, shift: Tensor) -> None:
+        """Add to what is added to the bias of an operation, by its node's name."""
+        before = self.bias_shifts.get(node)
+        self.bias_shifts[node] = shift if before is None else before + shift
+
+    def quantized_weights(self, index: int) -> list[WeightedOperation]:
+        """The operations of a segment whose weights have a quantizer, in execution order."""
+        names = self.segments[index].sites
+        return [self.weights[name] for name in names if name in self.weights and name in self.quantizers]
+
     def norm_parameters(self, node: str) -> tuple[Tensor, Tensor]:
         """Present weight and bias of a layer norm, by its node's name.
 

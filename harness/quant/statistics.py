@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from harness.quant.observers import Observer
+from harness.quant.observers import MinMax, Observer
 from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer
+from harness.quant.quantizer import Quantizer, QuantizerSpec
 
 
 @torch.no_grad()
@@ -58,3 +58,18 @@ def collect(
         raise ValueError("no calibration batch")
     model.observe(previous, watch_last, quantize=quantize, live_softmax=live_softmax)
     return proposals
+
+
+def channel_ranges(
+    model: QuantizedModel, sites: Iterable[str], batches: Iterable[Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Minimum and maximum per channel of values in full precision whose channels are last.
+
+    Args:
+        model: The network.
+        sites: Names of the sites.
+        batches: Images ``(n, c, h, w)``.
+    """
+    observers = {name: MinMax(QuantizerSpec(8, axis=-1), -1) for name in sites}
+    collect(model, batches, observers)
+    return {name: observer.range for name, observer in observers.items()}

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
 from harness.progress import terminal_progress
 from harness.store import Store
-from harness.verbs.grid_options import Asked, add_grid, plan_of
-from harness.verbs.launching import How, launch
+from harness.verbs.grid_options import add_grid, plan_of
 from harness.verbs.options import new_verb
 from harness.verbs.plan import lines, summary
+from harness.verbs.sweep import run_grid
 
 if TYPE_CHECKING:
     from harness.sweep import Sweep
@@ -60,7 +59,10 @@ def handle(arguments: argparse.Namespace) -> int:
         facts = summary(asked)
         print(json.dumps(facts, indent=1) if arguments.json else "\n".join(lines(asked.plan, facts)))
         return 0
-    return _run(arguments, store, asked, reproduction)
+    sweep, code = run_grid(arguments, store, asked, sys.stderr)
+    if not arguments.json:
+        print("\n" + _beside(store, sweep, reproduction))
+    return code
 
 
 def _list(*, as_json: bool) -> int:
@@ -88,20 +90,6 @@ def _scale(arguments: argparse.Namespace, reproduction: Reproduction) -> None:
     for name, value in values.items():
         if name not in given and getattr(arguments, name) is None:
             setattr(arguments, name, str(value))
-
-
-def _run(arguments: argparse.Namespace, store: Store, asked: Asked, reproduction: Reproduction) -> int:
-    from harness.sweep import create
-
-    store.check_writable()
-    composed, plan = asked.composed, asked.plan
-    sweep = create(store, composed.name, composed.about, plan, composed.launcher, shlex.join(["harness", *sys.argv[1:]]))
-    print("\n".join([f"sweep         {sweep.name}", *lines(plan, summary(asked))]), file=sys.stderr, flush=True)
-    how = How(composed.share, composed.fail_fast, arguments.quiet, arguments.json, {})
-    code = launch(sweep, plan, asked.options, how)
-    if not arguments.json:
-        print("\n" + _beside(store, sweep, reproduction))
-    return code
 
 
 def _beside(store: Store, sweep: Sweep, reproduction: Reproduction) -> str:

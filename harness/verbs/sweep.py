@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.progress import terminal_progress
 from harness.store import Store
-from harness.verbs.grid_options import add_grid, plan_of
+from harness.verbs.grid_options import Asked, add_grid, plan_of
 from harness.verbs.launching import How, launch
 from harness.verbs.options import new_verb
 from harness.verbs.plan import lines, summary
+
+if TYPE_CHECKING:
+    from harness.sweep import Sweep
 
 EXAMPLES = """  harness sweep --experiment smoke
   harness sweep --method fqvit+omse+biascorr+evolq --ladder --bits w8a8,w4a8,w3a8 --seed 'range(3)'
@@ -33,13 +36,18 @@ def handle(arguments: argparse.Namespace) -> int:
     """Run the verb; exit code 1 when a trial failed."""
     store = Store.default(arguments.store)
     progress = terminal_progress(arguments.quiet)
-    asked = plan_of(arguments, store, progress)
+    _, code = run_grid(arguments, store, plan_of(arguments, store, progress), sys.stdout)
+    return code
+
+
+def run_grid(arguments: argparse.Namespace, store: Store, asked: Asked, told: TextIO) -> tuple[Sweep, int]:
+    """Create the sweep of a plan, tell of it (unless results are for machines) and launch it; returns the exit code too."""
     from harness.sweep import create
 
     store.check_writable()
     composed, plan = asked.composed, asked.plan
     sweep = create(store, composed.name, composed.about, plan, composed.launcher, shlex.join(["harness", *sys.argv[1:]]))
     if not arguments.json:
-        print("\n".join([f"sweep         {sweep.name}", *lines(plan, summary(asked))]), flush=True)
+        print("\n".join([f"sweep         {sweep.name}", *lines(plan, summary(asked))]), file=told, flush=True)
     how = How(composed.share, composed.fail_fast, arguments.quiet, arguments.json, {})
-    return launch(sweep, plan, asked.options, how)
+    return sweep, launch(sweep, plan, asked.options, how)
