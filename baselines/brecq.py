@@ -34,7 +34,7 @@ class BrecqConfig(ReconstructionConfig):
     "brecq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, ICLR 2021",
 )
 class Brecq(Method[BrecqConfig]):

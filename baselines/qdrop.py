@@ -29,7 +29,7 @@ class QdropConfig(ReconstructionConfig):
     "qdrop",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Wei et al., QDrop: Randomly Dropping Quantization for Extremely Low-bit Post-Training Quantization, ICLR 2022",
 )
 class Qdrop(Method[QdropConfig]):

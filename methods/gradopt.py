@@ -49,7 +49,7 @@ class GradoptConfig:
     "gradopt",
     role=Role.REFINE,
     needs=("scales",),
-    version=1,
+    version=2,
     paper="Frumkin et al., ICCV 2023, Tab. 7 (SGD, Adam, AdamW on the same scales and loss as Evol-Q)",
 )
 class Gradopt(Method[GradoptConfig]):

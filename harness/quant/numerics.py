@@ -81,28 +81,55 @@ def fake_quantize_(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high:
     return position.add_(zero_point).round_().clamp_(low, high).sub_(zero_point).mul_(scale)
 
 
-def fake_quantize_through(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
-    """``fake_quantize`` with straight-through rounding: differentiable in ``x`` and ``scale`` (Bengio et al. 2013)."""
-    codes: Tensor = _CodesThrough.apply(x / scale + zero_point, low, high)
-    return (codes - zero_point) * scale
+def fake_quantize_through(
+    x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int, kept: Tensor | None = None
+) -> Tensor:
+    """``fake_quantize`` with straight-through rounding: differentiable in ``x`` and ``scale`` (Bengio et al. 2013).
+
+    Args:
+        x: Values.
+        scale: Broadcasts against ``x``.
+        zero_point: Likewise.
+        low: Smallest code.
+        high: Largest code.
+        kept: Elements that stay unquantized (QDrop), bool, shaped like ``x``; None for none.
+    """
+    quantized: Tensor = _Through.apply(x, scale, zero_point, low, high, kept)
+    return quantized
 
 
-class _CodesThrough(torch.autograd.Function):
-    """Round and clamp. The gradient is one where the rounded position is a code, the outermost ones included.
+class _Through(torch.autograd.Function):
+    """Quantize and dequantize. The gradient of rounding is one where the rounded position is a code, outermost included.
 
-    ``Tensor.clamp`` gives the outermost codes no gradient, so it cannot be used here.
+    ``Tensor.clamp`` gives the outermost codes no gradient, so it cannot be used here. With ``c`` the code less its zero
+    point, ``d/dx = inside`` and ``d/ds = c - inside x / s`` (Esser et al. 2020, Eq. 3). One function instead of the chain of
+    its steps: while activation scales are learned, their backward passes were most of the time of a step.
     """
 
     @staticmethod
-    def forward(ctx: Any, position: Tensor, low: int, high: int) -> Tensor:
-        rounded = torch.round(position)
-        ctx.save_for_backward((rounded >= low) & (rounded <= high))
-        return rounded.clamp(low, high)
+    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int, kept: Tensor | None) -> Tensor:
+        position = x / scale
+        rounded = (position + zero_point).round_()
+        codes = rounded.clamp(low, high)
+        inside = codes == rounded
+        levels = codes.sub_(zero_point)
+        ctx.save_for_backward(position, levels, inside, kept)
+        ctx.scale_shape = scale.shape
+        quantized = levels * scale
+        return quantized if kept is None else torch.where(kept, x, quantized)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (inside,) = ctx.saved_tensors
-        return gradient * inside, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+        position, levels, inside, kept = ctx.saved_tensors
+        of_x = of_scale = None
+        if ctx.needs_input_grad[0]:
+            of_x = gradient * (inside if kept is None else inside | kept)
+        if ctx.needs_input_grad[1]:
+            slope = torch.addcmul(levels, position, inside.to(position.dtype), value=-1).mul_(gradient)
+            if kept is not None:
+                slope.masked_fill_(kept, 0)
+            of_scale = slope.sum_to_size(ctx.scale_shape)
+        return of_x, of_scale, None, None, None, None
 
 
 def channel_rows(x: Tensor, axis: int) -> Tensor:

@@ -59,7 +59,7 @@ class Runtime:
             return quantizer(x, overwrite=overwrite)
         share, generator = self.drop
         kept = torch.rand(x.shape, generator=generator, device=generator.device).to(x.device) < share
-        return torch.where(kept, x, quantizer(x))
+        return quantizer(x, kept=kept)
 
 
 class Tap(nn.Module):

@@ -84,21 +84,26 @@ class Quantizer:
     maximum: Tensor
     correction: str = ""
 
-    def __call__(self, x: Tensor, *, overwrite: bool = False) -> Tensor:
+    def __call__(self, x: Tensor, *, overwrite: bool = False, kept: Tensor | None = None) -> Tensor:
         """Fake-quantize an activation (in the differentiable form if the scale asks for gradients).
 
         Args:
             x: The activation.
             overwrite: Nobody else reads ``x``: its memory may be used for the result.
+            kept: Elements that stay as they are, bool, shaped like ``x``; None for none.
         """
+        axis = self.spec.axis if self.spec.axis is not None else x.ndim - 1
+        through = self.scale.requires_grad or x.requires_grad
+        if kept is not None and through and self.spec.scheme not in NONUNIFORM:
+            return self.exact(x, axis=axis, through=True, kept=kept)
+        if kept is not None:
+            return torch.where(kept, x, self(x))
         if self.spec.scheme in NONUNIFORM:
             return self._nonuniform(x)
         if x.is_cuda and self.scale.numel() == 1 and not (self.scale.requires_grad or self.spec.fractional):
             # One kernel instead of six; multiplies by 1 / s, so codes may differ where x / s is within one ulp of a tie.
             zero_point = self.zero_point.to(torch.int32)
             return torch.fake_quantize_per_tensor_affine(x, self.scale, zero_point, *self.spec.code_range)
-        axis = self.spec.axis if self.spec.axis is not None else x.ndim - 1
-        through = self.scale.requires_grad or x.requires_grad
         return self.exact(x, axis=axis, through=through, overwrite=overwrite)
 
     def _nonuniform(self, x: Tensor) -> Tensor:
@@ -106,14 +111,22 @@ class Quantizer:
         quantized = NONUNIFORM[self.spec.scheme](x.detach(), self.scale.detach(), self.spec.bits)
         return x + (quantized - x).detach() if x.requires_grad else quantized
 
-    def exact(self, x: Tensor, *, through: bool = False, axis: int | None = None, overwrite: bool = False) -> Tensor:
-        """Fake-quantize by division, as the formulas say; ``through`` in the differentiable form."""
+    def exact(
+        self,
+        x: Tensor,
+        *,
+        through: bool = False,
+        axis: int | None = None,
+        overwrite: bool = False,
+        kept: Tensor | None = None,
+    ) -> Tensor:
+        """Fake-quantize by division, as the formulas say; ``through`` in the differentiable form, which knows ``kept``."""
         axis = axis if axis is not None else (self.spec.axis if self.spec.axis is not None else 0)
         low, high = self.spec.code_range
         scale = numerics.along(self.scale, x.ndim, axis)
         zero_point = numerics.along(self.zero_point, x.ndim, axis)
         if through:
-            return numerics.fake_quantize_through(x, scale, zero_point, low, high)
+            return numerics.fake_quantize_through(x, scale, zero_point, low, high, kept)
         function = numerics.fake_quantize_ if overwrite else numerics.fake_quantize
         return function(x, scale, zero_point, low, high)
 

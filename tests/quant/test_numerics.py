@@ -221,3 +221,23 @@ def test_straight_through_gradients():
     assert x.grad.tolist() == [1.0, 1.0, 0.0]  # the last value is clipped
     # d/ds of round(x/s) s with straight-through rounding is (code - x/s); the clipped value gives the largest code.
     assert scale.grad.item() == pytest.approx((0 - 0.4) + (2 - 1.8) + 15)
+
+
+def test_gradients_with_elements_that_stay_unquantized():
+    """The one function against a chain of torch operations with straight-through rounding written out."""
+    x = torch.randn(6, 5, requires_grad=True)
+    scale = (torch.rand(5) + 0.1).requires_grad_(True)
+    zero = torch.tensor([3.0, 8.0, 7.0, 0.0, 15.0])
+    kept = torch.rand(6, 5) < 0.4
+    weights = torch.randn(6, 5)
+    position = x / scale + zero
+    through = position + (position.round() - position).detach()
+    clipped = torch.where(
+        position.round() < 0, torch.zeros(()), torch.where(position.round() > 15, 15 * torch.ones(()), through)
+    )
+    (torch.where(kept, x, (clipped - zero) * scale) * weights).sum().backward()
+    expected = x.grad.clone(), scale.grad.clone()
+    x.grad = scale.grad = None
+    (numerics.fake_quantize_through(x, scale, zero, 0, 15, kept) * weights).sum().backward()
+    assert torch.allclose(x.grad, expected[0], atol=1e-6)
+    assert torch.allclose(scale.grad, expected[1], atol=1e-5)
