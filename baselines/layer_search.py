@@ -24,6 +24,7 @@ from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
 from harness.quant.schemes import FLOAT_BITS
 
+Operation = WeightedOperation | MatMul
 FINEST_SPLIT = 20  # the small softmax range is at most 2^19 times finer than the large one
 QKV_GROUPS = 3
 
@@ -85,12 +86,12 @@ def search_layers(model: QuantizedModel, images: Tensor, plan: Plan, context: Co
         searcher.install_ranges(images)
     target = model.full_precision(images)
     full = quantized = images
-    total = sum(len(_operations(segment.module)) for segment in model.segments)
+    total = sum(len(operations_of(segment.module)) for segment in model.segments)
     with context.progress.task("layer search", total) as task:
         for index in range(len(model.segments)):
             gradients = searcher.gradients(index, full, target) if plan.score == "hessian" else {}
             seen = searcher.seen(index, full, quantize=False)
-            for name, module in _operations(model.segments[index].module).items():
+            for name, module in operations_of(model.segments[index].module).items():
                 here = seen[name]
                 if plan.sequential:
                     here = replace(here, inputs=searcher.seen(index, quantized, quantize=True)[name].inputs)
@@ -102,7 +103,8 @@ def search_layers(model: QuantizedModel, images: Tensor, plan: Plan, context: Co
             full = model.run_full_precision(full, index, index + 1)
 
 
-def _operations(module: nn.Module) -> dict[str, WeightedOperation | MatMul]:
+def operations_of(module: nn.Module) -> dict[str, Operation]:
+    """The convolutions, linear operations and matrix products of a segment, in execution order."""
     return {name: one for name, one in module.named_modules() if isinstance(one, WeightedOperation | MatMul)}
 
 
@@ -121,7 +123,7 @@ class _Searcher:
         full = images
         for index, segment in enumerate(self.model.segments):
             for name, here in self.seen(index, full, quantize=False).items():
-                self._start(_operations(segment.module)[name], here)
+                self._start(operations_of(segment.module)[name], here)
             full = self.model.run_full_precision(full, index, index + 1)
 
     def seen(self, index: int, x: Tensor, *, quantize: bool) -> dict[str, _Seen]:
@@ -135,7 +137,7 @@ class _Searcher:
 
             return keep
 
-        handles = [m.register_forward_hook(hook(n)) for n, m in _operations(self.model.segments[index].module).items()]
+        handles = [m.register_forward_hook(hook(n)) for n, m in operations_of(self.model.segments[index].module).items()]
         try:
             run = self.model.run if quantize else self.model.run_full_precision
             run(x, index, index + 1)
@@ -146,7 +148,7 @@ class _Searcher:
 
     def gradients(self, index: int, x: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Gradients of the prediction's divergence with respect to the outputs of a segment's operations."""
-        operations = _operations(self.model.segments[index].module)
+        operations = operations_of(self.model.segments[index].module)
         parts: dict[str, list[Tensor]] = {name: [] for name in operations}
         vectors = torch.randn(target.shape, generator=self.generator).to(target.device)
         for start in range(0, len(x), self.plan.batch):
@@ -170,14 +172,14 @@ class _Searcher:
                 parts[name].append(output.grad)
         return {name: torch.cat(grads) for name, grads in parts.items()}
 
-    def search(self, module: WeightedOperation | MatMul, seen: _Seen) -> None:
+    def search(self, module: Operation, seen: _Seen) -> None:
         """Search the scales of one operation and install its quantizers."""
         sides = self._start(module, seen)
         for _ in range(self.plan.rounds):
             for side in sides:
                 self._improve(module, seen, side)
 
-    def _start(self, module: WeightedOperation | MatMul, seen: _Seen) -> list[str]:
+    def _start(self, module: Operation, seen: _Seen) -> list[str]:
         """Min-max quantizers; returns the names of those that are searched, weights first."""
         names: list[str] = []
         bits = self.context.bits
@@ -196,7 +198,7 @@ class _Searcher:
                 names.append(name)
         return names
 
-    def _improve(self, module: WeightedOperation | MatMul, seen: _Seen, name: str) -> None:
+    def _improve(self, module: Operation, seen: _Seen, name: str) -> None:
         start = self.model.quantizers[name]
         groups = _groups(module) if isinstance(module, WeightedOperation) and name == module.site.name else 1
         first = self._first.setdefault(name, start)
@@ -210,11 +212,9 @@ class _Searcher:
         chosen = best.repeat_interleave(scales.shape[1] // groups)
         self.model.quantizers[name] = replace(first, scale=scales.gather(0, chosen[None])[0])
 
-    def _score(
-        self, module: WeightedOperation | MatMul, seen: _Seen, name: str, candidate: Quantizer, groups: int
-    ) -> Tensor:
+    def _score(self, module: Operation, seen: _Seen, name: str, candidate: Quantizer, groups: int) -> Tensor:
         self.model.quantizers[name] = candidate
-        output = self._output(module, seen.inputs)
+        output = output_of(self.model, module, seen.inputs)
         channel = 1 if isinstance(module, WeightedOperation) and module.weight.ndim > 2 else output.ndim - 1
         want, got = (_grouped(x, channel, groups) for x in (seen.output, output))
         if self.plan.score == "cosine":
@@ -227,18 +227,26 @@ class _Searcher:
             error *= _grouped(seen.squared_gradient, channel, groups)
         return -error.flatten(1).sum(dim=1, dtype=torch.float64)
 
-    def _output(self, module: WeightedOperation | MatMul, inputs: Sequence[Tensor]) -> Tensor:
-        """The operation with its present quantizers, outside the network."""
-        quantizers = self.model.quantizers
-        if isinstance(module, WeightedOperation):
-            x = quantizers[module.operand](inputs[0]) if module.operand in quantizers else inputs[0]
-            return module.function(x, module.quantized_weight(), module.shifted_bias())
-        sides = [
-            quantizers[side.name](x) if side.name in quantizers else x
-            for side, x in zip((module.left, module.right), inputs, strict=True)
-        ]
-        product: Tensor = module.function(*sides)
-        return product
+
+def output_of(model: QuantizedModel, module: Operation, inputs: Sequence[Tensor], *, quantize: bool = True) -> Tensor:
+    """An operation outside the network, with its present quantizers or without.
+
+    Args:
+        model: The model.
+        module: The operation.
+        inputs: What it reads, before the operands' quantizers.
+        quantize: Whether quantizers act; transforms do in either case.
+    """
+    quantizers = model.quantizers if quantize else {}
+    if isinstance(module, WeightedOperation):
+        x = quantizers[module.operand](inputs[0]) if module.operand in quantizers else inputs[0]
+        return module.function(x, module.quantized_weight() if quantize else module.present_weight, module.shifted_bias())
+    sides = [
+        quantizers[side.name](x) if side.name in quantizers else x
+        for side, x in zip((module.left, module.right), inputs, strict=True)
+    ]
+    product: Tensor = module.function(*sides)
+    return product
 
 
 def _retain(outputs: dict[str, Tensor], name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:

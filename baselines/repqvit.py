@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from baselines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
 from harness.data import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
@@ -20,8 +21,6 @@ from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
 from harness.quant.schemes import FLOAT_BITS, weight_rows
 from harness.registry import Role, register
 
-FRACTIONS = (0.999, 0.9999, 0.99999)
-
 
 @dataclass(frozen=True)
 class RepqvitConfig:
@@ -32,7 +31,7 @@ class RepqvitConfig:
         bool, Field(description="turn channel-wise LayerNorm outputs into layer-wise ones; false keeps them channel-wise")
     ] = True
     zero_point: Annotated[
-        Literal["released", "rounded"],
+        ZeroPoint,
         Field(description="mean zero points: fractions as in the released code (off the grid), or rounded"),
     ] = "released"
     softmax: Annotated[
@@ -73,8 +72,9 @@ class Repqvit(Method[RepqvitConfig]):
 
             model.observe(images, watch)
         if self.config.reparameterise:
-            with torch.no_grad():
-                self._reparameterise(model, bits.weight, context)
+            norms = reparameterise(model, self.config.zero_point)
+            self._weights(model, [one.site.name for operations in norms for one in operations], bits.weight)
+            context.notes["reparameterised_norms"] = len(norms)
 
     @torch.no_grad()
     def _weights(self, model: QuantizedModel, names: list[str], bits: int) -> None:
@@ -92,29 +92,6 @@ class Repqvit(Method[RepqvitConfig]):
             ranges = numerics.percentile_search(numerics.channel_rows(x, x.ndim - 1), bits, FRACTIONS)
             return from_range(QuantizerSpec(bits, axis=x.ndim - 1), *ranges)
         return from_range(QuantizerSpec(bits), *numerics.percentile_search(x.reshape(1, -1), bits, FRACTIONS))
-
-    def _reparameterise(self, model: QuantizedModel, weight_bits: int, context: Context) -> None:
-        """Every LayerNorm with all operations that read it."""
-        norms = {norm: found for norm, found in inner_norms(model).items() if found[0].operand in model.quantizers}
-        for norm, operations in norms.items():
-            quantizer = model.quantizers[operations[0].operand]  # all readers saw the same values
-            scale, zero_point = quantizer.scale.mean().reshape(1), quantizer.zero_point.mean().reshape(1)
-            if self.config.zero_point == "rounded":
-                zero_point = zero_point.round()
-            ratio = quantizer.scale / scale
-            shift = scale * (quantizer.zero_point - zero_point)
-            gain, offset = model.norm_parameters(norm)
-            model.replaced_norms[norm] = gain / ratio, offset / ratio + shift
-            spec = QuantizerSpec(quantizer.spec.bits, fractional=self.config.zero_point == "released")
-            low, high = spec.code_range
-            ends = (low - zero_point) * scale, (high - zero_point) * scale
-            for operation in operations:
-                weight = operation.present_weight * ratio
-                model.replaced_weights[operation.site.name] = weight
-                model.bias_shifts[operation.node] = -weight @ shift
-                model.quantizers[operation.operand] = Quantizer(spec, scale, zero_point, *ends)
-                self._weights(model, [operation.site.name], weight_bits)
-        context.notes["reparameterised_norms"] = len(norms)
 
 
 def _log_sqrt2(x: Tensor, bits: int) -> Quantizer:

@@ -13,6 +13,7 @@ from harness.quant.quantizer import Quantizer, Scheme
 
 FULL_PRECISION_BITS = 32
 SCALE_BYTES, ZERO_POINT_BYTES = 4, 1
+LOGARITHMIC = (Scheme.LOG_INT_SOFTMAX, Scheme.LOG_SQRT2, Scheme.ADAPTIVE_LOG)
 HALF_BYTES = 2  # linear layers beside blocks are kept in half precision
 
 
@@ -43,7 +44,7 @@ def coverage(model: QuantizedModel) -> list[CoverageRow]:
         if quantizer is not None:
             row["quantized"] += 1
             row["bits"] = sorted({*row["bits"], quantizer.spec.bits})
-            row["granularity"] = sorted({*row["granularity"], _granularity(quantizer)})
+            row["granularity"] = sorted({*row["granularity"], _granularity(site, quantizer)})
     return list(rows.values())
 
 
@@ -51,10 +52,12 @@ def _final_site(model: QuantizedModel) -> str:
     return [name for name, site in model.sites.items() if site.place is Place.VALUE][-1]
 
 
-def _granularity(quantizer: Quantizer) -> str:
+def _granularity(site: Site, quantizer: Quantizer) -> str:
     if quantizer.spec.scheme is not Scheme.UNIFORM:
         return str(quantizer.spec.scheme)
-    return "tensor" if quantizer.spec.axis is None else "channel"
+    if quantizer.spec.axis is None:
+        return "tensor"
+    return "head" if Kind.MATMUL in site.feeds and quantizer.spec.axis == 1 else "channel"
 
 
 def _tensor_class(site: Site, final: str) -> str:
@@ -137,7 +140,7 @@ def off_grid_sites(model: QuantizedModel) -> list[str]:
 
 
 def _on_grid(model: QuantizedModel, name: str, quantizer: Quantizer) -> bool:
-    if quantizer.spec.scheme in (Scheme.LOG_INT_SOFTMAX, Scheme.LOG_SQRT2):
+    if quantizer.spec.scheme in LOGARITHMIC:
         return False
     if not torch.equal(quantizer.zero_point, quantizer.zero_point.round()):
         return False

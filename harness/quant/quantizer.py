@@ -27,12 +27,14 @@ class Scheme(StrEnum):
     LOG_SQRT2 = "log_sqrt2"
     TWIN_SOFTMAX = "twin_softmax"
     TWIN_GELU = "twin_gelu"
+    ADAPTIVE_LOG = "adaptive_log"
 
 
 NONUNIFORM: dict[Scheme, Callable[[Tensor, Tensor, int], Tensor]] = {
     Scheme.LOG_SQRT2: nonuniform.log_sqrt2,
     Scheme.TWIN_SOFTMAX: nonuniform.twin_softmax,
     Scheme.TWIN_GELU: nonuniform.twin_gelu,
+    Scheme.ADAPTIVE_LOG: nonuniform.adaptive_log,
 }
 
 
@@ -70,7 +72,8 @@ class Quantizer:
 
     Attributes:
         spec: What it is.
-        scale: ``(1,)`` or one entry per channel, positive; two entries for twin ranges, empty for log-int-softmax.
+        scale: ``(1,)`` or one entry per channel, positive; two entries for twin ranges, three for
+            ``adaptive_log``, empty for log-int-softmax.
         zero_point: ``(1,)`` or one entry per channel, integers in float32 (RepQ-ViT's may be fractions).
         minimum: Lower end of the range the scale was computed from, ``(1,)`` or per channel.
         maximum: Upper end of that range.

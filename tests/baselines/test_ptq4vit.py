@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from baselines.layer_search import _operations
+from baselines.layer_search import operations_of
 from harness.quant import nonuniform
 from harness.quant.quantizer import Scheme
 from tests.baselines.applying import apply
@@ -82,5 +82,5 @@ def test_the_search_lowers_the_weighted_error(model, calibration, context):
 def test_both_gradients_run_and_are_told_apart(gradient, model, calibration, context):
     apply(model, calibration, context, f"ptq4vit(steps=5,rounds=1,gradient={gradient})", "w6a6")
     assert torch.isfinite(model(calibration.images)).all()
-    count = sum(len(_operations(segment.module)) for segment in model.segments)
+    count = sum(len(operations_of(segment.module)) for segment in model.segments)
     assert count == 26 + 12, "every weight and both products of each attention"

@@ -21,6 +21,7 @@ QUICK = {
     "adaround": "(iterations=2)",
     "brecq": "(iterations=2)",
     "qdrop": "(iterations=2)",
+    "adalog": "(candidates=32,steps=2,rounds=1)",
     "fimaq": "(iterations=3,rank=2)",
 }
 NAMES = sorted(registry.available())

@@ -1,0 +1,51 @@
+"""RepQ-ViT's scale reparameterisation: channel-wise quantized LayerNorm outputs turn into layer-wise quantized ones."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from harness.quant.operands import inner_norms
+from harness.quant.operators import WeightedOperation
+from harness.quant.qmodel import QuantizedModel
+from harness.quant.quantizer import Quantizer, QuantizerSpec
+
+FRACTIONS = (0.999, 0.9999, 0.99999)
+ZeroPoint = Literal["released", "rounded"]
+
+
+@torch.no_grad()
+def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[WeightedOperation]]:
+    """Rewrite every inner LayerNorm whose readers have a channel-wise quantizer, and the weights behind it (Eq. 8 to 12).
+
+    With ``r = s / mean(s)`` and ``d = mean(s) (z - mean(z))`` the norm's weight becomes ``g / r``, its bias ``b / r + d``,
+    the weights behind it ``W r`` and their bias loses ``W r d``: the network computes what it did. The quantizers of the
+    rewritten weights are for the caller to renew.
+
+    Args:
+        model: A model with one channel-wise quantizer at all operands that read a norm.
+        zero_point: The mean zero point as it is (a fraction, as released), or rounded.
+
+    Returns:
+        Per norm the operations that read it.
+    """
+    norms = {norm: found for norm, found in inner_norms(model).items() if found[0].operand in model.quantizers}
+    for norm, operations in norms.items():
+        channelwise = model.quantizers[operations[0].operand]  # all readers saw the same values
+        scale, zero = channelwise.scale.mean().reshape(1), channelwise.zero_point.mean().reshape(1)
+        if zero_point == "rounded":
+            zero = zero.round()
+        ratio = channelwise.scale / scale
+        shift = scale * (channelwise.zero_point - zero)
+        gain, offset = model.norm_parameters(norm)
+        model.replaced_norms[norm] = gain / ratio, offset / ratio + shift
+        spec = QuantizerSpec(channelwise.spec.bits, fractional=zero_point == "released")
+        low, high = spec.code_range
+        ends = (low - zero) * scale, (high - zero) * scale
+        for operation in operations:
+            weight = operation.present_weight * ratio
+            model.replaced_weights[operation.site.name] = weight
+            model.bias_shifts[operation.node] = -weight @ shift
+            model.quantizers[operation.operand] = Quantizer(spec, scale, zero, *ends)
+    return list(norms.values())
