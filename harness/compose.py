@@ -22,8 +22,9 @@ from harness.text import quoted, split_outside
 
 CONF = Path(__file__).parent / "conf"
 # From the slowest-changing to the fastest: trials that share a network, then images, then bits, stand together.
-GRID = ("model", "weights", "data", "eval_limit", "calib", "seed", "bits", "method")
+GRID = ("model", "weights", "data", "eval_limit", "calib_source", "calib", "seed", "bits", "method")
 PREPROCESS = "preprocess"
+STACKS = ("method", "calib_source")  # values with settings in parentheses
 CARDS = "model"  # conf/model holds cards: Hydra would take model=<name> for the choice of a file there
 
 
@@ -131,7 +132,7 @@ def _parse_one(text: str) -> Override:
 def _stacks_quoted(text: str) -> str:
     """Quote stacks with settings, whose parentheses Hydra would read as a function: users need not."""
     key, equals, value = text.partition("=")
-    if key.strip().lstrip("+") != "method" or not equals or "(" not in value or re.match(r"\s*['\"\[]|\s*choice\(", value):
+    if key.strip().lstrip("+") not in STACKS or not equals or "(" not in value or re.match(r"\s*['\"\[]|\s*choice\(", value):
         return text
     return f"{key}={','.join(quoted(part.strip()) for part in split_outside(value))}"
 
@@ -184,6 +185,7 @@ def _spec(cell: dict[str, Any], how: dict[str, Any]) -> TrialSpec:
         data=str(cell["data"]),
         bits=str(cell["bits"]),
         calib=_whole("calib", cell["calib"]),
+        calib_source=str(cell["calib_source"]),
         seed=_whole("seed", cell["seed"]),
         eval_limit=None if cell["eval_limit"] is None else _whole("eval_limit", cell["eval_limit"]),
         preprocess=preprocess,
@@ -212,7 +214,7 @@ def _values(name: str, value: Any) -> list[Any]:
 def _expanded(name: str, value: Any) -> Iterable[Any]:
     if not isinstance(value, str) or not value:
         return [value]
-    if name == "method":
+    if name in STACKS:
         return [part.strip() for part in split_outside(value)]
     if not re.search(r"[(,]", value):
         return [value]

@@ -66,8 +66,8 @@ class Context:
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-class Method(ABC, Generic[C]):
-    """Base of all methods and baselines.
+class Strategy(ABC, Generic[C]):
+    """What the registry knows: something with a name and settings.
 
     Attributes:
         Config: The frozen dataclass of its settings.
@@ -79,6 +79,10 @@ class Method(ABC, Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
+
+
+class Method(Strategy[C]):
+    """Base of all methods and baselines."""
 
     @property
     def protocol(self) -> Protocol:

@@ -46,7 +46,7 @@ class Cell:
     def family(self) -> tuple[str, ...]:
         """What trials that can share prefixes have in common."""
         spec = self.spec
-        return (*self.network, str(spec.calib), str(spec.seed), spec.bits)
+        return (*self.network, str(spec.calib), spec.calib_source, str(spec.seed), spec.bits)
 
     @property
     def network(self) -> tuple[str, ...]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def origin_id(identity: Mapping[str, Any]) -> str:
     """Id of the network and the calibration images of a trial: what every step starts from."""
-    names = ("model", "weights_sha256", "data_fingerprint", "preprocessing", "calib", "seed")
+    images = "calib_source" if "calib_source" in identity else "data_fingerprint"
+    names = ("model", "weights_sha256", images, "preprocessing", "calib", "seed")
     return content_id({"what": "origin", **{name: identity[name] for name in names}})
 
 

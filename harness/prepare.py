@@ -10,6 +10,7 @@ import torch
 
 from harness import stack as stacks
 from harness.bits import Bits
+from harness.calibration import SourceStep, check_source
 from harness.cards import block_pattern, preprocessing_overrides
 from harness.data import DataSource, open_source
 from harness.data.preprocessing import Preprocessing, of_model
@@ -33,6 +34,7 @@ class Prepared:
         bits: The parsed widths.
         model: The loaded network.
         source: The opened data.
+        calib_source: What makes the calibration images; None for the data's own.
         preprocessing: How images become the network's input.
         identity: What the id is the hash of.
         id: The trial's id.
@@ -46,6 +48,7 @@ class Prepared:
     bits: Bits
     model: LoadedModel
     source: DataSource
+    calib_source: SourceStep | None
     preprocessing: Preprocessing
     identity: Mapping[str, Any]
     id: str
@@ -69,7 +72,11 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Prepared:
     stack = stacks.check(spec.method)
     device = device_of(spec.device)
     source = shared.once("source", spec.data, lambda: open_source(spec.data))
-    check_count(source.calibration_size, spec.calib, source.name)
+    made = check_source(spec.calib_source)
+    if made is None:
+        check_count(source.calibration_size, spec.calib, source.name)
+    elif spec.calib < 1:
+        raise UsageError(f"{spec.calib} calibration images asked for, expected at least 1")
     model = shared.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
     check_classes(source, model.classes, model.name)
     preprocessing = of_model(model.network, preprocessing_overrides(model.name, spec.preprocess))
@@ -84,6 +91,7 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Prepared:
         "bits": str(bits),
         "calib": spec.calib,
         "seed": spec.seed,
+        **({} if made is None else {"calib_source": made.identity()}),
     }
     return Prepared(
         spec=spec,
@@ -91,6 +99,7 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Prepared:
         bits=bits,
         model=model,
         source=source,
+        calib_source=made,
         preprocessing=preprocessing,
         identity=identity,
         id=content_id(identity),

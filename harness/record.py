@@ -48,6 +48,7 @@ class Record(TypedDict, total=False):
     bits: str
     stack: str
     calib: int
+    calib_source: str
     seed: int
     protocol: str
     metrics: dict[str, float | int | None]

@@ -17,12 +17,13 @@ from enum import StrEnum
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from harness.errors import HarnessError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from harness.method import Method
+    from harness.calibration import CalibrationSource
+    from harness.method import Method, Strategy
 
 GROUP = "harness.methods"
 # What a module with mistakes raises while its source is read: wrong syntax, a missing role, an argument that is no literal.
@@ -37,13 +38,14 @@ class MethodImportError(UsageError):
 
 
 class Role(StrEnum):
-    """What a method does, in the order of a stack."""
+    """What a method does, in the order of a stack; a ``source`` makes calibration images and is no step of one."""
 
     SCHEME = "scheme"
     TRANSFORM = "transform"
     RANGE = "range"
     CORRECT = "correct"
     REFINE = "refine"
+    SOURCE = "source"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class MethodInfo:
     target: str = ""
 
 
-K = TypeVar("K", bound="type[Method[Any]]")
+K = TypeVar("K", bound="type[Strategy[Any]]")
 
 
 def register(
@@ -85,7 +87,10 @@ def register(
     version: int = 1,
     paper: str = "",
 ) -> Callable[[K], K]:
-    """Class decorator that makes a ``Method`` known. Arguments must be literals: listing reads them from the source."""
+    """Class decorator that makes a ``Method`` or ``CalibrationSource`` known.
+
+    Arguments must be literals: listing reads them from the source text.
+    """
 
     def decorate(cls: K) -> K:
         cls.info = MethodInfo(
@@ -126,12 +131,22 @@ def load(name: str) -> type[Method[Any]]:
     Raises:
         UsageError: There is no such method (the message names the nearest ones), or its module cannot be imported.
     """
+    return cast("type[Method[Any]]", load_any(name))
+
+
+def load_source(name: str) -> type[CalibrationSource[Any]]:
+    """Likewise of a calibration source."""
+    return cast("type[CalibrationSource[Any]]", load_any(name))
+
+
+def load_any(name: str) -> type[Strategy[Any]]:
+    """Likewise of either."""
     known = available()
     if name not in known:
         raise UsageError(unknown_method(name, known))
     module, _, attribute = known[name].target.partition(":")
     try:
-        cls: type[Method[Any]] = getattr(importlib.import_module(module), attribute)
+        cls: type[Strategy[Any]] = getattr(importlib.import_module(module), attribute)
     except ImportError as error:
         raise MethodImportError(f"method {name!r} of {known[name].source} cannot be imported: {error}") from error
     return cls

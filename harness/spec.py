@@ -13,7 +13,13 @@ from harness.errors import UsageError, nearest
 from harness.text import parse_size
 
 EMBEDDED = "embedded"
+DATA = "data"  # calibration images come from the data
 HOW = ("batch", "device", "memory")  # fields that say how a trial runs, not what it is
+
+
+def calibrated(count: int | str, source: str) -> str:
+    """How many calibration images there were and where they came from, for people."""
+    return f"{count} calibration images" + ("" if source == DATA else f" made by {source}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class TrialSpec:
         data: ``embedded`` or the path of an image folder.
         bits: Widths, for example ``w4a8``.
         calib: Number of calibration images.
+        calib_source: ``data``, or what makes the images from the network alone, for example ``psaq(iterations=100)``.
         seed: Seed of the calibration draw and of everything random in methods.
         eval_limit: Number of evaluation images; None for all.
         preprocess: Overrides of the model's preprocessing.
@@ -44,6 +51,7 @@ class TrialSpec:
     data: str = EMBEDDED
     bits: str = "w8a8"
     calib: int = 256
+    calib_source: str = DATA
     seed: int = 0
     eval_limit: int | None = None
     preprocess: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +78,7 @@ class TrialSpec:
         data = self.data if self.data == EMBEDDED else str(Path(self.data).expanduser().absolute())
         words = ["harness", "run", "--method", stack, "--model", self.model, "--bits", self.bits]
         words += ["--data", data, "--calib", str(self.calib), "--seed", str(self.seed)]
+        words += ["--calib-source", self.calib_source] if self.calib_source != DATA else []
         words += ["--weights", str(self.weights.expanduser().absolute())] if self.weights else []
         words += ["--eval-limit", str(self.eval_limit)] if self.eval_limit is not None else []
         words += [word for key, value in self.preprocess.items() for word in ("--preprocess", f"{key}={value}")]

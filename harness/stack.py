@@ -43,13 +43,11 @@ class StackStep:
     @property
     def text(self) -> str:
         """Canonical form: the name and only the settings needed to read it back, in the config's order."""
-        values = settings.changed(self.method.config)
-        written = ",".join(f"{name}={_plain(value)}" for name, value in values.items())
-        return f"{self.info.name}({written})" if written else self.info.name
+        return written(self.info, self.method.config)
 
     def identity(self) -> dict[str, Any]:
         """What identifies the step: name, version, all settings."""
-        return {"name": self.info.name, "version": self.info.version, "config": settings.as_dict(self.method.config)}
+        return identified(self.info, self.method.config)
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,17 @@ class Stack:
     def identity(self) -> list[dict[str, Any]]:
         """What identifies the stack."""
         return [step.identity() for step in self.steps]
+
+
+def written(info: MethodInfo, config: Any) -> str:
+    """Name and changed settings, as they are written in a stack."""
+    values = ",".join(f"{name}={_plain(value)}" for name, value in settings.changed(config).items())
+    return f"{info.name}({values})" if values else info.name
+
+
+def identified(info: MethodInfo, config: Any) -> dict[str, Any]:
+    """What identifies a method with its settings: name, version, all settings."""
+    return {"name": info.name, "version": info.version, "config": settings.as_dict(config)}
 
 
 def parse(text: str) -> list[Step]:
@@ -126,6 +135,10 @@ def check(text: str) -> Stack:
         if info is None:
             problems.append(Problem(registry.unknown_method(step.name, known), "correct the name or remove the step"))
             provided |= {"scheme", "scales"}  # an unknown step must not cause follow-up complaints
+            continue
+        if info.role is Role.SOURCE:
+            fix = f"remove it from the stack and add --calib-source {info.name}"
+            problems.append(Problem(f"{info.name} makes calibration images, it is no step of a stack", fix))
             continue
         problems += _order_problems(info, provided, scheme, seen, text)
         scheme = scheme or (info.name if info.role is Role.SCHEME else "")

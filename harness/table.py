@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from harness.record import Record
+from harness.spec import DATA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,7 @@ COLUMNS: dict[str, str] = {
     "command": "string",
     "coverage": "string",
     "stages": "string",
+    "calib_source": "string",
 }
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
@@ -95,6 +97,7 @@ def row(record: Record) -> dict[str, Any]:
         "timm": machine.get("versions", {}).get("timm"),
         "stages": json.dumps([[stage["name"], stage["seconds"]] for stage in stages]),
         "coverage": _coverage(record.get("coverage", [])),
+        "calib_source": record.get("calib_source", DATA),
     }
     return {name: values[name] for name in COLUMNS}
 

@@ -6,17 +6,19 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from safetensors import SafetensorError
+from torch import Tensor
 
 from harness.cards import cards
 from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
 from harness.errors import HarnessError
 from harness.evaluate import Evaluation, evaluate, top1
+from harness.generated import GeneratedImages
 from harness.measure import environment
 from harness.memory import Budget, is_out_of_memory
 from harness.method import Context, Protocol
@@ -29,7 +31,7 @@ from harness.quant.state import save_state
 from harness.record import SCHEMA_VERSION, Record
 from harness.reference import StoredReference
 from harness.shared import Shared
-from harness.spec import TrialSpec
+from harness.spec import DATA, TrialSpec
 from harness.stack import StackStep
 from harness.stages import Stages
 from harness.store import Store, write_aside
@@ -171,8 +173,7 @@ class _Run:
         done = self._take_over()
         if done == len(steps):
             return
-        with self._drawing(done):
-            calibration = self._calibration()
+        calibration = CalibrationSet(self._images(done).to(self.device))
         for number, step in enumerate(steps[done:], start=done):
             self._apply(step, number, calibration)
             if self.share:
@@ -204,23 +205,41 @@ class _Run:
             return done
         return 0
 
-    @contextmanager
-    def _drawing(self, done: int) -> Iterator[None]:
-        """The stage of loading images; behind a reused prefix its cost is in the record already."""
-        if done:
-            yield
-            return
-        with self.stages.stage("load calibration images"):
-            yield
+    def _images(self, done: int) -> Tensor:
+        """The calibration images; what they cost is a stage, unless that is in a reused prefix already."""
+        prepared, made = self.prepared, self.prepared.calib_source
+        if made is not None and self.reuse and (kept := self._kept_images(done)) is not None:
+            return kept
+        name = "load calibration images" if made is None else made.info.name
+        key = prepared.origin, str(self.device)
+        stages = Stages(self.device, self.shared, self.progress, self._images_forwarded) if done else self.stages
+        with stages.stage(name, 0 if made is None else prepared.spec.calib) as notes:
+            images = self.shared.once("calibration", key, lambda: self._new_images(notes), forwards=self._images_forwarded)
+        if made is not None and self.share:
+            GeneratedImages(self.store, prepared.origin).save(images, stages.rows[-1], environment(self.device))
+        return images
 
-    def _calibration(self) -> CalibrationSet:
-        prepared = self.prepared
+    def _new_images(self, notes: dict[str, Any]) -> Tensor:
+        prepared, spec = self.prepared, self.prepared.spec
+        if prepared.calib_source is None:
+            return prepared.source.calibration(spec.calib, spec.seed, prepared.preprocessing).images.to(self.device)
+        context = Context(bits=prepared.bits, seed=spec.seed, progress=self.progress, notes=notes)
+        return prepared.calib_source.source.images(self.quantized, spec.calib, prepared.preprocessing, context)
 
-        def load() -> CalibrationSet:
-            drawn = prepared.source.calibration(prepared.spec.calib, prepared.spec.seed, prepared.preprocessing)
-            return CalibrationSet(drawn.images.to(self.device))
-
-        return self.shared.once("calibration", (prepared.origin, str(self.device)), load)
+    def _kept_images(self, done: int) -> Tensor | None:
+        """Images that another trial has made."""
+        kept = GeneratedImages(self.store, self.prepared.origin)
+        try:
+            found = kept.load()
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            self.progress.say(f"warning: {kept.path} is not used: {type(error).__name__}: {error}")
+            return None
+        if found is None:
+            return None
+        images, stage, machine = found
+        if not done:
+            self.stages.reuse([stage], self.prepared.origin, machine)
+        return images
 
     def _apply(self, step: StackStep, number: int, calibration: CalibrationSet) -> None:
         prepared = self.prepared
@@ -295,7 +314,7 @@ class _Run:
     def record(self, status: str) -> Record:
         """The record of what was done so far."""
         prepared, spec = self.prepared, self.prepared.spec
-        stack = str(prepared.stack)
+        stack, source = str(prepared.stack), str(prepared.calib_source or DATA)
         record = Record(
             schema_version=SCHEMA_VERSION,
             id=prepared.id,
@@ -311,13 +330,14 @@ class _Run:
             bits=str(prepared.bits),
             stack=stack,
             calib=spec.calib,
+            calib_source=source,
             seed=spec.seed,
             protocol=prepared.stack.protocol,
             stages=self.stages.rows,
             seconds=round(time.perf_counter() - self.started, 3),
             weights={"sha256": prepared.model.weights_sha256, "source": prepared.model.weights_source},
             spec=dict(prepared.identity),
-            command=spec.command(stack),
+            command=replace(spec, calib_source=source).command(stack),
             environment={**environment(self.device), **self._memory(), "evaluation_batch": spec.batch},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )

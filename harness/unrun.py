@@ -36,6 +36,7 @@ def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, env
         bits=spec.bits,
         stack=spec.method,
         calib=spec.calib,
+        calib_source=spec.calib_source,
         seed=spec.seed,
         protocol="strict",
         stages=[],

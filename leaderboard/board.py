@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from harness.spec import calibrated
 from leaderboard.evidence import Evidence
 from leaderboard.stats import paired_bootstrap
 
 # Means over seeds are taken only where nothing but the seed differs: every other part of a trial's identity is a key.
-BOARD = ["data", "data_fingerprint", "n_images", "bits", "calib"]
+BOARD = ["data", "data_fingerprint", "n_images", "bits", "calib", "calib_source"]
 COLUMN = ["model", "weights_sha256", "preprocessing"]
 ROW = ["stack", "methods", "protocol"]
 FULL_PRECISION = "fp32"
@@ -118,6 +119,7 @@ class Board:
         images: Evaluation images; None where a record does not say.
         bits: Widths.
         calib: Calibration images.
+        calib_source: Where they come from.
         networks: Columns.
         recipes: Rows, best first.
         cells: By row and column; missing ones are not there.
@@ -128,6 +130,7 @@ class Board:
     images: int | None
     bits: str
     calib: int
+    calib_source: str
     networks: tuple[Network, ...]
     recipes: tuple[Recipe, ...]
     cells: dict[tuple[Recipe, Network], Cell] = field(default_factory=dict)
@@ -136,7 +139,7 @@ class Board:
     def title(self) -> str:
         """What tells it from other boards."""
         images = "?" if self.images is None else f"{self.images:,}"
-        return f"{self.bits}, {self.data}, {self.calib} calibration images, {images} evaluation images"
+        return f"{self.bits}, {self.data}, {calibrated(self.calib, self.calib_source)}, {images} evaluation images"
 
 
 def boards(rows: pd.DataFrame, evidence: Evidence) -> list[Board]:
@@ -152,7 +155,7 @@ def boards(rows: pd.DataFrame, evidence: Evidence) -> list[Board]:
     groups = done.groupby(BOARD, sort=True, dropna=False)
     found = [_board(key, group, evidence) for key, group in groups]
     found.sort(key=lambda board: board.bits, reverse=True)  # w8a8 before w4a8
-    return sorted(found, key=lambda board: (board.data, board.images or 0, board.calib))
+    return sorted(found, key=lambda board: (board.data, board.images or 0, board.calib, board.calib_source))
 
 
 def _board(key: tuple[object, ...], group: pd.DataFrame, evidence: Evidence) -> Board:
@@ -168,7 +171,8 @@ def _board(key: tuple[object, ...], group: pd.DataFrame, evidence: Evidence) -> 
     _mark(cells, networks, evidence)
     images = None if pd.isna(key[2]) else int(str(key[2]))  # type: ignore[call-overload]
     ordered = sorted(recipes, key=lambda recipe: -_score(recipe, networks, cells))
-    return Board(str(key[0]), str(key[1]), images, str(key[3]), int(str(key[4])), networks, tuple(ordered), cells)
+    bits, calib, source = str(key[3]), int(str(key[4])), str(key[5])
+    return Board(str(key[0]), str(key[1]), images, bits, calib, source, networks, tuple(ordered), cells)
 
 
 def _distinct(group: pd.DataFrame, columns: list[str]) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError, nearest
+from harness.spec import calibrated
 from harness.text import split_outside
 from leaderboard.evidence import Evidence
 from leaderboard.stats import (
@@ -22,7 +23,17 @@ from leaderboard.stats import (
     variance_split,
 )
 
-SETTING = ["model", "weights_sha256", "data", "data_fingerprint", "preprocessing", "n_images", "bits", "calib"]
+SETTING = [
+    "model",
+    "weights_sha256",
+    "data",
+    "data_fingerprint",
+    "preprocessing",
+    "n_images",
+    "bits",
+    "calib",
+    "calib_source",
+]
 SIGNIFICANT = 0.05
 
 
@@ -134,7 +145,7 @@ def _of_seeds(rows: pd.DataFrame, seeds: Sequence[object]) -> pd.DataFrame:
 
 def _pair(setting: tuple[str, ...], one: pd.DataFrame, other: pd.DataFrame, evidence: Evidence) -> Pair:
     values = dict(zip(SETTING, setting, strict=True))
-    about = f"{values['model']}, {values['bits']}, {values['data']}, {values['calib']} calibration images"
+    about = f"{values['model']}, {values['bits']}, {values['data']}, {calibrated(values['calib'], values['calib_source'])}"
     differences = [float(b) - float(a) for a, b in zip(one["top1"], other["top1"], strict=True)]
     first, second = evidence.correct(list(one["id"])), evidence.correct(list(other["id"]))
     known = first is not None and second is not None and first.shape == second.shape

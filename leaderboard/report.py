@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.spec import DATA
 from harness.store import write_aside
 from leaderboard import tables
 from leaderboard.board import FULL_PRECISION, Board, Cell, Network, Recipe, boards
@@ -147,5 +148,6 @@ def _figures(found: Sequence[Board], evidence: Evidence, folder: Path, cost: str
 
 
 def _file_name(kind: str, label: str, board: Board, hardware: str) -> str:
-    parts = [kind, label, board.bits, board.data, f"c{board.calib}", hardware]
+    generated = "" if board.calib_source == DATA else board.calib_source
+    parts = [kind, label, board.bits, board.data, f"c{board.calib}", generated, hardware]
     return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts if part)

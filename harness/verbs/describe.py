@@ -57,10 +57,10 @@ def _model(arguments: argparse.Namespace) -> int:
 
 
 def _method(arguments: argparse.Namespace) -> int:
-    from harness.registry import load
+    from harness.registry import load_any
     from harness.settings import settings_of
 
-    method = load(arguments.name)
+    method = load_any(arguments.name)
     info, settings = method.info, settings_of(method.Config)
     presets: dict[str, dict[str, Any]] = getattr(method.Config, "PRESETS", {})
     if arguments.json:
@@ -83,4 +83,6 @@ def _plain(value: Any) -> str:
 
 
 def _example(name: str, role: str) -> str:
+    if role == "source":
+        return f"fqvit --calib-source {name}"
     return name if role == "scheme" else f"fqvit+{name}"

@@ -25,6 +25,7 @@ TRIAL = {
     "data": ("<path,...>", "image folder (default: embedded)"),
     "bits": ("<widths,...>", "for example w8a8,w4a8 (default: w8a8)"),
     "calib": ("<n,...>", "calibration images (default: 256)"),
+    "calib-source": ("<name,...>", "data, or what makes the images from the network: psaq (default: data)"),
     "seed": ("<n,...>", "for example 0,1,2 or 'range(3)' (default: 0)"),
     "eval-limit": ("<n>", "evaluate on n images (default: all)"),
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.progress import terminal_progress
-from harness.spec import EMBEDDED, TrialSpec
+from harness.spec import DATA, EMBEDDED, TrialSpec
 from harness.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = """  harness run --method fqvit
   harness run --method fqvit+omse+biascorr+evolq --bits w4a8 --seed 1
   harness run --method 'fqvit(lis=true)' --bits w8a8s4
+  harness run --method repqvit --bits w4a4 --calib-source psaq --calib 32
   harness run --method fqvit --model deit_tiny_patch16_224 --weights deit.safetensors --data imagenet
   harness run --trial 3f9c                  repeat a record and compare
 see also: harness list methods, harness describe method <name>, harness report
@@ -40,6 +41,9 @@ def add_parser(verbs: Any) -> None:
     trial.add_argument("--data", default="embedded", metavar="<path>", help="image folder (default: embedded)")
     trial.add_argument("--bits", default="w8a8", metavar="<widths>", help="w4a8, w8a8s4 (s: softmax) (default: w8a8)")
     trial.add_argument("--calib", type=int, default=256, metavar="<n>", help="calibration images (default: 256)")
+    trial.add_argument(
+        "--calib-source", default=DATA, metavar="<name>", help="data, or what makes the images from the network: psaq"
+    )
     trial.add_argument("--seed", type=int, default=0, metavar="<n>", help="calibration draw and search (default: 0)")
     trial.add_argument("--eval-limit", type=int, metavar="<n>", help="evaluate on n evenly spaced images (default: all)")
     trial.add_argument(
@@ -94,6 +98,7 @@ def _spec(arguments: argparse.Namespace) -> TrialSpec:
         data=arguments.data,
         bits=arguments.bits,
         calib=arguments.calib,
+        calib_source=arguments.calib_source,
         seed=arguments.seed,
         eval_limit=arguments.eval_limit,
         preprocess=_overrides(arguments.preprocess),

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.record import Record
+from harness.spec import DATA, calibrated
 
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
 
@@ -82,7 +83,7 @@ def _facts(record: Record) -> str:
         f"size     {size / 1e6:.2f} MB (full precision {full / 1e6:.2f} MB)",
         f"work     {work / 1e9:.2f} G bit-operations per image (full precision {full_work / 1e9:.1f} G)",
         f"grid     all tensors on the integer grid: {grid}; protocol: {record['protocol']}",
-        f"drawn    {record['calib']} calibration images, seed {record['seed']}",
+        f"drawn    {calibrated(record['calib'], record.get('calib_source', DATA))}, seed {record['seed']}",
         f"id       {record['id']}",
     ]
     if anchor:

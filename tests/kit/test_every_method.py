@@ -6,6 +6,7 @@ from safetensors.torch import load_file
 
 from harness import registry
 from harness.bits import Bits
+from harness.calibration import check_source
 from harness.method import Context, Protocol
 from harness.quant.inventory import off_grid_sites
 from harness.quant.state import load_state, save_state, state_of
@@ -24,7 +25,9 @@ QUICK = {
     "adalog": "(candidates=32,steps=2,rounds=1)",
     "fimaq": "(iterations=3,rank=2)",
 }
-NAMES = sorted(registry.available())
+QUICK_SOURCES = {"psaq": "(iterations=3)"}
+NAMES = sorted(name for name, info in registry.available().items() if info.role is not Role.SOURCE)
+SOURCES = sorted(set(registry.available()) - set(NAMES))
 
 
 def stack_of(name: str):
@@ -117,3 +120,31 @@ def test_logits_stay_finite_and_close(name, model, calibration):
     quantized, reference = model(calibration.images), model.full_precision(calibration.images)
     assert torch.isfinite(quantized).all()
     assert (quantized - reference).square().sum() < 0.1 * reference.square().sum()
+
+
+def generate(name, model, preprocessing, seed=0, count=5):
+    source = check_source(name + QUICK_SOURCES.get(name, "")).source
+    return source.images(model, count, preprocessing, Context(Bits.parse("w4a8"), seed))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_generated_images_are_what_was_asked_for(name, model, preprocessing):
+    images = generate(name, model, preprocessing)
+    assert images.shape == (5, *preprocessing.input_size)
+    assert images.dtype == torch.float32
+    assert not images.requires_grad
+    pixels = images * torch.tensor(preprocessing.std).reshape(1, -1, 1, 1)
+    pixels = pixels + torch.tensor(preprocessing.mean).reshape(1, -1, 1, 1)
+    assert pixels.min() >= -1e-5
+    assert pixels.max() <= 1 + 1e-5
+    assert images.std() > 0
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_generated_images_follow_the_seed_and_leave_the_network_alone(name, model, preprocessing, calibration):
+    before, state = model.full_precision(calibration.images), bytes_of(model)
+    first = generate(name, model, preprocessing, seed=1)
+    assert torch.equal(first, generate(name, model, preprocessing, seed=1))
+    assert not torch.equal(first, generate(name, model, preprocessing, seed=2))
+    assert torch.equal(model.full_precision(calibration.images), before)
+    assert bytes_of(model) == state
