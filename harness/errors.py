@@ -51,6 +51,12 @@ class CaptureError(UsageError):
     kind = "incompatible"
 
 
+class IncompatibleError(UsageError):
+    """A method that cannot do what a trial asks of it."""
+
+    kind = "incompatible"
+
+
 class DivergedError(HarnessError):
     """A loss or logits that are not finite."""
 

@@ -89,6 +89,13 @@ class Method(Strategy[C]):
         """Whether this method with these settings keeps to calibration images."""
         return Protocol.STRICT
 
+    def check_bits(self, bits: Bits) -> None:
+        """Refuse widths that the method cannot do; most can do all.
+
+        Raises:
+            IncompatibleError: With what it can do.
+        """
+
     @abstractmethod
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Change the model's quantizers and corrections; full-precision weights stay untouched."""

@@ -70,6 +70,8 @@ def prepare(spec: TrialSpec, shared: Shared | None = None) -> Prepared:
     shared = shared or Shared()
     bits = Bits.parse(spec.bits)
     stack = stacks.check(spec.method)
+    for step in stack.steps:
+        step.method.check_bits(bits)
     device = device_of(spec.device)
     source = shared.once("source", spec.data, lambda: open_source(spec.data))
     made = check_source(spec.calib_source)

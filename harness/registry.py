@@ -62,6 +62,7 @@ class MethodInfo:
         summary: First line of its docstring.
         source: Package or distribution it comes from.
         target: ``module:Class``.
+        extra: Optional extra of this distribution that installs the library it needs.
     """
 
     name: str
@@ -73,6 +74,7 @@ class MethodInfo:
     summary: str = ""
     source: str = ""
     target: str = ""
+    extra: str = ""
 
 
 K = TypeVar("K", bound="type[Strategy[Any]]")
@@ -86,6 +88,7 @@ def register(
     provides: tuple[str, ...] = (),
     version: int = 1,
     paper: str = "",
+    extra: str = "",
 ) -> Callable[[K], K]:
     """Class decorator that makes a ``Method`` or ``CalibrationSource`` known.
 
@@ -103,6 +106,7 @@ def register(
             summary=_first_line(cls.__doc__),
             source=cls.__module__.partition(".")[0],
             target=f"{cls.__module__}:{cls.__qualname__}",
+            extra=extra,
         )
         return cls
 
@@ -148,7 +152,9 @@ def load_any(name: str) -> type[Strategy[Any]]:
     try:
         cls: type[Strategy[Any]] = getattr(importlib.import_module(module), attribute)
     except ImportError as error:
-        raise MethodImportError(f"method {name!r} of {known[name].source} cannot be imported: {error}") from error
+        extra = known[name].extra
+        hint = f"it needs an optional extra: pip install 'ptq-harness[{extra}]'" if extra else ""
+        raise MethodImportError(f"method {name!r} of {known[name].source} cannot be imported: {error}", hint) from error
     return cls
 
 
@@ -234,6 +240,7 @@ def _info_of_class(node: ast.ClassDef, call: ast.Call, module: str, source: str)
         summary=_first_line(ast.get_docstring(node)),
         source=source,
         target=f"{module}:{node.name}",
+        extra=values.get("extra", ""),
     )
 
 

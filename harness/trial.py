@@ -91,7 +91,8 @@ def run_trial(
     record = run.record("done")
     folder = store.folder(prepared.id)
     folder.mkdir(parents=True, exist_ok=True)
-    write_aside(folder / "quantizers.safetensors", lambda path: save_state(run.quantized, path))
+    if run.quantized.external is None:
+        write_aside(folder / "quantizers.safetensors", lambda path: save_state(run.quantized, path))
     store.save(record, run.bitmap)
     return record, False
 
@@ -176,7 +177,7 @@ class _Run:
         calibration = CalibrationSet(self._images(done).to(self.device))
         for number, step in enumerate(steps[done:], start=done):
             self._apply(step, number, calibration)
-            if self.share:
+            if self.share and self.quantized.external is None:  # another library's network has no state file
                 prefix = self.prepared.prefixes[number]
                 self.states.save(self.quantized, prefix, self.stages.rows[1:], environment(self.device))
 

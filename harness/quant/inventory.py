@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 import torch
+from torch import Tensor
 
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
+from harness.quant.external import ExternalSite
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, Scheme
 
@@ -34,8 +37,9 @@ def coverage(model: QuantizedModel) -> list[CoverageRow]:
     """
     rows: dict[str, CoverageRow] = {}
     final = _final_site(model)
+    described = _described(model)
     for name, site in model.sites.items():
-        quantizer = model.quantizers.get(name)
+        quantizer = described.get(name)
         if quantizer is None and (site.fused or site.place is Place.OPERAND):
             continue
         label = _tensor_class(site, final)
@@ -43,9 +47,24 @@ def coverage(model: QuantizedModel) -> list[CoverageRow]:
         row["total"] += 1
         if quantizer is not None:
             row["quantized"] += 1
-            row["bits"] = sorted({*row["bits"], quantizer.spec.bits})
-            row["granularity"] = sorted({*row["granularity"], _granularity(site, quantizer)})
+            row["bits"] = sorted({*row["bits"], quantizer.bits})
+            row["granularity"] = sorted({*row["granularity"], quantizer.granularity})
     return list(rows.values())
+
+
+def _described(model: QuantizedModel) -> Mapping[str, ExternalSite]:
+    """What is quantized how, by ourselves or by another library."""
+    if model.external is not None:
+        return model.external.sites
+    return {
+        name: ExternalSite(
+            quantizer.spec.bits,
+            _granularity(model.sites[name], quantizer),
+            quantizer.scale.numel(),
+            quantizer.zero_point.numel(),
+        )
+        for name, quantizer in model.quantizers.items()
+    }
 
 
 def _final_site(model: QuantizedModel) -> str:
@@ -92,13 +111,13 @@ def size_bytes(model: QuantizedModel) -> int:
     Linear layers beside blocks (QwT) count in half precision.
     """
     total = float(full_precision_bytes(model))
-    for name, quantizer in model.quantizers.items():
+    for name, described in _described(model).items():
         site = model.sites[name]
-        total += SCALE_BYTES * quantizer.scale.numel() + ZERO_POINT_BYTES * quantizer.zero_point.numel()
+        total += SCALE_BYTES * described.scales + ZERO_POINT_BYTES * described.zero_points
         if site.place in (Place.PARAMETER, Place.CONSTANT):
-            total -= site.elements * (FULL_PRECISION_BITS - quantizer.spec.bits) / 8
-        if quantizer.correction:
-            total += 2 * SCALE_BYTES * site.channels  # a gain and an offset per output channel
+            total -= site.elements * (FULL_PRECISION_BITS - described.bits) / 8
+    corrected = [model.sites[name] for name, quantizer in model.quantizers.items() if quantizer.correction]
+    total += sum(2 * SCALE_BYTES * site.channels for site in corrected)  # a gain and an offset per output channel
     total += sum(shift.numel() * SCALE_BYTES for name, shift in model.bias_shifts.items() if not _has_bias(model, name))
     total += sum(HALF_BYTES * (weight.numel() + bias.numel()) for weight, bias in model.compensations.values())
     return round(total)
@@ -113,8 +132,9 @@ def bit_operations(model: QuantizedModel) -> int:
 
     The usual cost measure of quantized networks (for example van Baalen et al. 2020); float operands count as 32 bits.
     """
+    described = _described(model)
     return sum(
-        cost.macs * _bits(model, cost.operands[0]) * _bits(model, cost.operands[1])
+        cost.macs * _bits(described, cost.operands[0]) * _bits(described, cost.operands[1])
         for segment in model.segments
         for cost in segment.costs
     )
@@ -125,18 +145,28 @@ def full_precision_bit_operations(model: QuantizedModel) -> int:
     return sum(segment.macs for segment in model.segments) * FULL_PRECISION_BITS**2
 
 
-def _bits(model: QuantizedModel, sites: tuple[str, ...]) -> int:
+def _bits(described: Mapping[str, ExternalSite], sites: tuple[str, ...]) -> int:
     """Width of an operand: that of the nearest quantizer it passes through."""
-    found = (model.quantizers[site].spec.bits for site in sites if site in model.quantizers)
+    found = (described[site].bits for site in sites if site in described)
     return next(found, FULL_PRECISION_BITS)
 
 
 def off_grid_sites(model: QuantizedModel) -> list[str]:
     """Sites whose tensors are not ``(q - z) s`` with at most ``2^bits`` integer codes ``q`` and an integer ``z``.
 
-    Weights are checked by value. Logarithmic softmax quantizers are off the grid: ``2^bits`` powers and zero.
+    Weights are checked by value, another library's by the number of different ones. Logarithmic quantizers are off the
+    grid: ``2^bits`` powers and zero.
     """
+    if model.external is not None:
+        weights, sites = model.external.weights, model.external.sites
+        return [name for name, weight in weights.items() if _values(weight, sites[name]) > 2 ** sites[name].bits]
     return [name for name, quantizer in model.quantizers.items() if not _on_grid(model, name, quantizer)]
+
+
+def _values(weight: Tensor, site: ExternalSite) -> int:
+    """Largest number of different values that share a scale."""
+    rows = weight.detach().reshape(site.scales, -1)
+    return max(len(row.unique()) for row in rows)
 
 
 def _on_grid(model: QuantizedModel, name: str, quantizer: Quantizer) -> bool:

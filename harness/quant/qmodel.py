@@ -15,6 +15,7 @@ from harness.graph.fold import fold_batch_norms
 from harness.graph.sites import Site
 from harness.memory import is_out_of_memory
 from harness.quant.chain import Chain, Segment, build_chain
+from harness.quant.external import External
 from harness.quant.operators import WeightedOperation
 from harness.quant.quantizer import Quantizer
 
@@ -25,6 +26,7 @@ class QuantizedModel:
     Args:
         chain: The executable chain.
         name: ``arch.tag`` of the model, for messages.
+        network: The network that the chain was captured from.
 
     Attributes:
         quantizers: Installed quantizers by site name. Assign to change; quantizers themselves are immutable.
@@ -35,6 +37,7 @@ class QuantizedModel:
         compensations: Weight and bias of a linear layer beside a block, by the segment's name: ``x W + b`` is added to the
             quantized block's output.
         integer_norms: Node names of the layer norms that run on integers.
+        external: A network that another library quantized: it runs in the place of the quantized chain, as a whole only.
         image_forwards: Images that went through the network so far, in full-network equivalents: running a part of the
             network counts by the part's share of multiply-accumulates.
         batch_limit: Largest batch that memory sufficed for, once one did not.
@@ -42,9 +45,10 @@ class QuantizedModel:
             (ResNet-18 1.5 times on a CPU), transformers do not.
     """
 
-    def __init__(self, chain: Chain, name: str = "model") -> None:
+    def __init__(self, chain: Chain, name: str = "model", network: nn.Module | None = None) -> None:
         self.chain = chain
         self.name = name
+        self.network = network
         self.quantizers: dict[str, Quantizer] = chain.runtime.quantizers
         self.bias_shifts: dict[str, Tensor] = chain.runtime.bias_shifts
         self.replaced_weights: dict[str, Tensor] = chain.runtime.weights
@@ -52,6 +56,7 @@ class QuantizedModel:
         self.replaced_norms: dict[str, tuple[Tensor, Tensor]] = chain.runtime.norms
         self.compensations: dict[str, tuple[Tensor, Tensor]] = {}
         self.integer_norms: set[str] = chain.runtime.integer_norms
+        self.external: External | None = None
         self.image_forwards = 0.0
         self.batch_limit: int | None = None
         self.channels_last = not any(site.attention for site in chain.sites.values())
@@ -116,13 +121,24 @@ class QuantizedModel:
         self.replaced_norms.clear()
         self.compensations.clear()
         self.integer_norms.clear()
+        self.external = None
 
     def segment_of(self, site: str) -> int:
         """Index of the segment that a site belongs to."""
         return self._segment_of[site]
 
     def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Run segments ``start`` to ``stop`` (exclusive) with quantizers acting. Gradients flow if enabled."""
+        """Run segments ``start`` to ``stop`` (exclusive) with quantizers acting. Gradients flow if enabled.
+
+        Raises:
+            ValueError: Part of a network that another library quantized was asked for.
+        """
+        if self.external is not None:
+            if start or stop not in (None, len(self.segments)):
+                raise ValueError(f"a network quantized by {self.external.library} runs as a whole only")
+            self.image_forwards += len(x)
+            logits: Tensor = self.external.network(x)
+            return logits
         with self._mode(quantize=True):
             return self._forward(x, start, stop)
 
@@ -254,4 +270,4 @@ def quantizable(
     chain = build_chain(fold_batch_norms(capture(network, input_size)), pattern or block_pattern(name))
     if not chain.weights:
         raise CaptureError(f"{name} has no convolution and no linear operation, nothing to quantize")
-    return QuantizedModel(chain, name)
+    return QuantizedModel(chain, name, network)
