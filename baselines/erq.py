@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +31,10 @@ class ErqConfig:
     ] = 0.1
     activations: Annotated[bool, Field(description="first step: weights make up for activation errors (Aqer)")] = True
     weights: Annotated[bool, Field(description="second step: halves of the columns are rounded in turn (Wqer)")] = True
+    inputs: Annotated[
+        Literal["full", "quantized"],
+        Field(description="what a layer reads: values of the full-precision network, or of the one quantized so far"),
+    ] = "full"
     refinements: Annotated[int, Field(ge=0, description="single roundings flipped per output and half, at most")] = 100
     batch: Annotated[int, Field(ge=1, description="calibration images per pass")] = 32
 
@@ -38,7 +43,7 @@ class ErqConfig:
     "erq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Zhong et al., ERQ: Error Reduction for Post-Training Quantization of Vision Transformers, ICML 2024",
 )
 class Erq(Method[ErqConfig]):
@@ -48,7 +53,7 @@ class Erq(Method[ErqConfig]):
 
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
-        """Segment after segment in closed form; inputs are those of the quantized network, targets full precision."""
+        """Layer after layer in closed form, targets in full precision."""
         full = list(calibration.images[: self.config.images].split(self.config.batch))
         quantized = full
         context.notes["images_used"] = sum(map(len, full))
@@ -57,28 +62,33 @@ class Erq(Method[ErqConfig]):
                 for operation in model.quantized_weights(index):
                     if operation.weight.ndim == 2:
                         self._layer(model, operation, full, quantized, index)
-                quantized = [model.run(x, index, index + 1) for x in quantized]
+                if self.config.inputs == "quantized":
+                    quantized = [model.run(x, index, index + 1) for x in quantized]
                 full = [model.run_full_precision(x, index, index + 1) for x in full]
                 task.advance()
 
     def _layer(
         self, model: QuantizedModel, operation: WeightedOperation, full: list[Tensor], quantized: list[Tensor], index: int
     ) -> None:
-        inputs = _rows(model, operation, quantized, index, quantize=True)
-        weight, quantizer = operation.present_weight, model.quantizers[operation.site.name]
+        exact = list(reads(model, operation, full, index, quantize=False))
+        quantizer = model.quantizers.get(operation.operand)
+        if self.config.inputs == "quantized":
+            inputs = _rows(reads(model, operation, quantized, index, quantize=True))
+        else:
+            inputs = _rows(x if quantizer is None else quantizer(x) for x in exact)
+        weight, rounding = operation.present_weight, model.quantizers[operation.site.name]
         ridge = self.config.ridge * inputs.square().mean() * len(inputs)
         if self.config.activations:
-            exact = _rows(model, operation, full, index, quantize=False).float()
-            target = operation.function(exact, weight, operation.shifted_bias()).double()
+            target = operation.function(_rows(exact).float(), weight, operation.shifted_bias()).double()
             bias = operation.shifted_bias()
             present = inputs @ weight.double().T + (0 if bias is None else bias.double())
             update, offset = ridge_update(inputs, target - present, ridge)
             weight = weight + update.T.to(weight.dtype)
             model.shift_bias(operation.node, offset.to(weight.dtype))
         if self.config.weights:
-            rounded = round_halves(weight, quantizer, inputs, ridge, self.config.refinements)
+            rounded = round_halves(weight, rounding, inputs, ridge, self.config.refinements)
         else:
-            rounded = quantizer.exact(weight, axis=0)
+            rounded = rounding.exact(weight, axis=0)
         model.rounded_weights[operation.site.name] = rounded
 
 
@@ -152,9 +162,6 @@ def _refined(values: Tensor, quantizer: Quantizer, gram: Tensor, refinements: in
     return (codes - zero_point) * scale
 
 
-def _rows(
-    model: QuantizedModel, operation: WeightedOperation, inputs: list[Tensor], index: int, *, quantize: bool
-) -> Tensor:
-    """What the operation reads, token by token, float64."""
-    found = reads(model, operation, inputs, index, quantize=quantize)
+def _rows(found: Iterable[Tensor]) -> Tensor:
+    """What was read, token by token, float64."""
     return torch.cat([numerics.channel_rows(x, x.ndim - 1).T.double() for x in found])

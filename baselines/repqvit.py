@@ -96,8 +96,7 @@ class Repqvit(Method[RepqvitConfig]):
 
 def _log_sqrt2(x: Tensor, bits: int) -> Quantizer:
     """The largest value is the percentile with the least squared error."""
-    ordered = x.reshape(1, -1).sort(dim=1).values
-    candidates = [numerics.quantile(ordered, fraction) for fraction in FRACTIONS]
+    candidates = [high for _, high in numerics.outer_quantiles(x.reshape(1, -1), FRACTIONS)]
     errors = torch.stack([(x - nonuniform.log_sqrt2(x, scale, bits)).square().mean() for scale in candidates])
     scale = torch.cat(candidates)[errors.argmin()].reshape(1)
     zero = torch.zeros_like(scale)

@@ -196,10 +196,32 @@ def _squared_norms(rows: Tensor) -> Tensor:
 
 def quantile(ordered: Tensor, fraction: float) -> Tensor:
     """Linearly interpolated quantile of each sorted row ``(rows, n)``; ``torch.quantile`` refuses more than 16 M values."""
-    position = fraction * (ordered.shape[1] - 1)
-    index = int(position)
-    low, high = ordered[:, index], ordered[:, min(index + 1, ordered.shape[1] - 1)]
-    return low + (high - low) * (position - index)
+    return _interpolated(ordered, fraction * (ordered.shape[1] - 1), 0)
+
+
+def outer_quantiles(x: Tensor, fractions: tuple[float, ...]) -> list[tuple[Tensor, Tensor]]:
+    """For each fraction the quantiles ``1 - fraction`` and ``fraction`` of each row, as ``quantile`` gives them.
+
+    Fractions near one need the tails only: finding these takes a fifth of the time of sorting millions of values.
+
+    Args:
+        x: Values ``(rows, n)``.
+        fractions: Above one half.
+    """
+    count = x.shape[1]
+    tail = min(count, int((1 - min(fractions)) * (count - 1)) + 3)
+    low, high = x.topk(tail, dim=1, largest=False).values, x.topk(tail, dim=1).values.flip(1)
+    return [
+        (_interpolated(low, (1 - fraction) * (count - 1), 0), _interpolated(high, fraction * (count - 1), count - tail))
+        for fraction in fractions
+    ]
+
+
+def _interpolated(tail: Tensor, position: float, start: int) -> Tensor:
+    """Between the two order statistics around a position; ``tail`` has those from ``start`` on."""
+    index = int(position) - start
+    low, high = tail[:, index], tail[:, min(index + 1, tail.shape[1] - 1)]
+    return low + (high - low) * (position - int(position))
 
 
 def percentile_search(x: Tensor, bits: int, fractions: tuple[float, ...]) -> tuple[Tensor, Tensor]:
@@ -214,11 +236,9 @@ def percentile_search(x: Tensor, bits: int, fractions: tuple[float, ...]) -> tup
         Minimum and maximum of each row.
     """
     low, high = integer_range(bits, signed=False)
-    ordered = x.sort(dim=1).values
-    best_error: Tensor | None = None
-    best = ordered[:, 0], ordered[:, -1]
-    for fraction in fractions:
-        candidate = quantile(ordered, 1 - fraction), quantile(ordered, fraction)
+    candidates = outer_quantiles(x, fractions)
+    best, best_error = candidates[0], None
+    for candidate in candidates:
         scale, zero_point = affine_parameters(*candidate, bits, signed=False, symmetric=False)
         error = (x - fake_quantize(x, scale[:, None], zero_point[:, None], low, high)).square_().mean(dim=1)
         better = torch.ones_like(error, dtype=torch.bool) if best_error is None else error < best_error

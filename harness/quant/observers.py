@@ -88,8 +88,7 @@ class Percentile(Ema):
 
     def update(self, x: Tensor) -> None:
         """Move the range towards this batch's quantiles (linear interpolation)."""
-        ordered = x.reshape(1, -1).sort().values
-        self._move(numerics.quantile(ordered, 1 - PERCENTILE), numerics.quantile(ordered, PERCENTILE))
+        self._move(*numerics.outer_quantiles(x.reshape(1, -1), (PERCENTILE,))[0])
 
 
 class Omse(MinMax):

@@ -241,3 +241,13 @@ def test_gradients_with_elements_that_stay_unquantized():
     (numerics.fake_quantize_through(x, scale, zero, 0, 15, kept) * weights).sum().backward()
     assert torch.allclose(x.grad, expected[0], atol=1e-6)
     assert torch.allclose(scale.grad, expected[1], atol=1e-5)
+
+
+@given(count=st.integers(1, 300), fraction=st.floats(0.5, 1.0), seed=st.integers(0, 99))
+def test_outer_quantiles_are_those_of_the_sorted_rows(count, fraction, seed):
+    x = torch.randn(3, count, generator=torch.Generator().manual_seed(seed))
+    ordered = x.sort(dim=1).values
+    fractions = (fraction, 0.999, 0.99999)
+    for (low, high), one in zip(numerics.outer_quantiles(x, fractions), fractions, strict=True):
+        assert torch.equal(low, numerics.quantile(ordered, 1 - one))
+        assert torch.equal(high, numerics.quantile(ordered, one))
