@@ -32,6 +32,7 @@ STACKS = {
     "RepQ-ViT": "repqvit",
     "RepQ-ViT + QwT": "repqvit+qwt",
     "ERQ": "repqvit+erq",
+    "AdaLog": "adalog",
     "PTQ4ViT": "ptq4vit",
     "BasePTQ": "easyquant(sequential=false)",
     "EasyQuant": "easyquant",

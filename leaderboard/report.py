@@ -15,6 +15,7 @@ from leaderboard.board import FULL_PRECISION, Board, Cell, Network, Recipe, boar
 from leaderboard.evidence import Evidence
 from leaderboard.ladder import gains, ladder_markdown
 from leaderboard.noise import noise_markdown
+from leaderboard.ordering import ordering_markdown, orderings
 from leaderboard.pareto import Point, Standing, standings
 from leaderboard.published import MODELS, Runtime, accuracies, compare, comparison_markdown, runtimes
 
@@ -30,6 +31,8 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
     parts = [part for board in found for part in _board_parts(board, evidence)]
     published = comparison_markdown(compare(found))
     parts += ["### Published numbers beside ours", published] if published else []
+    orders = ordering_markdown(orderings(found))
+    parts += ["### Order of methods beside the published one", orders] if orders else []
     failed = tables.not_done_markdown(rows)
     parts += [failed] if failed else []
     return "\n\n".join([*parts, *([tables.LEGEND] if found else [])])

@@ -1,0 +1,124 @@
+"""The order of methods beside the published one: it can be compared where accuracies on other images cannot."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import kendalltau
+from tabulate import tabulate
+
+from harness.text import split_outside
+from leaderboard import text
+from leaderboard.board import Board, Cell, Network
+from leaderboard.published import MODELS, STACKS, accuracies
+
+FEWEST = 3  # methods that make an order
+CONFIDENT = 1.96
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A method with its published and its measured accuracy.
+
+    Attributes:
+        method: As its authors call it.
+        published: Median over the sources.
+        sources: Number of published values.
+        stack: Ours, with its settings.
+        here: Mean over seeds.
+        error: Binomial standard error of ours.
+    """
+
+    method: str
+    published: float
+    sources: int
+    stack: str
+    here: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Methods of one network and bit-width.
+
+    Attributes:
+        title: Network and board.
+        placed: Best published first.
+    """
+
+    title: str
+    placed: tuple[Placed, ...]
+
+    @property
+    def tau(self) -> float:
+        """Kendall's tau between both orders: 1 for the same, -1 for the reverse; NaN where all are equal."""
+        tau, _ = kendalltau([one.published for one in self.placed], [one.here for one in self.placed])
+        return float(tau)
+
+    @property
+    def reversed(self) -> Iterator[tuple[Placed, Placed, bool]]:
+        """Pairs in another order here, published better one first, and whether the difference here exceeds its noise."""
+        for better, worse in itertools.combinations(self.placed, 2):
+            if better.published > worse.published and better.here < worse.here:
+                noise = CONFIDENT * math.hypot(better.error, worse.error)
+                yield better, worse, worse.here - better.here > noise
+
+
+def orderings(boards: Sequence[Board]) -> list[Ordering]:
+    """One for each network and bit-width with at least three methods that have published numbers."""
+    found = [_ordering(board, network) for board in boards for network in board.networks]
+    return [one for one in found if len(one.placed) >= FEWEST]
+
+
+def _ordering(board: Board, network: Network) -> Ordering:
+    placed = []
+    for (recipe, other), cell in board.cells.items():
+        methods = [name for name, stack in STACKS.items() if _names(stack) == _names(recipe.stack)]
+        values = [
+            one.top1
+            for one in accuracies()
+            if one.method in methods and one.bits == board.bits and MODELS.get(one.model) == network.model
+        ]
+        if other == network and values:
+            placed.append(_placed(methods, values, recipe.label, cell, board))
+    return Ordering(f"{network.label}, {board.title}", tuple(sorted(placed, key=lambda one: -one.published)))
+
+
+def _placed(methods: list[str], values: list[float], stack: str, cell: Cell, board: Board) -> Placed:
+    share, images = cell.mean / 100, (board.images or 1) * len(cell.top1)
+    error = 100 * math.sqrt(max(share * (1 - share), 1 / images) / images)
+    return Placed(" / ".join(methods), statistics.median(values), len(values), stack, cell.mean, error)
+
+
+def _names(stack: str) -> tuple[str, ...]:
+    """The methods of a stack without their settings; what is no setting of effort stays."""
+    return tuple(re.sub(r"\((?!sequential).*\)$", "", step) for step in split_outside(stack, "+"))
+
+
+def ordering_markdown(found: Sequence[Ordering]) -> str:
+    """Each order as a table with Kendall's tau and the reversed pairs; empty for none."""
+    return "\n\n".join(map(_markdown, found))
+
+
+def _markdown(one: Ordering) -> str:
+    headers = ("published as", "published", "here", "stack")
+    lines = [
+        [text.markdown(p.method), f"{p.published:.2f}", f"{p.here:.2f} ± {p.error:.2f}", text.code(p.stack)]
+        for p in one.placed
+    ]
+    table = tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+    pairs = [
+        f"{text.markdown(b.method)} before {text.markdown(a.method)} by {b.here - a.here:.2f}"
+        + ("" if beyond else " (within noise)")
+        for a, b, beyond in one.reversed
+    ]
+    return (
+        f"**{text.markdown(one.title)}**: Kendall's tau {one.tau:.2f} over {len(one.placed)} methods "
+        f"(published: median over sources; settings of effort and images differ; ± binomial standard error)\n\n{table}\n\n"
+        f"Other order here: {'; '.join(pairs) or 'none'}."
+    )

@@ -1,0 +1,63 @@
+"""The order of methods here beside the published one."""
+
+import pytest
+
+from leaderboard.board import boards
+from leaderboard.ordering import Ordering, Placed, ordering_markdown, orderings
+from leaderboard.report import markdown
+from tests.leaderboard.synthetic import add, evidence, rows
+
+DEIT = "deit_tiny_patch16_224.fb_in1k"
+
+
+def found(store):
+    return orderings(boards(rows(store), evidence(store)))
+
+
+def test_methods_are_matched_without_their_settings(store):
+    add(store, "repqvit", 570, bits="w4a4", model=DEIT)
+    add(store, "adalog(candidates=32,steps=2)", 640, bits="w4a4", model=DEIT)
+    add(store, "repqvit+qdrop(iterations=20)", 630, bits="w4a4", model=DEIT)
+    add(store, "repqvit+gptq", 630, bits="w4a4", model=DEIT)
+    (one,) = found(store)
+    assert [(p.method, p.stack) for p in one.placed] == [
+        ("QDrop", "repqvit+qdrop(iterations=20)"),
+        ("AdaLog", "adalog(candidates=32,steps=2)"),
+        ("RepQ-ViT", "repqvit"),
+    ]
+    assert one.placed[1].published == 63.52
+    assert 57.43 <= one.placed[2].published <= 58.2
+    assert one.placed[2].sources >= 2, "RepQ-ViT was published with several accuracies"
+    assert one.placed[1].error == pytest.approx(100 * (0.64 * 0.36 / 1000) ** 0.5)
+
+
+def test_fewer_than_three_methods_make_no_order(store):
+    add(store, "repqvit", 570, bits="w4a4", model=DEIT)
+    add(store, "adalog", 640, bits="w4a4", model=DEIT)
+    assert found(store) == []
+
+
+def test_tau_and_reversed_pairs():
+    same = Ordering(
+        "x", tuple(Placed(name, p, 1, name, h, 0.5) for name, p, h in [("a", 70, 60), ("b", 60, 50), ("c", 50, 40)])
+    )
+    assert same.tau == pytest.approx(1)
+    assert list(same.reversed) == []
+    swapped = Ordering("x", tuple(Placed(n, p, 1, n, h, 0.5) for n, p, h in [("a", 70, 50), ("b", 60, 51), ("c", 50, 60)]))
+    assert swapped.tau == pytest.approx(-1)
+    assert [(a.method, b.method, beyond) for a, b, beyond in swapped.reversed] == [
+        ("a", "b", False),
+        ("a", "c", True),
+        ("b", "c", True),
+    ]
+    shown = ordering_markdown([swapped])
+    assert "Kendall's tau -1.00 over 3 methods" in shown
+    assert "b before a by 1.00 (within noise); c before a by 10.00; c before b by 9.00." in shown
+
+
+def test_the_report_shows_orders(store):
+    for stack, right in (("repqvit", 570), ("adalog", 640), ("repqvit+erq", 600)):
+        add(store, stack, right, bits="w4a4", model=DEIT)
+    shown = markdown(rows(store), evidence(store))
+    assert "### Order of methods beside the published one" in shown
+    assert "Kendall's tau 1.00 over 3 methods" in shown
