@@ -147,9 +147,9 @@ class _LayerSearch:
                 self.model.quantizers[name] = space.search(error(name), self.budget)
 
     def _operand_space(self, name: str, x: Tensor, bits: int) -> Space:
-        kind = self.model.sites[name].kind
-        if kind in (Kind.SOFTMAX, Kind.ACTIVATION):
-            return logarithmic_space(x, bits, self.budget, probabilities=kind is Kind.SOFTMAX)
+        site = self.model.sites[name]
+        if site.kind is Kind.SOFTMAX or site.function == "gelu":
+            return logarithmic_space(x, bits, self.budget, probabilities=site.kind is Kind.SOFTMAX)
         heads = self._by_head(x)
         rows = numerics.channel_rows(x, HEADS) if heads else x.reshape(1, -1)
         return uniform_space(rows, QuantizerSpec(bits, axis=HEADS if heads else None), self.budget, self.config.zero_points)

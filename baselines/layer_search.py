@@ -287,7 +287,7 @@ def _operand_quantizer(site: Site, x: Tensor, bits: int, *, twin: bool) -> Quant
     if twin and site.kind is Kind.SOFTMAX:
         steps = torch.full((2,), 1 / half, device=x.device)
         return Quantizer(QuantizerSpec(bits, scheme=Scheme.TWIN_SOFTMAX), steps, zero, zero, zero + 1)
-    if twin and site.kind is Kind.ACTIVATION and -nonuniform.GELU_MINIMUM - 1e-3 < float(low) < 0:
+    if twin and site.function == "gelu" and float(low) < 0 < float(high):
         steps = torch.cat([zero + nonuniform.GELU_MINIMUM / half, high / half])
         return Quantizer(QuantizerSpec(bits, scheme=Scheme.TWIN_GELU), steps, zero, low, high)
     bound = torch.maximum(-low, high)

@@ -131,7 +131,7 @@ class _Batch:
                 with torch.no_grad():
                     pixels.copy_(torch.minimum(torch.maximum(pixels, self.black), self.white))
                 if step in (0, steps - 1):
-                    self.losses.append({name: round(float(value), 4) for name, value in parts.items()})
+                    self.losses.append({name: round(value.item(), 4) for name, value in parts.items()})
                 task.advance()
         return pixels.detach()
 

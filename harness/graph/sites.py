@@ -51,6 +51,7 @@ class Site:
         fused: Its only reader is an activation that hardware fuses (GELU, ReLU), so it is never stored.
         residual: It is a sum of two computed tensors with the same channels, outside attention.
         attention: Path of the attention module it belongs to; empty outside attention.
+        function: ATen operation that computes it, for example ``gelu``; empty for the image, weights and constants.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Site:
     fused: bool = False
     residual: bool = False
     attention: str = ""
+    function: str = ""
 
 
 @dataclass
@@ -176,6 +178,7 @@ def _value_site(
         and len(at.users) == 1,
         residual=_is_residual(source, kind, read_by),
         attention=_within(ops.module_path(source), attention),
+        function=_function(source),
     )
 
 
@@ -217,7 +220,12 @@ def _read_site(
         elements=elements_per_image(operand),
         feeds=frozenset({kind}),
         attention=_within(ops.module_path(reader), attention),
+        function=_function(source),
     )
+
+
+def _function(node: fx.Node) -> str:
+    return str(node.target.overloadpacket.__name__) if isinstance(node.target, torch._ops.OpOverload) else ""
 
 
 def computed_by(node: fx.Node, trainable: frozenset[str]) -> fx.Node:

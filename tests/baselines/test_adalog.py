@@ -6,12 +6,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm import create_model
 
 from baselines.adalog import Moments
 from baselines.progressive_search import progressive_search
 from baselines.quantizer_spaces import Budget, logarithmic_space, uniform_space
+from harness.data import CalibrationSet
 from harness.quant import nonuniform, numerics
 from harness.quant.inventory import coverage, off_grid_sites
+from harness.quant.qmodel import quantizable
 from harness.quant.quantizer import QuantizerSpec, Scheme
 from tests.baselines.applying import apply
 
@@ -143,3 +146,21 @@ def test_tensor_wise_search_of_weights_equals_brute_force_on_the_first_layer(mod
             best = error if best is None else torch.minimum(best, error)
     got = (operation.function(x, operation.quantized_weight(), operation.bias) - target).square().double()
     assert torch.allclose(numerics.channel_rows(got, 1).sum(dim=1), best, rtol=1e-4)
+
+
+def test_other_activations_than_gelu_stay_uniform(context):
+    """ReLU and hardswish outputs lie around zero: a logarithm of the shifted values was coarse just there."""
+    network = create_model("resnet10t", num_classes=5).eval()
+    plain = quantizable(network, (3, 64, 64), "resnet10t")
+    images = CalibrationSet(torch.randn(4, 3, 64, 64))
+    apply(plain, images, context, "adalog(candidates=32,steps=1,rounds=1)")
+    schemes = {quantizer.spec.scheme for quantizer in plain.quantizers.values()}
+    assert schemes == {Scheme.UNIFORM}
+    error = (plain(images.images) - plain.full_precision(images.images)).square().sum()
+    assert error < 0.2 * plain.full_precision(images.images).square().sum()
+
+
+def test_sites_know_the_function_that_computes_them(model):
+    functions = {site.function for site in model.sites.values() if "mlp.act" in site.name or "fc2:linear[x]" in site.name}
+    assert functions == {"gelu"}
+    assert model.sites["input"].function == model.sites["blocks.0.attn.qkv.weight"].function == ""
