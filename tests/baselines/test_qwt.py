@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.qwt import linear_fit
+from baselines.qwt import RIDGES, held_out_ridge, linear_fit
+from harness.data import open_source
 from harness.quant.inventory import size_bytes
 from tests.baselines.applying import apply
 
@@ -32,3 +33,26 @@ def test_every_block_explains_a_part_of_its_error_and_the_size_grows(model, cali
     assert made.notes["extra_bytes"] == 6 * 2 * (96 * 96 + 96)
     assert size_bytes(model) == small + made.notes["extra_bytes"]
     assert torch.equal(model.full_precision(images), target)
+
+
+def test_the_ridge_is_the_one_that_predicts_images_left_out():
+    """Few images and many channels: what fits them best is not what holds for others."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 12, 64, generator=generator)
+    noise = torch.randn(8, 12, 64, generator=generator)
+    signal = x @ torch.randn(64, 64, generator=generator)
+    assert held_out_ridge(x, signal) == RIDGES[0], "nothing but signal"
+    assert held_out_ridge(x, noise) == RIDGES[-1], "nothing but noise"
+    assert held_out_ridge(x[:3], signal[:3]) == 0.1, "too few images to leave one out"
+
+
+def test_a_compensation_of_few_images_holds_for_others(model, context, preprocessing):
+    source = open_source("embedded")
+    few, others = source.calibration(8, 0, preprocessing), source.calibration(72, 0, preprocessing).images[8:]
+    target, errors = model.full_precision(others), {}
+    for stack in ("repqvit", "repqvit+qwt", "repqvit+qwt(ridge=0.001)"):
+        model.clear()
+        apply(model, few, context, stack)
+        errors[stack] = (model(others) - target).square().mean().item()
+    assert errors["repqvit+qwt"] < errors["repqvit"]
+    assert errors["repqvit+qwt"] < errors["repqvit+qwt(ridge=0.001)"]
