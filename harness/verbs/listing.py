@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.verbs.options import add_json, new_verb
+
+if TYPE_CHECKING:
+    from harness.registry import MethodInfo
 
 EXAMPLES = """  harness list methods
   harness list models
@@ -58,9 +61,13 @@ def _methods() -> list[dict[str, str]]:
     from harness.registry import available
 
     return [
-        {"name": i.name, "role": str(i.role), "from": i.source, "about": i.summary, "paper": i.paper}
+        {"name": i.name, "role": str(i.role), "from": _origin(i), "about": i.summary, "paper": i.paper}
         for i in available().values()
     ]
+
+
+def _origin(info: MethodInfo) -> str:
+    return f"{info.source}, needs [{info.extra}]" if info.extra else info.source
 
 
 def _models() -> list[dict[str, str]]:
