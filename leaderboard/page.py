@@ -14,7 +14,7 @@ FIELDS = (
     "id", "status", "model", "bits", "stack", "calib", "seed", "top1", "top1_fp32", "top5", "agreement", "logit_sqnr_db",
     "n_images", "n_correct", "protocol", "on_grid", "size_bytes", "bit_operations", "seconds_stack", "seconds_evaluate",
     "forward_passes", "peak_memory_bytes", "data", "eval_limit", "methods", "error_kind", "error_message", "device",
-    "commit", "created", "coverage", "command", "stages",
+    "commit", "created", "coverage", "command", "stages", "calib_source",
 )  # fmt: skip
 
 

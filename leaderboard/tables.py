@@ -119,7 +119,6 @@ def _long(board: Board, recipe: Recipe, network: Network, cell: Cell) -> dict[st
         "n_images": board.images,
         "bits": board.bits,
         "calib": board.calib,
-        "calib_source": board.calib_source,
         "model": network.label,
         "stack": recipe.label,
         "protocol": recipe.protocol,
@@ -138,6 +137,7 @@ def _long(board: Board, recipe: Recipe, network: Network, cell: Cell) -> dict[st
         "coverage": cell.coverage,
         "records": " ".join(cell.ids),
         "command": cell.command,
+        "calib_source": board.calib_source,
     }
 
 

@@ -5,7 +5,7 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const byId = (id) => document.getElementById(id);
 const PAGE = 200;
 const COLUMNS = [
-  ["id", "trial", "text"], ["stack", "stack", "text"], ["model", "model", "text"], ["bits", "bits", "text"], ["calib", "calib", "number"],
+  ["id", "trial", "text"], ["stack", "stack", "text"], ["model", "model", "text"], ["bits", "bits", "text"], ["calib", "calib", "number"], ["calib_source", "from", "text"],
   ["seed", "seed", "number"], ["top1", "top-1 %", "percent"], ["top1_fp32", "fp32 %", "percent"],
   ["agreement", "agreement %", "percent"], ["seconds_stack", "seconds", "number"], ["size_bytes", "MB", "mega"],
   ["protocol", "protocol", "text"], ["status", "status", "text"],
@@ -25,7 +25,7 @@ function distinct(field) {
 }
 
 function setUp() {
-  for (const field of ["model", "bits", "data", "calib"]) {
+  for (const field of ["model", "bits", "data", "calib", "calib_source"]) {
     option(byId(field), "", "all");
     for (const value of distinct(field)) option(byId(field), String(value), String(value));
     byId(field).addEventListener("change", () => draw(true));
@@ -61,7 +61,7 @@ function sortBy(field, kind) {
 function chosen() {
   const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const kept = records.filter((r) =>
-    ["model", "bits", "data", "calib"].every((field) => !byId(field).value || String(r[field]) === byId(field).value) &&
+    ["model", "bits", "data", "calib", "calib_source"].every((field) => !byId(field).value || String(r[field]) === byId(field).value) &&
     words.every((word) => `${r.stack} ${r.id} ${r.status} ${r.model} ${r.error_kind ?? ""}`.toLowerCase().includes(word)));
   return kept;
 }
@@ -166,7 +166,7 @@ function plot(id, traces, shape) {
 function tooltip(rows, field) {
   const [first] = rows;
   return [
-    `<b>${short(first.stack)}</b>`, safe(`${first.model}, ${first.bits}, ${first.calib} images, n=${rows.length}`),
+    `<b>${short(first.stack)}</b>`, safe(`${first.model}, ${first.bits}, ${first.calib} images from ${first.calib_source}, n=${rows.length}`),
     safe(`top-1 ${mean(rows.map((r) => r.top1)).toFixed(2)} %, ${field} ${mean(rows.map((r) => r[field])).toPrecision(4)}`),
     safe(`measured on ${first.device ?? "?"}`), safe(`harness run --trial ${first.id.slice(0, 8)}`),
   ].join("<br>");
@@ -180,7 +180,7 @@ function drawPareto(rows) {
   const field = byId("axis").value;
   const usable = rows.filter((r) => r.status === "done" && r[field] !== null && r.top1 !== null);
   // A front is drawn within one network, bit-width, data and hardware only.
-  const place = (r) => [r.model, r.bits, r.data, r.n_images, field === "seconds_stack" ? r.device : ""].join("|");
+  const place = (r) => [r.model, r.bits, r.data, r.calib_source, r.n_images, field === "seconds_stack" ? r.device : ""].join("|");
   const traces = [];
   for (const part of grouped(usable, place)) {
     const points = grouped(part, (r) => `${r.stack}|${r.calib}`).map((g) => ({
@@ -206,9 +206,9 @@ function drawPareto(rows) {
 
 function drawLines(id, rows, field, label) {
   const usable = rows.filter((r) => r.status === "done" && r.top1 !== null);
-  const traces = grouped(usable, (r) => `${r.stack}|${r.model}|${r.bits}|${field === "seed" ? r.calib : ""}`).slice(0, 60).map((group) => {
+  const traces = grouped(usable, (r) => `${r.stack}|${r.model}|${r.bits}|${r.calib_source}|${field === "seed" ? r.calib : ""}`).slice(0, 60).map((group) => {
     const points = grouped(group, (r) => r[field]).sort((a, b) => a[0][field] - b[0][field]);
-    const name = safe(`${group[0].stack}, ${group[0].bits}, ${group[0].model}`);
+    const name = safe(`${group[0].stack}, ${group[0].bits}, ${group[0].model}, ${group[0].calib_source}`);
     return {
       x: points.map((p) => p[0][field]), y: points.map((p) => mean(p.map((r) => r.top1))), mode: "lines+markers", name,
       error_y: { array: points.map((p) => deviation(p.map((r) => r.top1))), thickness: 1, width: 2 },
