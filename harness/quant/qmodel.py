@@ -133,12 +133,8 @@ class QuantizedModel:
         Raises:
             ValueError: Part of a network that another library quantized was asked for.
         """
-        if self.external is not None:
-            if start or stop not in (None, len(self.segments)):
-                raise ValueError(f"a network quantized by {self.external.library} runs as a whole only")
-            self.image_forwards += len(x)
-            logits: Tensor = self.external.network(x)
-            return logits
+        if self.external is not None and (start or stop not in (None, len(self.segments))):
+            raise ValueError(f"a network quantized by {self.external.library} runs as a whole only")
         with self._mode(quantize=True):
             return self._forward(x, start, stop)
 
@@ -240,6 +236,10 @@ class QuantizedModel:
         return self.chain.runtime.observe is None and not torch.is_grad_enabled()
 
     def _through(self, x: Tensor, start: int, stop: int | None) -> Tensor:
+        if self.external is not None and self.chain.runtime.quantize:
+            self.image_forwards += len(x)
+            logits: Tensor = self.external.network(x)
+            return logits
         if start == 0 and self.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         for index in range(start, len(self.segments) if stop is None else stop):
