@@ -12,6 +12,8 @@ from torch import Tensor
 from harness.data import EvaluationSet
 from harness.errors import DivergedError
 from harness.progress import Progress
+from harness.quant.diagnosis import first_not_finite
+from harness.quant.qmodel import QuantizedModel
 from harness.reference import Evaluable, Reference
 
 
@@ -109,10 +111,16 @@ def evaluate(
             images, labels = images.to(model.device), labels.to(model.device)
             quantized, full = model(images), reference.logits(model, images, result.n_images)
             if not torch.isfinite(quantized).all():
-                raise DivergedError(f"logits of {int((~torch.isfinite(quantized)).any(1).sum())} images are not finite")
+                raise _diverged(model, images, quantized)
             result.add(quantized, full, labels)
             task.advance(len(labels))
     return result
+
+
+def _diverged(model: Evaluable, images: Tensor, logits: Tensor) -> DivergedError:
+    bad = ~torch.isfinite(logits).all(1)
+    place = first_not_finite(model, images[bad][:1]) if isinstance(model, QuantizedModel) else ""
+    return DivergedError(f"logits of {int(bad.sum())} images are not finite{f': {place}' if place else ''}")
 
 
 @torch.inference_mode()
