@@ -233,7 +233,7 @@ class _Run:
         return {
             name: self.model.quantizers[name].scale.clone().requires_grad_(True)
             for name in self.model.segments[index].sites
-            if name in self.model.quantizers and _has_learnable_scale(self.model, name)
+            if has_learnable_scale(self.model, name)
         }
 
     def _install(self, scales: dict[str, Tensor]) -> None:
@@ -364,8 +364,10 @@ class Fima:
         return loss
 
 
-def _has_learnable_scale(model: QuantizedModel, name: str) -> bool:
-    uniform = bool(model.quantizers[name].spec.scheme is Scheme.UNIFORM)
+def has_learnable_scale(model: QuantizedModel, name: str) -> bool:
+    """Whether a site holds a uniform quantizer of something other than a parameter: its scale can follow gradients."""
+    quantizer = model.quantizers.get(name)
+    uniform = quantizer is not None and quantizer.spec.scheme is Scheme.UNIFORM
     return uniform and model.sites[name].place is not Place.PARAMETER
 
 

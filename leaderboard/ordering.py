@@ -15,7 +15,7 @@ from tabulate import tabulate
 from harness.text import split_outside
 from leaderboard import text
 from leaderboard.board import Board, Cell, Network
-from leaderboard.published import MODELS, STACKS, accuracies
+from leaderboard.published import MODELS, STACKS, accuracies, same_source
 
 FEWEST = 3  # methods that make an order
 CONFIDENT = 1.96
@@ -78,7 +78,9 @@ def orderings(boards: Sequence[Board]) -> list[Ordering]:
 def _ordering(board: Board, network: Network) -> Ordering:
     placed = []
     for (recipe, other), cell in board.cells.items():
-        methods = [name for name, stack in STACKS.items() if _names(stack) == _names(recipe.stack)]
+        methods = [
+            name for name, stack in STACKS.items() if _names(stack) == _names(recipe.stack) and same_source(name, board)
+        ]
         values = [
             one.top1
             for one in accuracies()

@@ -12,6 +12,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from harness.errors import HarnessError
+from harness.spec import DATA
 from leaderboard import text
 from leaderboard.board import Board, Cell
 
@@ -39,9 +40,13 @@ STACKS = {
     "QDrop": "repqvit+qdrop(preset=paper)",
     "FIMA-Q": "repqvit+fimaq(preset=paper)",
     "BRECQ": "repqvit+brecq(preset=paper)",
+    "PSAQ-ViT": "minmax",
+    "PSAQ-ViT-V2": "minmax+psaqv2",
     "Evol-Q": "fqvit+omse+biascorr+evolq",
     "Evol-Q on FQ-ViT + OMSE + Bias Corr": "fqvit+omse+biascorr+evolq",
 }
+# Calibration sources of published methods that made their images; all others took images of the data.
+SOURCES = {"PSAQ-ViT": "psaq", "PSAQ-ViT-V2": "psaq"}
 MODELS = {
     "DeiT-T": "deit_tiny_patch16_224.fb_in1k",
     "DeiT-S": "deit_small_patch16_224.fb_in1k",
@@ -211,13 +216,18 @@ def compare(boards: Sequence[Board], numbers: Sequence[Accuracy] | None = None) 
     found: list[Comparison] = []
     for number in accuracies() if numbers is None else numbers:
         for board in boards:
-            if number.bits != board.bits:
+            if number.bits != board.bits or not same_source(number.method, board):
                 continue
             networks = [network for network in board.networks if network.model == MODELS.get(number.model)]
             for network in networks:
                 cells = [cell for (r, n), cell in board.cells.items() if n == network and _is(number, r.stack)]
                 found += [_judged(number, cell, board) for cell in cells] or [Comparison(number, None, "published only")]
     return found
+
+
+def same_source(method: str, board: Board) -> bool:
+    """Whether the calibration images of a published method came from where a board's images came from."""
+    return SOURCES.get(method, DATA) == board.calib_source.partition("(")[0]
 
 
 def _is(number: Accuracy, stack: str) -> bool:

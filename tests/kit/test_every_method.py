@@ -24,6 +24,7 @@ QUICK = {
     "qdrop": "(iterations=2)",
     "adalog": "(candidates=32,steps=2,rounds=1)",
     "fimaq": "(iterations=3,rank=2)",
+    "psaqv2": "(rounds=1,image_steps=1,student_steps=2)",
 }
 QUICK_SOURCES = {"psaq": "(iterations=3)"}
 # Engines of other libraries have a kit of their own (tests/baselines/test_engines.py): they put a network in our place.

@@ -31,6 +31,12 @@ def test_methods_are_matched_without_their_settings(store):
     assert one.placed[1].error == pytest.approx(100 * (0.64 * 0.36 / 1000) ** 0.5)
 
 
+def test_methods_that_made_their_images_are_ordered_among_each_other(store):
+    for stack, right in (("repqvit", 570), ("adalog", 640), ("repqvit+erq", 600), ("minmax", 500)):
+        add(store, stack, right, bits="w4a4", model=DEIT, calib_source="psaq")
+    assert found(store) == [], "published with images of the data"
+
+
 def test_fewer_than_three_methods_make_no_order(store):
     add(store, "repqvit", 570, bits="w4a4", model=DEIT)
     add(store, "adalog", 640, bits="w4a4", model=DEIT)

@@ -88,6 +88,14 @@ def test_what_cannot_be_compared_says_why(store, tmp_path):
     assert (one.verdict, one.cell) == ("published only", None)
 
 
+def test_images_of_another_source_are_compared_with_methods_that_made_theirs(store):
+    for source, top1 in (("data", 71.5), ("psaq(iterations=50)", 70.0)):
+        metrics = {"top1": top1, "top1_fp32": 72.2, "agreement": 95.0, "n_images": 50_000, "n_correct": int(top1 * 500)}
+        add(store, "minmax", 700, model=DEIT, metrics=metrics, calib_source=source)
+    found = compare(boards(rows(store), evidence(store)), [number(71.0, "MinMax"), number(71.56, "PSAQ-ViT")])
+    assert [(one.published.method, one.cell.mean) for one in found] == [("MinMax", 71.5), ("PSAQ-ViT", 70.0)]
+
+
 def test_conflicting_sources_are_all_shown(store):
     judged(store, 71.6)
     found = compare(boards(rows(store), evidence(store)), [number(71.61), number(70.9)])

@@ -47,7 +47,8 @@ def test_other_sites_are_named_without_a_reason(fqvit, images):
     name = next(name for name, operation in fqvit.weights.items() if "blocks.2" in name)
     fqvit.rounded_weights[name] = torch.full_like(fqvit.weights[name].weight, float("nan"))
     place = first_not_finite(fqvit, images)
-    assert place.startswith("blocks.2.") and place.endswith(" first")
+    assert place.startswith("blocks.2.")
+    assert place.endswith(" first")
 
 
 def test_nothing_is_known_of_another_librarys_network(model, images):
