@@ -15,7 +15,7 @@ from tabulate import tabulate
 from harness.text import split_outside
 from leaderboard import text
 from leaderboard.board import Board, Cell, Network
-from leaderboard.published import MODELS, STACKS, accuracies, same_source
+from leaderboard.published import STACKS, accuracies, models, same_source
 
 FEWEST = 3  # methods that make an order
 CONFIDENT = 1.96
@@ -84,7 +84,7 @@ def _ordering(board: Board, network: Network) -> Ordering:
         values = [
             one.top1
             for one in accuracies()
-            if one.method in methods and one.bits == board.bits and MODELS.get(one.model) == network.model
+            if one.method in methods and one.bits == board.bits and models().get(one.model) == network.model
         ]
         if other == network and values:
             placed.append(_placed(methods, values, recipe.label, cell, board))

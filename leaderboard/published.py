@@ -6,11 +6,12 @@ import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from tabulate import tabulate
 
+from harness.cards import cards
 from harness.errors import HarnessError
 from harness.spec import DATA
 from leaderboard import text
@@ -47,21 +48,12 @@ STACKS = {
 }
 # Calibration sources of published methods that made their images; all others took images of the data.
 SOURCES = {"PSAQ-ViT": "psaq", "PSAQ-ViT-V2": "psaq"}
-MODELS = {
-    "DeiT-T": "deit_tiny_patch16_224.fb_in1k",
-    "DeiT-S": "deit_small_patch16_224.fb_in1k",
-    "DeiT-B": "deit_base_patch16_224.fb_in1k",
-    "ViT-T": "vit_tiny_patch16_224.augreg_in21k_ft_in1k",
-    "ViT-S": "vit_small_patch16_224.augreg_in21k_ft_in1k",
-    "ViT-B": "vit_base_patch16_224.augreg_in21k_ft_in1k",
-    "Swin-T": "swin_tiny_patch4_window7_224.ms_in1k",
-    "Swin-S": "swin_small_patch4_window7_224.ms_in1k",
-    "Swin-B": "swin_base_patch4_window7_224.ms_in1k",
-    "LeViT-128S": "levit_128s.fb_dist_in1k",
-    "LeViT-192": "levit_192.fb_dist_in1k",
-    "LeViT-256": "levit_256.fb_dist_in1k",
-    "LeViT-384": "levit_384.fb_dist_in1k",
-}
+
+
+@cache
+def models() -> dict[str, str]:
+    """``arch.tag`` of the networks by their names in published tables, from their cards."""
+    return {card.paper_name: card.name for card in cards().values() if card.paper_name}
 
 
 class PublishedError(HarnessError):
@@ -123,7 +115,7 @@ class Runtime:
     notes: str
 
 
-@lru_cache
+@cache
 def accuracies(path: Path = FOLDER / "accuracies.csv") -> tuple[Accuracy, ...]:
     """All published accuracies.
 
@@ -134,7 +126,7 @@ def accuracies(path: Path = FOLDER / "accuracies.csv") -> tuple[Accuracy, ...]:
     return tuple(_accuracy(path, line, row) for line, row in _rows(path, names))
 
 
-@lru_cache
+@cache
 def runtimes(path: Path = FOLDER / "runtimes.csv") -> tuple[Runtime, ...]:
     """All published runtimes.
 
@@ -218,7 +210,7 @@ def compare(boards: Sequence[Board], numbers: Sequence[Accuracy] | None = None) 
         for board in boards:
             if number.bits != board.bits or not same_source(number.method, board):
                 continue
-            networks = [network for network in board.networks if network.model == MODELS.get(number.model)]
+            networks = [network for network in board.networks if network.model == models().get(number.model)]
             for network in networks:
                 cells = [cell for (r, n), cell in board.cells.items() if n == network and _is(number, r.stack)]
                 found += [_judged(number, cell, board) for cell in cells] or [Comparison(number, None, "published only")]

@@ -17,7 +17,7 @@ from leaderboard.ladder import gains, ladder_markdown
 from leaderboard.noise import noise_markdown
 from leaderboard.ordering import ordering_markdown, orderings
 from leaderboard.pareto import Point, Standing, standings
-from leaderboard.published import MODELS, Runtime, accuracies, compare, comparison_markdown, runtimes
+from leaderboard.published import Runtime, accuracies, compare, comparison_markdown, models, runtimes
 
 FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
 
@@ -76,7 +76,7 @@ def published_points(board: Board, network: Network) -> list[tuple[Runtime, floa
     """Published runtimes of a network with the same source's idea of its accuracy, where bits agree."""
     found = []
     for runtime in runtimes():
-        if MODELS.get(runtime.model) != network.model or runtime.weight_bits is None:
+        if models().get(runtime.model) != network.model or runtime.weight_bits is None:
             continue
         bits = f"w{runtime.weight_bits:g}a{runtime.activation_bits:g}"
         same = [a for a in accuracies() if (a.method, a.model, a.bits) == (runtime.method, runtime.model, bits)]
