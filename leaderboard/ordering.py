@@ -7,15 +7,18 @@ import math
 import re
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 from scipy.stats import kendalltau
 from tabulate import tabulate
 
 from harness.text import split_outside
 from leaderboard import text
 from leaderboard.board import Board, Cell, Network
+from leaderboard.evidence import Evidence
 from leaderboard.published import STACKS, accuracies, models, same_source
+from leaderboard.stats import Interval, paired_bootstrap
 
 FEWEST = 3  # methods that make an order
 CONFIDENT = 1.96
@@ -32,6 +35,7 @@ class Placed:
         stack: Ours, with its settings.
         here: Mean over seeds.
         error: Binomial standard error of ours.
+        correct: Share of seeds that have an image right, image by image; None where a record has no such results.
     """
 
     method: str
@@ -40,6 +44,27 @@ class Placed:
     stack: str
     here: float
     error: float
+    correct: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Reversal:
+    """Two methods in another order than published.
+
+    Attributes:
+        better: The better one as published.
+        worse: The one that is better here.
+        ahead: By how many points it is, with a 95 % interval.
+    """
+
+    better: Placed
+    worse: Placed
+    ahead: Interval
+
+    @property
+    def shown(self) -> bool:
+        """Whether the difference here is more than noise."""
+        return self.ahead.low > 0
 
 
 @dataclass(frozen=True)
@@ -61,21 +86,28 @@ class Ordering:
         return float(tau)
 
     @property
-    def reversed(self) -> Iterator[tuple[Placed, Placed, bool]]:
-        """Pairs in another order here, published better one first, and whether the difference here exceeds its noise."""
+    def reversed(self) -> Iterator[Reversal]:
+        """Pairs in another order here than published."""
         for better, worse in itertools.combinations(self.placed, 2):
             if better.published > worse.published and better.here < worse.here:
-                noise = CONFIDENT * math.hypot(better.error, worse.error)
-                yield better, worse, worse.here - better.here > noise
+                yield Reversal(better, worse, _ahead(better, worse))
 
 
-def orderings(boards: Sequence[Board]) -> list[Ordering]:
+def _ahead(better: Placed, worse: Placed) -> Interval:
+    """By how much: bootstrapped over the images that both saw, or as if each had images of its own."""
+    if better.correct is not None and worse.correct is not None and better.correct.shape == worse.correct.shape:
+        return paired_bootstrap(better.correct, worse.correct)
+    difference, noise = worse.here - better.here, CONFIDENT * math.hypot(better.error, worse.error)
+    return Interval(difference, difference - noise, difference + noise)
+
+
+def orderings(boards: Sequence[Board], evidence: Evidence) -> list[Ordering]:
     """One for each network and bit-width with at least three methods that have published numbers."""
-    found = [_ordering(board, network) for board in boards for network in board.networks]
+    found = [_ordering(board, network, evidence) for board in boards for network in board.networks]
     return [one for one in found if len(one.placed) >= FEWEST]
 
 
-def _ordering(board: Board, network: Network) -> Ordering:
+def _ordering(board: Board, network: Network, evidence: Evidence) -> Ordering:
     placed = []
     for (recipe, other), cell in board.cells.items():
         methods = [
@@ -87,14 +119,16 @@ def _ordering(board: Board, network: Network) -> Ordering:
             if one.method in methods and one.bits == board.bits and models().get(one.model) == network.model
         ]
         if other == network and values:
-            placed.append(_placed(methods, values, recipe.label, cell, board))
+            placed.append(_placed(methods, values, recipe.label, cell, board, evidence))
     return Ordering(f"{network.label}, {board.title}", tuple(sorted(placed, key=lambda one: -one.published)))
 
 
-def _placed(methods: list[str], values: list[float], stack: str, cell: Cell, board: Board) -> Placed:
+def _placed(methods: list[str], values: list[float], stack: str, cell: Cell, board: Board, evidence: Evidence) -> Placed:
     share, images = cell.mean / 100, (board.images or 1) * len(cell.top1)
     error = 100 * math.sqrt(max(share * (1 - share), 1 / images) / images)
-    return Placed(" / ".join(methods), statistics.median(values), len(values), stack, cell.mean, error)
+    correct = evidence.correct(cell.ids)
+    seeds_mean = None if correct is None else correct.mean(0)
+    return Placed(" / ".join(methods), statistics.median(values), len(values), stack, cell.mean, error, seeds_mean)
 
 
 def _names(stack: str) -> tuple[str, ...]:
@@ -115,12 +149,12 @@ def _markdown(one: Ordering) -> str:
     ]
     table = tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
     pairs = [
-        f"{text.markdown(b.method)} before {text.markdown(a.method)} by {b.here - a.here:.2f}"
-        + ("" if beyond else " (within noise)")
-        for a, b, beyond in one.reversed
+        f"{text.markdown(pair.worse.method)} before {text.markdown(pair.better.method)} by {pair.ahead.value:.2f} "
+        f"({pair.ahead.low:.1f} to {pair.ahead.high:.1f}{'' if pair.shown else ': noise'})"
+        for pair in one.reversed
     ]
     return (
         f"**{text.markdown(one.title)}**: Kendall's tau {one.tau:.2f} over {len(one.placed)} methods "
         f"(published: median over sources; settings of effort and images differ; ± binomial standard error)\n\n{table}\n\n"
-        f"Other order here: {'; '.join(pairs) or 'none'}."
+        f"Other order here, in points with 95 % intervals over images: {'; '.join(pairs) or 'none'}."
     )

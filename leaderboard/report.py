@@ -31,7 +31,7 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
     parts = [part for board in found for part in _board_parts(board, evidence)]
     published = comparison_markdown(compare(found))
     parts += ["### Published numbers beside ours", published] if published else []
-    orders = ordering_markdown(orderings(found))
+    orders = ordering_markdown(orderings(found, evidence))
     parts += ["### Order of methods beside the published one", orders] if orders else []
     failed = tables.not_done_markdown(rows)
     parts += [failed] if failed else []

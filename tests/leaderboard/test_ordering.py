@@ -1,5 +1,8 @@
 """The order of methods here beside the published one."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from leaderboard.board import boards
@@ -11,7 +14,7 @@ DEIT = "deit_tiny_patch16_224.fb_in1k"
 
 
 def found(store):
-    return orderings(boards(rows(store), evidence(store)))
+    return orderings(boards(rows(store), evidence(store)), evidence(store))
 
 
 def test_methods_are_matched_without_their_settings(store):
@@ -51,14 +54,30 @@ def test_tau_and_reversed_pairs():
     assert list(same.reversed) == []
     swapped = Ordering("x", tuple(Placed(n, p, 1, n, h, 0.5) for n, p, h in [("a", 70, 50), ("b", 60, 51), ("c", 50, 60)]))
     assert swapped.tau == pytest.approx(-1)
-    assert [(a.method, b.method, beyond) for a, b, beyond in swapped.reversed] == [
+    assert [(pair.better.method, pair.worse.method, pair.shown) for pair in swapped.reversed] == [
         ("a", "b", False),
         ("a", "c", True),
         ("b", "c", True),
     ]
     shown = ordering_markdown([swapped])
     assert "Kendall's tau -1.00 over 3 methods" in shown
-    assert "b before a by 1.00 (within noise); c before a by 10.00; c before b by 9.00." in shown
+    assert "b before a by 1.00 (-0.4 to 2.4: noise); c before a by 10.00 (8.6 to 11.4); c before b by 9.00" in shown
+
+
+def test_the_same_images_tell_more_than_their_number(store):
+    """Four points of 200 images are within the noise of independent draws; image by image the order is clear."""
+    right = np.random.default_rng(0).random(200) < 0.6
+    better = right.copy()
+    better[np.flatnonzero(~right)[:8]] = True
+    pair = [
+        Placed(name, p, 1, name, 100 * c.mean(), 3.5, c.astype(float))
+        for name, p, c in [("a", 70, right), ("b", 60, better)]
+    ]
+    (one,) = Ordering("x", tuple(pair)).reversed
+    assert one.ahead.value == pytest.approx(4.0)
+    assert one.shown
+    (alone,) = Ordering("x", tuple(replace(p, correct=None) for p in pair)).reversed
+    assert not alone.shown
 
 
 def test_the_report_shows_orders(store):
