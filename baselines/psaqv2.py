@@ -34,7 +34,7 @@ class Psaqv2Config(SynthesisConfig):
     image_lr: Annotated[float, Field(gt=0, description="learning rate of pixels")] = 0.02
     weight_lr: Annotated[
         float, Field(ge=0, description="learning rate of weights, in steps of their quantizers; 0 leaves them alone")
-    ] = 0.01
+    ] = 0.001
     scale_lr: Annotated[
         float, Field(ge=0, description="learning rate of the logarithm of activation scales; 0 leaves them alone")
     ] = 0.01
