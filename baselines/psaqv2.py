@@ -23,7 +23,7 @@ from harness.registry import Role, register
 
 @dataclass(frozen=True)
 class Psaqv2Config(SynthesisConfig):
-    """Settings of ``psaqv2``; no released code holds the game, so step counts and rates are this project's."""
+    """Settings of ``psaqv2``; the released code that we have seen is version 1: step counts and rates are this project's."""
 
     rounds: Annotated[int, Field(ge=0, description="how often images and network take turns")] = 20
     image_steps: Annotated[int, Field(ge=0, description="steps of the images in each round; 0 leaves them as they are")] = 5
