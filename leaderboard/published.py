@@ -208,11 +208,11 @@ def compare(boards: Sequence[Board], numbers: Sequence[Accuracy] | None = None) 
     found: list[Comparison] = []
     for number in accuracies() if numbers is None else numbers:
         for board in boards:
-            if number.bits != board.bits or not same_source(number.method, board):
+            if number.bits != board.bits:
                 continue
             networks = [network for network in board.networks if network.model == models().get(number.model)]
             for network in networks:
-                cells = [cell for (r, n), cell in board.cells.items() if n == network and _is(number, r.stack)]
+                cells = [cell for (r, n), cell in board.cells.items() if n == network and _is(number, r.stack, board)]
                 found += [_judged(number, cell, board) for cell in cells] or [Comparison(number, None, "published only")]
     return found
 
@@ -222,8 +222,8 @@ def same_source(method: str, board: Board) -> bool:
     return SOURCES.get(method, DATA) == board.calib_source.partition("(")[0]
 
 
-def _is(number: Accuracy, stack: str) -> bool:
-    return STACKS.get(number.method) == stack
+def _is(number: Accuracy, stack: str, board: Board) -> bool:
+    return STACKS.get(number.method) == stack and same_source(number.method, board)
 
 
 def _judged(number: Accuracy, cell: Cell, board: Board) -> Comparison:
