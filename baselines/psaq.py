@@ -17,6 +17,7 @@ from harness.data.preprocessing import Preprocessing
 from harness.errors import CaptureError
 from harness.method import Context
 from harness.progress import Task
+from harness.quant.operators import MatMul
 from harness.quant.qmodel import QuantizedModel
 from harness.registry import Role, register
 
@@ -51,7 +52,8 @@ class Psaq(CalibrationSource[PsaqConfig]):
         Raises:
             CaptureError: The network has no attention, so there are no patches to compare.
         """
-        if not attention_outputs(model):
+        attention = attention_outputs(model)
+        if not attention:
             raise CaptureError(
                 f"psaq needs attention, {model.name} has none", "use the data's own images: --calib-source data"
             )
@@ -60,7 +62,7 @@ class Psaq(CalibrationSource[PsaqConfig]):
         with context.progress.task("psaq", 2 * self.config.iterations * batches) as task:
             for batch in range(batches):
                 size = min(self.config.batch, count - batch * self.config.batch)
-                run = _Batch(model, preprocessing, self.config, context.generator(f"psaq/{batch}"), size)
+                run = _Batch(model, attention, preprocessing, self.config, context.generator(f"psaq/{batch}"), size)
                 made.append(run.learn(task))
                 losses.append(run.losses)
         context.notes["losses"] = losses
@@ -73,6 +75,7 @@ class _Batch:
     def __init__(
         self,
         model: QuantizedModel,
+        attention: list[MatMul],
         preprocessing: Preprocessing,
         config: PsaqConfig,
         generator: torch.Generator,
@@ -85,7 +88,7 @@ class _Batch:
         with torch.no_grad():
             classes = model.full_precision(noise[:1]).shape[1]
         self.labels = torch.randint(classes, (size,), generator=generator).to(model.device)
-        self.canvas = Canvas(model, noise, (black, white), config, generator)
+        self.canvas = Canvas(model, attention, noise, (black, white), config, generator)
         self.losses: list[dict[str, float]] = []
 
     def learn(self, task: Task) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.reconstruction import has_learnable_scale
+from baselines.reconstruction import has_learnable_scale, install_scales
 from baselines.synthesis import Canvas, SynthesisConfig, attention_outputs
 from harness.data import CalibrationSet
 from harness.errors import CaptureError
@@ -63,12 +63,13 @@ class Psaqv2(Method[Psaqv2Config]):
             CaptureError: The network has no attention, so there are no patches to compare.
         """
         config = self.config
-        if not attention_outputs(model):
+        attention = attention_outputs(model)
+        if not attention:
             raise CaptureError(f"psaqv2 needs attention, {model.name} has none", "reconstruct blocks instead: brecq, qdrop")
         start = calibration.images[: config.images].to(model.device)
         limits = start.amin((0, 2, 3), keepdim=True), start.amax((0, 2, 3), keepdim=True)
         generator = context.generator("psaqv2")
-        parts = [Canvas(model, part, limits, config, generator) for part in start.split(config.batch)]
+        parts = [Canvas(model, attention, part, limits, config, generator) for part in start.split(config.batch)]
         game = _Game(model, parts, config)
         with context.progress.task("psaqv2", config.rounds * (config.image_steps + config.student_steps)) as task:
             for _ in range(config.rounds):
@@ -97,8 +98,7 @@ class _Student:
 
     def __init__(self, model: QuantizedModel, config: Psaqv2Config) -> None:
         self.model = model
-        operations = [one for index in range(len(model.segments)) for one in model.quantized_weights(index)]
-        names = [one.site.name for one in operations] if config.weight_lr else []
+        names = [name for name in model.weights if name in model.quantizers] if config.weight_lr else []
         self.origins = {name: model.rounded_weights.get(name, model.weights[name].present_weight) for name in names}
         self.weights = {name: torch.zeros_like(weight).requires_grad_(True) for name, weight in self.origins.items()}
         learnable = [name for name in model.sites if has_learnable_scale(model, name)] if config.scale_lr else []
@@ -115,33 +115,25 @@ class _Student:
         if self.optimizer is None:
             return loss().detach()
         with torch.enable_grad():
-            self._install({name: scale.exp() for name, scale in self.scales.items()})
-            weights = {name: self._rounded(name) for name in self.weights}
-            with self.model.learning({name: self._corrected(name, weight) for name, weight in weights.items()}):
-                value = loss()
+            self._install()
+            value = loss()
             self.optimizer.zero_grad()
             value.backward()
         self.optimizer.step()
         with torch.no_grad():
-            self._install({name: scale.exp() for name, scale in self.scales.items()})
-            self.model.rounded_weights.update({name: self._rounded(name) for name in self.weights})
+            self._install()
         return value.detach()
 
-    def _install(self, scales: dict[str, Tensor]) -> None:
-        for name, scale in scales.items():
-            self.model.quantizers[name] = replace(self.model.quantizers[name], scale=scale)
+    def _install(self) -> None:
+        """Put what is learned into the model; weights on their grids, with straight-through gradients while learning."""
+        install_scales(self.model, {name: scale.exp() for name, scale in self.scales.items()})
+        self.model.rounded_weights.update({name: self._rounded(name) for name in self.weights})
 
     def _rounded(self, name: str) -> Tensor:
-        """The weight on its quantizer's grid, with straight-through gradients while learning."""
         quantizer, origin = self.model.quantizers[name], self.origins[name]
         axis = quantizer.spec.axis or 0
         moved = origin + self.weights[name] * numerics.along(quantizer.scale, origin.ndim, axis)
         return quantizer.exact(moved, through=moved.requires_grad, axis=axis)
-
-    def _corrected(self, name: str, weight: Tensor) -> Tensor:
-        quantizer = self.model.quantizers[name]
-        reference = self.model.weights[name].present_weight
-        return numerics.corrected_rows(reference, weight, quantizer.correction) if quantizer.correction else weight
 
 
 class _Game:

@@ -63,7 +63,7 @@ class Qwt(Method[QwtConfig]):
                 if same and any(float(one.abs().max()) > 0 for one in missing) and _channels_last(model, index):
                     x, y = torch.cat(inputs), torch.cat(missing)
                     ridge = self.config.ridge or held_out_ridge(x, y)
-                    weight, bias = linear_fit(x.flatten(0, -2), y.flatten(0, -2), ridge)
+                    weight, bias = Moments(x.flatten(0, -2), y.flatten(0, -2)).fit(ridge)
                     ridges[segment.name] = ridge
                     model.compensations[segment.name] = weight.half().float(), bias.half().float()
                     extra += HALF_BYTES * (weight.numel() + bias.numel())
@@ -88,31 +88,39 @@ def held_out_ridge(inputs: Tensor, missing: Tensor) -> float:
     x, y = inputs[:-left_out].flatten(0, -2), missing[:-left_out].flatten(0, -2)
     other_x, other_y = inputs[-left_out:].flatten(0, -2), missing[-left_out:].flatten(0, -2)
 
+    moments = Moments(x, y)
+
     def error(ridge: float) -> float:
-        weight, bias = linear_fit(x, y, ridge)
+        weight, bias = moments.fit(ridge)
         return float((other_x @ weight + bias - other_y).square().sum())
 
     return min(RIDGES, key=error)
 
 
-def linear_fit(inputs: Tensor, missing: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Ridge regression with an intercept.
+class Moments:
+    """What a ridge regression with an intercept needs to know of its rows, whatever the ridge.
 
     Args:
         inputs: ``(rows, channels)``.
         missing: ``(rows, channels)``.
-        ridge: Share of the mean squared centred input.
-
-    Returns:
-        Weight ``(channels, channels)`` for ``inputs @ weight``, and bias ``(channels,)``; float32.
     """
-    x, y = inputs.double(), missing.double()
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    x, y = x - x_mean, y - y_mean
-    gram = x.T @ x
-    gram.diagonal().add_(ridge * gram.diagonal().mean().clamp_min(1e-30))
-    weight = torch.linalg.solve(gram, x.T @ y)
-    return weight.float(), (y_mean - x_mean @ weight).float()
+
+    def __init__(self, inputs: Tensor, missing: Tensor) -> None:
+        x, y = inputs.double(), missing.double()
+        self.x_mean, self.y_mean = x.mean(0), y.mean(0)
+        x, y = x - self.x_mean, y - self.y_mean
+        self.gram, self.products = x.T @ x, x.T @ y
+
+    def fit(self, ridge: float) -> tuple[Tensor, Tensor]:
+        """Weight ``(channels, channels)`` for ``inputs @ weight``, and bias ``(channels,)``; float32.
+
+        Args:
+            ridge: Share of the mean squared centred input.
+        """
+        gram = self.gram.clone()
+        gram.diagonal().add_(ridge * gram.diagonal().mean().clamp_min(1e-30))
+        weight = torch.linalg.solve(gram, self.products)
+        return weight.float(), (self.y_mean - self.x_mean @ weight).float()
 
 
 def _channels_last(model: QuantizedModel, index: int) -> bool:

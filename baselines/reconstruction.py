@@ -192,14 +192,15 @@ class _Run:
 
         def output(here: Tensor) -> Tensor:
             x = self._inputs(full[here], quantized[here], generator)
-            self._install(scales)
+            install_scales(self.model, scales)
             with self.model.learning({name: one.soft() for name, one in roundings.items()}, drop):
                 return self.model.run(x, index, index + 1)
 
         name = self.model.segments[index].name
         self._learn(name, output, target, roundings, list(scales.values()), loss, generator, task)
         with torch.no_grad():
-            self._install({site: scale.detach().abs().clamp_min(numerics.EPSILON) for site, scale in scales.items()})
+            found = {site: scale.detach().abs().clamp_min(numerics.EPSILON) for site, scale in scales.items()}
+            install_scales(self.model, found)
 
     def _layer(self, index: int, name: str, full: Tensor, quantized: Tensor, task: Task) -> None:
         """One layer against its own output in full precision."""
@@ -235,10 +236,6 @@ class _Run:
             for name in self.model.segments[index].sites
             if has_learnable_scale(self.model, name)
         }
-
-    def _install(self, scales: dict[str, Tensor]) -> None:
-        for name, scale in scales.items():
-            self.model.quantizers[name] = replace(self.model.quantizers[name], scale=scale)
 
     def _inputs(self, full: Tensor, quantized: Tensor, generator: torch.Generator) -> Tensor:
         """What a block reads."""
@@ -369,6 +366,12 @@ def has_learnable_scale(model: QuantizedModel, name: str) -> bool:
     quantizer = model.quantizers.get(name)
     uniform = quantizer is not None and quantizer.spec.scheme is Scheme.UNIFORM
     return uniform and model.sites[name].place is not Place.PARAMETER
+
+
+def install_scales(model: QuantizedModel, scales: dict[str, Tensor]) -> None:
+    """Put scales into the quantizers of these sites; zero points stay. Gradients flow if they ask for them."""
+    for name, scale in scales.items():
+        model.quantizers[name] = replace(model.quantizers[name], scale=scale)
 
 
 def _mean(error: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class Canvas:
 
     Args:
         model: The network; its full-precision side looks at the images.
+        attention: Its ``attention_outputs``.
         start: First images ``(n, c, h, w)``; not changed.
         limits: Least and largest values of pixels, broadcasting against ``start``.
         config: Settings.
@@ -50,6 +51,7 @@ class Canvas:
     def __init__(
         self,
         model: QuantizedModel,
+        attention: list[MatMul],
         start: Tensor,
         limits: tuple[Tensor, Tensor],
         config: SynthesisConfig,
@@ -58,7 +60,7 @@ class Canvas:
         self.model = model
         self.config = config
         self.generator = generator
-        self.attention = attention_outputs(model)
+        self.attention = attention
         self.pixels = start.clone().requires_grad_(True)
         self.limits = limits
         wanted = config.variation_low + (config.variation_high - config.variation_low) * self.uniform()

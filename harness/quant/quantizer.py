@@ -136,11 +136,14 @@ class Quantizer:
     def weight(self, weight: Tensor, reference: Tensor) -> Tensor:
         """The weight as it is used: fake-quantized, then bias-corrected if the quantizer says so.
 
+        In the differentiable form if the scale or the weight asks for gradients.
+
         Args:
             weight: What is rounded.
             reference: Whose mean and deviation a correction restores.
         """
-        quantized = self.exact(weight, through=self.scale.requires_grad, axis=self.spec.axis or 0)
+        through = self.scale.requires_grad or weight.requires_grad
+        quantized = self.exact(weight, through=through, axis=self.spec.axis or 0)
         return numerics.corrected_rows(reference, quantized, self.correction) if self.correction else quantized
 
     def with_range(self, minimum: Tensor, maximum: Tensor) -> Quantizer:

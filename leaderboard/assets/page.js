@@ -4,6 +4,7 @@ const records = JSON.parse(document.getElementById("records").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const byId = (id) => document.getElementById(id);
 const PAGE = 200;
+const FILTERS = ["model", "bits", "data", "calib", "calib_source"];
 const COLUMNS = [
   ["id", "trial", "text"], ["stack", "stack", "text"], ["model", "model", "text"], ["bits", "bits", "text"], ["calib", "calib", "number"], ["calib_source", "from", "text"],
   ["seed", "seed", "number"], ["top1", "top-1 %", "percent"], ["top1_fp32", "fp32 %", "percent"],
@@ -25,7 +26,7 @@ function distinct(field) {
 }
 
 function setUp() {
-  for (const field of ["model", "bits", "data", "calib", "calib_source"]) {
+  for (const field of FILTERS) {
     option(byId(field), "", "all");
     for (const value of distinct(field)) option(byId(field), String(value), String(value));
     byId(field).addEventListener("change", () => draw(true));
@@ -61,7 +62,7 @@ function sortBy(field, kind) {
 function chosen() {
   const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const kept = records.filter((r) =>
-    ["model", "bits", "data", "calib", "calib_source"].every((field) => !byId(field).value || String(r[field]) === byId(field).value) &&
+    FILTERS.every((field) => !byId(field).value || String(r[field]) === byId(field).value) &&
     words.every((word) => `${r.stack} ${r.id} ${r.status} ${r.model} ${r.error_kind ?? ""}`.toLowerCase().includes(word)));
   return kept;
 }

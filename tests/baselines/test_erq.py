@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.erq import ridge_update, round_halves
-from harness.data import open_source
 from harness.quant.quantizer import QuantizerSpec, from_range
 from harness.stack import check
+from tests.baselines.applying import errors_on_others
 
 
 def case(seed, outputs=6, inputs=20, tokens=150):
@@ -74,13 +74,7 @@ def test_channel_wise_inputs(model, calibration, context):
 
 def test_what_few_images_teach_holds_for_others(model, context, preprocessing):
     """With inputs of the quantized network a layer learned the earlier layers' errors on its few images by heart."""
-    source = open_source("embedded")
-    few, others = source.calibration(8, 0, preprocessing), source.calibration(72, 0, preprocessing).images[8:]
-    target, errors = model.full_precision(others), {}
-    for stack in ("repqvit", "repqvit+erq", "repqvit+erq(inputs=quantized)"):
-        model.clear()
-        for step in check(stack).steps:
-            step.method.apply(model, few, context("w8a8"))
-        errors[stack] = (model(others) - target).square().mean().item()
+    stacks = ("repqvit", "repqvit+erq", "repqvit+erq(inputs=quantized)")
+    errors = errors_on_others(model, context, preprocessing, stacks, bits="w8a8")
     assert errors["repqvit+erq"] < 1.1 * errors["repqvit"]
     assert errors["repqvit+erq"] < errors["repqvit+erq(inputs=quantized)"]

@@ -4,10 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.qwt import RIDGES, held_out_ridge, linear_fit
-from harness.data import open_source
+from baselines.qwt import RIDGES, Moments, held_out_ridge
 from harness.quant.inventory import size_bytes
-from tests.baselines.applying import apply
+from tests.baselines.applying import apply, errors_on_others
 
 
 @given(st.integers(0, 10**6))
@@ -15,7 +14,7 @@ from tests.baselines.applying import apply
 def test_without_a_ridge_it_is_least_squares(seed):
     generator = torch.Generator().manual_seed(seed)
     x, y = torch.randn(100, 5, generator=generator), torch.randn(100, 5, generator=generator)
-    weight, bias = linear_fit(x, y, 1e-12)
+    weight, bias = Moments(x, y).fit(1e-12)
     direct = torch.linalg.lstsq(torch.cat([x, torch.ones(100, 1)], dim=1).double(), y.double()).solution.float()
     assert torch.allclose(torch.cat([weight, bias[None]]), direct, atol=1e-4)
 
@@ -47,12 +46,7 @@ def test_the_ridge_is_the_one_that_predicts_images_left_out():
 
 
 def test_a_compensation_of_few_images_holds_for_others(model, context, preprocessing):
-    source = open_source("embedded")
-    few, others = source.calibration(8, 0, preprocessing), source.calibration(72, 0, preprocessing).images[8:]
-    target, errors = model.full_precision(others), {}
-    for stack in ("repqvit", "repqvit+qwt", "repqvit+qwt(ridge=0.001)"):
-        model.clear()
-        apply(model, few, context, stack)
-        errors[stack] = (model(others) - target).square().mean().item()
+    stacks = ("repqvit", "repqvit+qwt", "repqvit+qwt(ridge=0.001)")
+    errors = errors_on_others(model, context, preprocessing, stacks)
     assert errors["repqvit+qwt"] < errors["repqvit"]
     assert errors["repqvit+qwt"] < errors["repqvit+qwt(ridge=0.001)"]
