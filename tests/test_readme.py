@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.run.run_trial import run_trial
 from harness.spec import TrialSpec
-from harness.trial import run_trial
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

@@ -79,7 +79,7 @@ def handle(arguments: argparse.Namespace) -> int:
     spec = _spec(arguments) if stored is None else _repeated(stored, arguments)
     progress = terminal_progress(arguments.quiet)
     progress.say("loading torch")
-    from harness.trial import run_trial
+    from harness.run.run_trial import run_trial
 
     record, cached = run_trial(
         spec, store, progress, force=arguments.force or stored is not None, share=not arguments.no_share

@@ -7,12 +7,12 @@ import torch
 
 from harness import registry
 from harness.errors import IncompatibleError
-from harness.prepare import prepare
 from harness.quant import inventory
 from harness.registry import MethodImportError
+from harness.run.prepare import prepare
+from harness.run.run_trial import run_trial
 from harness.spec import TrialSpec
 from harness.stack import check
-from harness.trial import run_trial
 from tests.baselines.applying import apply
 
 BITS = {"brevitas": "w4a8", "nncf": "w8a8", "torchao": "w4a32"}

@@ -6,8 +6,8 @@ import torch
 
 from harness.data.sets import TensorEvaluationSet
 from harness.errors import DivergedError
-from harness.evaluate import evaluate, top1
 from harness.progress import Progress
+from harness.run.evaluate import evaluate, top1
 
 
 class Fake:

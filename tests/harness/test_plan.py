@@ -9,7 +9,7 @@ from harness.errors import UsageError
 from harness.estimate import Estimator
 from harness.plan import make_plan
 from harness.prefix import PrefixStates
-from harness.prepare import prepare
+from harness.run.prepare import prepare
 from harness.spec import TrialSpec
 from harness.unrun import unrun
 from tests.harness.test_store import record as synthetic
@@ -85,7 +85,7 @@ def test_mistakes_that_concern_the_whole_sweep_end_it(store):
 
 
 def test_the_network_is_loaded_once(store, monkeypatch):
-    from harness import prepare as module
+    from harness.run import prepare as module
 
     loads = []
     monkeypatch.setattr(module, "load_model", lambda *given, load=module.load_model: loads.append(given) or load(*given))

@@ -173,7 +173,7 @@ def test_skipped_trials_get_their_ids_once_they_can_be_prepared(store, sweep, mo
     assert store.get(skipped)["error"]["kind"] == "data"
     adopt(sweep, make_plan([missing, SPECS[0]], store))
     assert sweep.planned[0].skipped, "still not there"
-    from harness import prepare
+    from harness.run import prepare
 
     real = prepare.open_source
     monkeypatch.setattr(prepare, "open_source", lambda name: real("embedded" if name == "/nowhere" else name))

@@ -8,10 +8,10 @@ from torch import nn
 
 from harness.data.sets import TensorEvaluationSet
 from harness.errors import DivergedError
-from harness.evaluate import evaluate
 from harness.progress import Progress
 from harness.quant.diagnosis import first_not_finite
 from harness.quant.external import External
+from harness.run.evaluate import evaluate
 from harness.stack import check
 
 

@@ -17,23 +17,23 @@ from harness.cards import cards
 from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
 from harness.errors import HarnessError
-from harness.evaluate import Evaluation, evaluate, top1
 from harness.generated import GeneratedImages
 from harness.measure import environment
 from harness.memory import Budget, is_out_of_memory
 from harness.method import Context, Protocol
 from harness.prefix import PrefixStates
-from harness.prepare import Prepared, prepare
 from harness.progress import Progress
 from harness.quant import inventory
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.quant.state import save_state
 from harness.record import SCHEMA_VERSION, Record
 from harness.reference import StoredReference
+from harness.run.evaluate import Evaluation, evaluate, top1
+from harness.run.prepare import Prepared, prepare
+from harness.run.stages import Stages
 from harness.shared import Shared
 from harness.spec import DATA, TrialSpec
 from harness.stack import StackStep
-from harness.stages import Stages
 from harness.store import Store, write_aside
 from harness.text import parse_size
 

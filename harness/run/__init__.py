@@ -1,0 +1,1 @@
+"""One trial: checked, run stage by stage, evaluated."""
