@@ -24,8 +24,8 @@ from torch import nn
 from harness.bits import FULL, Bits
 from harness.data import CalibrationSet
 from harness.errors import IncompatibleError
+from harness.machine.progress import Task
 from harness.method import Context, Method
-from harness.progress import Task
 from harness.quant.external import External, ExternalSite
 from harness.quant.qmodel import QuantizedModel
 from harness.registry import Role, register

@@ -15,8 +15,8 @@ from baselines.synthesis import Canvas, SynthesisConfig, attention_outputs
 from harness.calibration import CalibrationSource
 from harness.data.preprocessing import Preprocessing
 from harness.errors import CaptureError
+from harness.machine.progress import Task
 from harness.method import Context
-from harness.progress import Task
 from harness.quant.operators import MatMul
 from harness.quant.qmodel import QuantizedModel
 from harness.registry import Role, register

@@ -25,7 +25,7 @@ def case(name: str, images: int, memory: str) -> None:
 
     from harness.bits import Bits
     from harness.data import CalibrationSet
-    from harness.memory import Budget
+    from harness.machine.memory import Budget
     from harness.method import Context
     from harness.quant.qmodel import quantizable
     from harness.quant.search import Objective

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.progress import Progress
+from harness.machine.progress import Progress
 from harness.record import Record
 from harness.store import BrokenFile, Store, read_record, write_aside
 from harness.table import COLUMNS, table

@@ -46,7 +46,7 @@ class Checkpoint:
             return None
         from safetensors import SafetensorError, safe_open
 
-        from harness.measure import COMMIT
+        from harness.machine.measure import COMMIT
         from harness.quant.state import restore, state_of
 
         before = state_of(model)
@@ -74,7 +74,7 @@ class Checkpoint:
         """
         if self._path is None:
             return
-        from harness.measure import COMMIT
+        from harness.machine.measure import COMMIT
         from harness.quant.state import state_of
 
         own, about = state_of(model)

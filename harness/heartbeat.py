@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from harness.progress import Progress, Task
+from harness.machine.progress import Progress, Task
 from harness.store import Store, write_json
 
 INTERVAL_VARIABLE = "HARNESS_HEARTBEAT_SECONDS"

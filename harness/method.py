@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from harness.bits import Bits
 from harness.checkpoint import Checkpoint
-from harness.progress import Progress
+from harness.machine.progress import Progress
 from harness.registry import MethodInfo
 from harness.shared import Shared
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from harness.errors import CaptureError, DataError, ModelError
 from harness.estimate import Cost, Estimator, total
+from harness.machine.progress import Progress
 from harness.prefix import PrefixStates
-from harness.progress import Progress
 from harness.run.prepare import prepare
 from harness.shared import Shared
 from harness.spec import TrialSpec

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from harness.memory import Budget, Kept
+from harness.machine.memory import Budget, Kept
 
 T = TypeVar("T")
 # Bytes of segment inputs that stay in memory between trials; everything else that is kept is needed by any trial anyway.

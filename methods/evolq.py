@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data import CalibrationSet
+from harness.machine.progress import Task
 from harness.method import Context, Method, Protocol
-from harness.progress import Task
 from harness.quant import state
 from harness.quant.numerics import EPSILON
 from harness.quant.qmodel import QuantizedModel

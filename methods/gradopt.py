@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data import CalibrationSet
+from harness.machine.progress import Task
 from harness.method import Context, Method
-from harness.progress import Task
 from harness.quant.numerics import EPSILON
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.search import Objective, Unit, read_scales, units_of, write_scales

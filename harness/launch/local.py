@@ -23,8 +23,8 @@ from harness.heartbeat import Beat, read
 from harness.launch.options import LocalOptions
 from harness.launch.show import Show
 from harness.launch.worker import log_path
-from harness.measure import environment
-from harness.memory import WORKERS_VARIABLE
+from harness.machine.measure import environment
+from harness.machine.memory import WORKERS_VARIABLE
 from harness.record import Record
 from harness.sweep import Planned, Submission, Sweep
 from harness.unrun import unrun

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
     os.dup2(2, 1)
     from harness.heartbeat import Heart
     from harness.launch.worker import Worker
-    from harness.progress import LineProgress
+    from harness.machine.progress import LineProgress
     from harness.store import Store
     from harness.sweep import Submission, Sweep
 

@@ -22,7 +22,7 @@ from harness import heartbeat
 from harness.errors import UsageError
 from harness.heartbeat import Heart
 from harness.launch.options import SlurmOptions
-from harness.progress import LineProgress
+from harness.machine.progress import LineProgress
 from harness.store import Store
 from harness.sweep import Submission, Sweep
 

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from harness.measure import COMMIT, COMMIT_FILE
+from harness.machine.measure import COMMIT, COMMIT_FILE
 
 PACKAGES = ("harness", "methods", "baselines", "leaderboard")
 

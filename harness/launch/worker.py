@@ -15,7 +15,7 @@ import torch
 
 from harness import heartbeat
 from harness.heartbeat import Heart
-from harness.measure import environment
+from harness.machine.measure import environment
 from harness.record import Record
 from harness.run.run_trial import kind_of, run_trial
 from harness.shared import Shared

@@ -17,7 +17,7 @@ from torch import Tensor
 from harness.errors import DivergedError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
-from harness.memory import Budget
+from harness.machine.memory import Budget
 from harness.method import Context
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Scheme

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.data import EvaluationSet
 from harness.errors import DivergedError
-from harness.progress import Progress
+from harness.machine.progress import Progress
 from harness.quant.diagnosis import first_not_finite
 from harness.quant.qmodel import QuantizedModel
 from harness.reference import Evaluable, Reference

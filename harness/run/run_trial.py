@@ -18,11 +18,11 @@ from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
 from harness.errors import HarnessError
 from harness.generated import GeneratedImages
-from harness.measure import environment
-from harness.memory import Budget, is_out_of_memory
+from harness.machine.measure import environment
+from harness.machine.memory import Budget, is_out_of_memory
+from harness.machine.progress import Progress
 from harness.method import Context, Protocol
 from harness.prefix import PrefixStates
-from harness.progress import Progress
 from harness.quant import inventory
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.quant.state import save_state

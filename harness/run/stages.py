@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 
 from harness.checkpoint import Checkpoint
-from harness.measure import Measurement, meter
-from harness.progress import Progress
+from harness.machine.measure import Measurement, meter
+from harness.machine.progress import Progress
 from harness.record import Stage
 from harness.shared import Shared
 

@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.progress import terminal_progress
+from harness.machine.progress import terminal_progress
 from harness.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 from harness.verbs.store import warn

@@ -54,7 +54,7 @@ def _outcome(check: Callable[[], str]) -> dict[str, Any]:
 def _libraries() -> str:
     import torch
 
-    from harness.measure import environment
+    from harness.machine.measure import environment
 
     versions = environment(torch.device("cpu"))["versions"]
     return ", ".join(f"{name} {version or 'not installed'}" for name, version in versions.items())
@@ -63,7 +63,7 @@ def _libraries() -> str:
 def _machine() -> str:
     import torch
 
-    from harness.measure import environment
+    from harness.machine.measure import environment
 
     facts = environment(torch.device("cpu"))
     return f"{facts['cpu']}, {facts['cores']} cores, {facts['memory_bytes'] / 2**30:.0f} GiB, Python {facts['python']}"

@@ -14,8 +14,8 @@ from harness.verbs.options import add_json, add_store
 if TYPE_CHECKING:
     from harness.compose import Composed
     from harness.launch.options import Options
+    from harness.machine.progress import Progress
     from harness.plan import Plan
-    from harness.progress import Progress
     from harness.store import Store
 
 TRIAL = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, nearest
-from harness.progress import terminal_progress
+from harness.machine.progress import terminal_progress
 from harness.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 from harness.verbs.store import warn

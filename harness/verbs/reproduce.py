@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
-from harness.progress import terminal_progress
+from harness.machine.progress import terminal_progress
 from harness.store import Store
 from harness.verbs.grid_options import add_grid, plan_of
 from harness.verbs.options import new_verb

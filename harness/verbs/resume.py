@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
-from harness.progress import terminal_progress
+from harness.machine.progress import terminal_progress
 from harness.spec import HOW
 from harness.store import Store
 from harness.verbs.launching import How, launch

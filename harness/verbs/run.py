@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
-from harness.progress import terminal_progress
+from harness.machine.progress import terminal_progress
 from harness.spec import DATA, EMBEDDED, TrialSpec
 from harness.store import Store
 from harness.verbs.options import add_json, add_store, new_verb

@@ -6,7 +6,7 @@ import torch
 
 from harness.data.sets import TensorEvaluationSet
 from harness.errors import DivergedError
-from harness.progress import Progress
+from harness.machine.progress import Progress
 from harness.run.evaluate import evaluate, top1
 
 

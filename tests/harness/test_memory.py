@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.data import CalibrationSet
 from harness.errors import UsageError
-from harness.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
+from harness.machine.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
 from harness.run.run_trial import run_trial
 from harness.shared import Shared
 from harness.spec import TrialSpec

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness.checkpoint import Checkpoint
+from harness.machine.progress import Progress
 from harness.prefix import PrefixStates, prefix_ids
-from harness.progress import Progress
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial as run_cold
 from harness.shared import Shared
@@ -218,14 +218,14 @@ def test_a_search_that_failed_by_mistake_starts_anew(error, kept, store, monkeyp
 
 
 def test_a_state_of_other_code_is_not_used(store, monkeypatch, capsys):
-    monkeypatch.setattr("harness.measure.COMMIT", "one")
+    monkeypatch.setattr("harness.machine.measure.COMMIT", "one")
     progress = StopsAt(3)
     done = Checkpoint.block_done
     monkeypatch.setattr(Checkpoint, "block_done", lambda self, *given: (done(self, *given), progress.check()))
     with pytest.raises(Stop):
         run_trial(spec(f"fqvit+{SEARCH}"), store, progress)
     monkeypatch.setattr(Checkpoint, "block_done", done)
-    monkeypatch.setattr("harness.measure.COMMIT", "other")
+    monkeypatch.setattr("harness.machine.measure.COMMIT", "other")
     record, _ = run_trial(spec(f"fqvit+{SEARCH}"), store)
     assert "written by commit one, this is other" in capsys.readouterr().err
     assert "seconds_before_interruption" not in record["stages"][3]["notes"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from harness.data.sets import TensorEvaluationSet
 from harness.errors import DivergedError
-from harness.progress import Progress
+from harness.machine.progress import Progress
 from harness.quant.diagnosis import first_not_finite
 from harness.quant.external import External
 from harness.run.evaluate import evaluate

@@ -18,7 +18,8 @@ import psutil
 import torch
 
 SAMPLE_SECONDS = 0.02
-COMMIT_FILE = "_commit.txt"
+PACKAGE = Path(__file__).resolve().parents[1]
+COMMIT_FILE = "_commit.txt"  # in the package's folder of a sweep's copy of the code
 LIBRARIES = ("torch", "timm", "numpy", "safetensors", "ptq-harness")
 
 
@@ -96,10 +97,10 @@ def project_commit() -> str | None:
 
     A sweep's copy of the code has it in a file.
     """
-    written = Path(__file__).parent / COMMIT_FILE
+    written = PACKAGE / COMMIT_FILE
     if written.is_file():
         return written.read_text(encoding="utf-8").strip() or None
-    folder = Path(__file__).parent.parent
+    folder = PACKAGE.parent
     try:
         head = _git(folder, "rev-parse", "HEAD")
         return f"{head}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else head

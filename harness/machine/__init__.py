@@ -1,0 +1,1 @@
+"""What the computer does: progress, memory, measurements."""
