@@ -13,7 +13,6 @@ from torch import Tensor
 from baselines.layer_search import Operation, operations_of, output_of
 from baselines.quantizer_spaces import Budget, Centre, Space, logarithmic_space, uniform_space
 from baselines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
-from harness.bits import Bits
 from harness.data import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
@@ -25,6 +24,7 @@ from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, QuantizerSpec, from_range
 from harness.quant.schemes import FLOAT_BITS, weight_rows
 from harness.registry import Role, register
+from harness.trial.bits import Bits
 
 HEADS = 1  # axis of the heads in attention's products
 

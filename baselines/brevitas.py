@@ -21,7 +21,6 @@ from brevitas.quant.shifted_scaled_int import ShiftedUint8ActPerTensorFloat
 from pydantic import Field
 from torch import nn
 
-from harness.bits import FULL, Bits
 from harness.data import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.machine.progress import Task
@@ -29,6 +28,7 @@ from harness.method import Context, Method
 from harness.quant.external import External, ExternalSite
 from harness.quant.qmodel import QuantizedModel
 from harness.registry import Role, register
+from harness.trial.bits import FULL, Bits
 
 LAYERS = {nn.Linear: (qnn.QuantLinear, "linear"), nn.Conv2d: (qnn.QuantConv2d, "conv")}
 

@@ -15,7 +15,6 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from harness.bits import FULL, Bits
 from harness.data import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.graph.operations import Kind
@@ -24,6 +23,7 @@ from harness.method import Context, Method
 from harness.quant.external import External, ExternalSite
 from harness.quant.qmodel import QuantizedModel
 from harness.registry import Role, register
+from harness.trial.bits import FULL, Bits
 
 WIDTH = 8
 

@@ -12,13 +12,13 @@ from pydantic import Field
 from torchao.quantization import IntxWeightOnlyConfig, quantize_
 from torchao.quantization.granularity import PerAxis, PerGroup
 
-from harness.bits import FULL, Bits
 from harness.data import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.method import Context, Method
 from harness.quant.external import External, ExternalSite
 from harness.quant.qmodel import QuantizedModel
 from harness.registry import Role, register
+from harness.trial.bits import FULL, Bits
 
 
 @dataclass(frozen=True)

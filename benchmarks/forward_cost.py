@@ -18,11 +18,11 @@ import timm
 import torch
 from timm.layers import set_fused_attn
 
-from harness.bits import Bits
 from harness.data import CalibrationSet
 from harness.method import Context
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.stack import check
+from harness.trial.bits import Bits
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:

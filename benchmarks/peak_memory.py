@@ -23,7 +23,6 @@ def case(name: str, images: int, memory: str) -> None:
     import torch
     from timm.layers import set_fused_attn
 
-    from harness.bits import Bits
     from harness.data import CalibrationSet
     from harness.machine.memory import Budget
     from harness.method import Context
@@ -32,6 +31,7 @@ def case(name: str, images: int, memory: str) -> None:
     from harness.shared import Shared
     from harness.stack import check
     from harness.text import parse_size
+    from harness.trial.bits import Bits
     from methods.losses import mse
 
     set_fused_attn(False)

@@ -16,8 +16,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from harness.record import SCHEMA_VERSION, Record
 from harness.store import Store
+from harness.trial.record import SCHEMA_VERSION, Record
 
 STACKS = ("fqvit", "fqvit+omse", "fqvit+omse+biascorr", "fqvit+omse+biascorr+evolq")
 BITS = ("w8a8", "w4a8", "w3a8")

@@ -10,7 +10,7 @@ from harness import registry, settings, stack
 from harness.errors import StackError, UsageError, nearest
 from harness.method import C, Context, Strategy
 from harness.registry import MethodInfo, Role
-from harness.spec import DATA
+from harness.trial.spec import DATA
 
 if TYPE_CHECKING:
     from torch import Tensor

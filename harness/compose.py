@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import UsageError, nearest
-from harness.spec import HOW, TrialSpec
 from harness.text import quoted, split_outside
+from harness.trial.spec import HOW, TrialSpec
 
 CONF = Path(__file__).parent / "conf"
 # From the slowest-changing to the fastest: trials that share a network, then images, then bits, stand together.

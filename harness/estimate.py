@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from harness.record import Record
+from harness.trial.record import Record
 
 
 @dataclass(frozen=True)

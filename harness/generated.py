@@ -9,8 +9,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from harness.prefix import PrefixStates
-from harness.record import Stage
 from harness.store import Store, write_aside
+from harness.trial.record import Stage
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
-from harness.cards import cards
 from harness.errors import StackError, UsageError
-from harness.spec import TrialSpec
+from harness.models.cards import cards
 from harness.stack import Stack, check
+from harness.trial.spec import TrialSpec
 
 
 def expand(specs: Iterable[TrialSpec], *, ladder: bool = False) -> list[TrialSpec]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.record import Record, problems_of
 from harness.store import BrokenFile, Store
+from harness.trial.record import Record, problems_of
 
 
 def problems(store: Store) -> Iterator[BrokenFile]:

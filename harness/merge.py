@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness.errors import UsageError, nearest
-from harness.record import Record, problems_of
 from harness.store import BrokenFile, Store, write_aside, write_json
 from harness.table import table
+from harness.trial.record import Record, problems_of
 
 FORMATS = ("csv", "parquet", "json")
 FULL = "record"  # extra columns of a full export: the whole record as JSON, its per-image results as base64

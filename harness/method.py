@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from harness.bits import Bits
 from harness.checkpoint import Checkpoint
 from harness.machine.progress import Progress
 from harness.registry import MethodInfo
 from harness.shared import Shared
+from harness.trial.bits import Bits
 
 if TYPE_CHECKING:
     import torch

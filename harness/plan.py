@@ -13,8 +13,8 @@ from harness.machine.progress import Progress
 from harness.prefix import PrefixStates
 from harness.run.prepare import prepare
 from harness.shared import Shared
-from harness.spec import TrialSpec
 from harness.store import Store
+from harness.trial.spec import TrialSpec
 from harness.unrun import skipped_id
 
 DONE, FAILED, INCOMPATIBLE, TO_RUN = "done", "failed", "incompatible", "to run"

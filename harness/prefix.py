@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.identity import content_id
 from harness.store import Store, write_aside, write_json
+from harness.trial.identity import content_id
 
 if TYPE_CHECKING:
     from harness.quant.qmodel import QuantizedModel
-    from harness.record import Stage
+    from harness.trial.record import Stage
 
 
 def origin_id(identity: Mapping[str, Any]) -> str:

@@ -11,9 +11,9 @@ from typing import Any
 from harness import heartbeat
 from harness.heartbeat import Beat
 from harness.launch.queue import Place, places
-from harness.record import Record
-from harness.spec import TrialSpec
 from harness.sweep import Planned, Sweep
+from harness.trial.record import Record
+from harness.trial.spec import TrialSpec
 
 STATES = ("planned", "queued", "running", "done", "failed", "skipped", "lost")
 

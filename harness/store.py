@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.errors import UsageError
-from harness.record import Record, problems_of
+from harness.trial.record import Record, problems_of
 
 if TYPE_CHECKING:
     import numpy as np

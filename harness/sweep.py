@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
-from harness.identity import content_id
-from harness.spec import TrialSpec
 from harness.store import Store, write_json
+from harness.trial.identity import content_id
+from harness.trial.spec import TrialSpec
 from harness.unrun import skipped_id, unrun
 
 if TYPE_CHECKING:

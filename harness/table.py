@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from harness.record import Record
-from harness.spec import DATA
+from harness.trial.record import Record
+from harness.trial.spec import DATA
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.identity import content_id
-from harness.record import SCHEMA_VERSION, Record
-from harness.spec import HOW, TrialSpec
+from harness.trial.identity import content_id
+from harness.trial.record import SCHEMA_VERSION, Record
+from harness.trial.spec import HOW, TrialSpec
 
 
 def skipped_id(spec: TrialSpec) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from harness.spec import calibrated
+from harness.trial.spec import calibrated
 from leaderboard.evidence import Evidence
 from leaderboard.stats import paired_bootstrap
 

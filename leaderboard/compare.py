@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError, nearest
-from harness.spec import calibrated
 from harness.text import split_outside
+from harness.trial.spec import calibrated
 from leaderboard.evidence import Evidence
 from leaderboard.stats import (
     Discordance,

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from harness.cards import cards
 from harness.errors import HarnessError
-from harness.spec import DATA
+from harness.models.cards import cards
+from harness.trial.spec import DATA
 from leaderboard import text
 from leaderboard.board import Board, Cell
 

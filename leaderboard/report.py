@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.spec import DATA
 from harness.store import write_aside
+from harness.trial.spec import DATA
 from leaderboard import tables
 from leaderboard.board import FULL_PRECISION, Board, Cell, Network, Recipe, boards
 from leaderboard.evidence import Evidence

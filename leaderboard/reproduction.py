@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from harness.cards import cards
+from harness.models.cards import cards
 from harness.stack import check
 from leaderboard import text
 from leaderboard.published import IMAGENET_IMAGES, Accuracy, Runtime, accuracies, runtimes

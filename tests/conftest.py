@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.bits import Bits
 from harness.data import CalibrationSet, open_source
 from harness.data.preprocessing import of_model
 from harness.method import Context
-from harness.models import load_model
+from harness.models.loading import load_model
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.store import Store
+from harness.trial.bits import Bits
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.run.run_trial import run_trial
-from harness.spec import TrialSpec
+from harness.trial.spec import TrialSpec
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 

@@ -13,7 +13,7 @@ from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
 from harness.embedded import assets
 from harness.errors import DataError
-from harness.identity import tensors_sha256
+from harness.trial.identity import tensors_sha256
 
 EMBEDDED = "embedded"
 

@@ -25,8 +25,8 @@ from harness.launch.show import Show
 from harness.launch.worker import log_path
 from harness.machine.measure import environment
 from harness.machine.memory import WORKERS_VARIABLE
-from harness.record import Record
 from harness.sweep import Planned, Submission, Sweep
+from harness.trial.record import Record
 from harness.unrun import unrun
 
 POLL_SECONDS = 1.0
@@ -186,7 +186,7 @@ class LocalLauncher:
         return int(psutil.virtual_memory().available) - growing - SPARE_BYTES > self._need(trial)
 
     def _need(self, trial: str) -> int:
-        from harness.models import full_name
+        from harness.models.loading import full_name
 
         return self.estimator.memory(full_name(self._planned[trial].spec.model)) or UNKNOWN_BYTES
 

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.heartbeat import Beat
-from harness.record import Record
-from harness.spec import TrialSpec
+from harness.trial.record import Record
+from harness.trial.spec import TrialSpec
 
 Row = tuple[int, TrialSpec, Beat | None, float]
 

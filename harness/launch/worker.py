@@ -16,12 +16,12 @@ import torch
 from harness import heartbeat
 from harness.heartbeat import Heart
 from harness.machine.measure import environment
-from harness.record import Record
 from harness.run.run_trial import kind_of, run_trial
 from harness.shared import Shared
-from harness.spec import TrialSpec
 from harness.store import Store
 from harness.sweep import Submission, Sweep
+from harness.trial.record import Record
+from harness.trial.spec import TrialSpec
 from harness.unrun import unrun
 
 ELSEWHERE = "running elsewhere"

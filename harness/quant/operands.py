@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from harness.bits import Bits
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
+from harness.trial.bits import Bits
 
 IMAGE_BITS = 8
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from harness.cards import block_pattern
 from harness.errors import CaptureError
 from harness.graph.capture import capture
 from harness.graph.fold import fold_batch_norms
 from harness.graph.sites import Site
 from harness.machine.memory import is_out_of_memory
+from harness.models.cards import block_pattern
 from harness.quant.chain import Chain, Segment, build_chain
 from harness.quant.external import External
 from harness.quant.operators import WeightedOperation

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import torch
 
-from harness.bits import Bits
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.quant import numerics
 from harness.quant.observers import OBSERVERS, Observer
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import QuantizerSpec, from_range
+from harness.trial.bits import Bits
 
 FLOAT_BITS = 32
 ObserverFactory = Callable[[QuantizerSpec, Site], Observer]

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 
 from harness import stack as stacks
-from harness.bits import Bits
 from harness.calibration import SourceStep, check_source
-from harness.cards import block_pattern, preprocessing_overrides
 from harness.data import DataSource, open_source
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import check_count
 from harness.data.sources import check_classes
 from harness.errors import UsageError
-from harness.identity import content_id
-from harness.models import LoadedModel, load_model
+from harness.models.cards import block_pattern, preprocessing_overrides
+from harness.models.loading import LoadedModel, load_model
 from harness.prefix import origin_id, prefix_ids
 from harness.shared import Shared
-from harness.spec import TrialSpec
+from harness.trial.bits import Bits
+from harness.trial.identity import content_id
+from harness.trial.spec import TrialSpec
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from harness.cards import cards
 from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
 from harness.errors import HarnessError
@@ -22,20 +21,21 @@ from harness.machine.measure import environment
 from harness.machine.memory import Budget, is_out_of_memory
 from harness.machine.progress import Progress
 from harness.method import Context, Protocol
+from harness.models.cards import cards
 from harness.prefix import PrefixStates
 from harness.quant import inventory
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.quant.state import save_state
-from harness.record import SCHEMA_VERSION, Record
 from harness.reference import StoredReference
 from harness.run.evaluate import Evaluation, evaluate, top1
 from harness.run.prepare import Prepared, prepare
 from harness.run.stages import Stages
 from harness.shared import Shared
-from harness.spec import DATA, TrialSpec
 from harness.stack import StackStep
 from harness.store import Store, write_aside
 from harness.text import parse_size
+from harness.trial.record import SCHEMA_VERSION, Record
+from harness.trial.spec import DATA, TrialSpec
 
 MISTAKES = ("bug", "diverged")  # after these a search starts anew: its state may be what is wrong
 # Errors of libraries that this module must not import, by class name.

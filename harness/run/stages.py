@@ -11,8 +11,8 @@ import torch
 from harness.checkpoint import Checkpoint
 from harness.machine.measure import Measurement, meter
 from harness.machine.progress import Progress
-from harness.record import Stage
 from harness.shared import Shared
+from harness.trial.record import Stage
 
 
 class Stages:

@@ -31,7 +31,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def _model(arguments: argparse.Namespace) -> int:
-    from harness.cards import cards
+    from harness.models.cards import cards
 
     matches = [card for name, card in cards().items() if name == arguments.name or name.startswith(f"{arguments.name}.")]
     if not matches:

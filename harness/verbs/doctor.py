@@ -79,7 +79,7 @@ def _gpu() -> str:
 
 def _embedded() -> str:
     from harness.data import open_source
-    from harness.models import load_model
+    from harness.models.loading import load_model
 
     model, source = load_model("embedded"), open_source("embedded")
     return f"{model.name}, weights {model.weights_sha256[:12]}, {source.calibration_size} calibration images"

@@ -71,7 +71,7 @@ def _origin(info: MethodInfo) -> str:
 
 
 def _models() -> list[dict[str, str]]:
-    from harness.cards import cards
+    from harness.models.cards import cards
 
     return [
         {"name": c.name, "family": c.family, "fp32 top-1": f"{c.anchor.top1:.2f}" if c.anchor else "-", "about": c.about}
@@ -80,7 +80,7 @@ def _models() -> list[dict[str, str]]:
 
 
 def _tested() -> list[dict[str, str]]:
-    from harness.cards import cards
+    from harness.models.cards import cards
 
     return [
         {

@@ -79,7 +79,7 @@ def _list(*, as_json: bool) -> int:
 
 def _scale(arguments: argparse.Namespace, reproduction: Reproduction) -> None:
     """Without data there is no ImageNet: the embedded network and images take its place, on a smaller grid."""
-    from harness.cards import cards
+    from harness.models.cards import cards
 
     given = {text.partition("=")[0] for text in arguments.overrides}
     if arguments.model and arguments.model not in cards():

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
 from harness.machine.progress import terminal_progress
-from harness.spec import HOW
 from harness.store import Store
+from harness.trial.spec import HOW
 from harness.verbs.launching import How, launch
 from harness.verbs.options import add_json, add_store, new_verb
 
@@ -70,7 +70,7 @@ def retried(text: str) -> list[str]:
     Raises:
         UsageError: There is no such kind of failure.
     """
-    from harness.record import KINDS
+    from harness.trial.record import KINDS
 
     kinds = [kind.strip() for kind in text.split(",") if kind.strip()]
     wrong = next((kind for kind in kinds if kind not in (*KINDS, "all")), None)

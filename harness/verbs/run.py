@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.machine.progress import terminal_progress
-from harness.spec import DATA, EMBEDDED, TrialSpec
 from harness.store import Store
+from harness.trial.spec import DATA, EMBEDDED, TrialSpec
 from harness.verbs.options import add_json, add_store, new_verb
 
 if TYPE_CHECKING:
-    from harness.record import Record
+    from harness.trial.record import Record
 
 EXAMPLES = """  harness run --method fqvit
   harness run --method fqvit+omse+biascorr+evolq --bits w4a8 --seed 1

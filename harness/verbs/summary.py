@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from harness.record import Record
-from harness.spec import DATA, calibrated
+from harness.trial.record import Record
+from harness.trial.spec import DATA, calibrated
 
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
 

@@ -11,8 +11,8 @@ from harness.quant import inventory
 from harness.registry import MethodImportError
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
-from harness.spec import TrialSpec
 from harness.stack import check
+from harness.trial.spec import TrialSpec
 from tests.baselines.applying import apply
 
 BITS = {"brevitas": "w4a8", "nncf": "w8a8", "torchao": "w4a32"}

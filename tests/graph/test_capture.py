@@ -6,15 +6,15 @@ import torch
 from timm.layers import set_fused_attn
 from torch import nn
 
-from harness.bits import Bits
-from harness.cards import cards
 from harness.data import CalibrationSet
 from harness.errors import CaptureError
 from harness.graph.capture import capture
 from harness.graph.fold import fold_batch_norms
 from harness.method import Context
+from harness.models.cards import cards
 from harness.quant.qmodel import quantizable
 from harness.stack import check
+from harness.trial.bits import Bits
 
 FAMILIES = {
     "vit_tiny_patch16_224": 14,

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import registry, stack
-from harness.bits import Bits
 from harness.errors import StackError, UsageError
-from harness.identity import content_id
 from harness.settings import settings_of
+from harness.trial.bits import Bits
+from harness.trial.identity import content_id
 
 
 @given(

@@ -11,9 +11,9 @@ from harness.errors import StackError, UsageError
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
 from harness.shared import Shared
-from harness.spec import TrialSpec
 from harness.stack import check
 from harness.table import table
+from harness.trial.spec import TrialSpec
 
 SOURCE = "psaq(iterations=2,batch=4)"
 SPEC = TrialSpec("minmax", calib=4, eval_limit=50, calib_source=SOURCE)

@@ -10,8 +10,8 @@ from harness.compose import compose_sweep, experiments, parse_settings
 from harness.errors import StackError, UsageError
 from harness.grid import expand, models
 from harness.launch.options import LocalOptions, SlurmOptions, launcher_options
-from harness.spec import TrialSpec
 from harness.text import split_outside
+from harness.trial.spec import TrialSpec
 from harness.verbs import sweep
 from harness.verbs.grid_options import overrides
 

@@ -12,9 +12,9 @@ from harness.errors import UsageError
 from harness.machine.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
 from harness.run.run_trial import run_trial
 from harness.shared import Shared
-from harness.spec import TrialSpec
 from harness.stack import check
 from harness.text import parse_size
+from harness.trial.spec import TrialSpec
 
 
 def tensors(seed, count=3, size=1000):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness import models
 from harness.embedded import assets
 from harness.errors import ModelError
-from harness.models import load_model
+from harness.models import loading as models
+from harness.models.loading import load_model
 
 
 def test_embedded_model(embedded):

@@ -10,7 +10,7 @@ from harness.estimate import Estimator
 from harness.plan import make_plan
 from harness.prefix import PrefixStates
 from harness.run.prepare import prepare
-from harness.spec import TrialSpec
+from harness.trial.spec import TrialSpec
 from harness.unrun import unrun
 from tests.harness.test_store import record as synthetic
 

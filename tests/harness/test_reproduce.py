@@ -5,10 +5,10 @@ import json
 import pandas as pd
 import pytest
 
-from harness.cards import cards
 from harness.cli import main
 from harness.compose import compose_sweep, reproductions
 from harness.grid import expand
+from harness.models.cards import cards
 from leaderboard.published import accuracies, runtimes
 from leaderboard.reproduction import Reproduction, tables, title
 

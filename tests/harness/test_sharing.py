@@ -11,8 +11,8 @@ from harness.prefix import PrefixStates, prefix_ids
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial as run_cold
 from harness.shared import Shared
-from harness.spec import TrialSpec
 from harness.store import Store
+from harness.trial.spec import TrialSpec
 
 SEARCH = "evolq(passes=2,cycles=1)"
 LADDER = ["fqvit", "fqvit+omse", "fqvit+omse+biascorr", f"fqvit+omse+biascorr+{SEARCH}"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.record import problems_of
 from harness.store import Store
+from harness.trial.record import problems_of
 
 
 def record(trial="ab12cd34ef56ab78", status="done", **changes):

@@ -15,9 +15,9 @@ from harness.cli import main
 from harness.errors import UsageError
 from harness.inspect_store import problems
 from harness.merge import export, merge
-from harness.record import problems_of
 from harness.store import Store
 from harness.table import COLUMNS, row, table
+from harness.trial.record import problems_of
 from tests.harness.test_store import record
 
 ID = record()["id"]

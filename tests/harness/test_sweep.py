@@ -12,10 +12,10 @@ from harness.errors import UsageError
 from harness.heartbeat import Beat, Heart
 from harness.launch import snapshot
 from harness.plan import make_plan
-from harness.spec import TrialSpec
 from harness.status import counts, kinds, states_of
 from harness.store import write_json
 from harness.sweep import Sweep, adopt, create, find, sweeps
+from harness.trial.spec import TrialSpec
 from harness.unrun import unrun
 
 SPECS = [TrialSpec("fqvit", seed=seed) for seed in range(3)]

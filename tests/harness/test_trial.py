@@ -10,11 +10,11 @@ from safetensors.torch import save_file
 
 from harness.cli import main
 from harness.errors import UsageError
-from harness.record import problems_of
 from harness.run import run_trial as trial
 from harness.run.run_trial import run_trial
-from harness.spec import TrialSpec
 from harness.store import Store
+from harness.trial.record import problems_of
+from harness.trial.spec import TrialSpec
 from tests.shared import DEIT, IMAGES, requires_images
 
 QUICK = ["--calib", "16", "--eval-limit", "100", "--quiet"]

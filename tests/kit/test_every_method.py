@@ -5,13 +5,13 @@ import torch
 from safetensors.torch import load_file
 
 from harness import registry
-from harness.bits import Bits
 from harness.calibration import check_source
 from harness.method import Context, Protocol
 from harness.quant.inventory import off_grid_sites
 from harness.quant.state import load_state, save_state, state_of
 from harness.registry import Role
 from harness.stack import check
+from harness.trial.bits import Bits
 
 # Settings that keep a method quick; methods that are not named here run with their defaults.
 QUICK = {

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from harness.estimate import Cost
 from harness.launch.packing import pack
 from harness.plan import Cell
-from harness.spec import TrialSpec
+from harness.trial.spec import TrialSpec
 
 
 def cell(index, model="m", seed=0, steps=1):

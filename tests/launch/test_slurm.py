@@ -20,10 +20,10 @@ from harness.launch.queue import places
 from harness.launch.slurm import JobState, Pack, job_states
 from harness.plan import make_plan
 from harness.run.run_trial import run_trial
-from harness.spec import TrialSpec
 from harness.status import states_of
 from harness.store import Store
 from harness.sweep import create
+from harness.trial.spec import TrialSpec
 from tests.launch.waiting import searching, wait_for
 from tests.slurm import requires_slurm
 
@@ -171,7 +171,7 @@ def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_bea
     assert record["stages"][3]["notes"]["seconds_before_interruption"] > 0
     script = f"""
 from pathlib import Path
-from harness.spec import TrialSpec
+from harness.trial.spec import TrialSpec
 from harness.store import Store
 from harness.run.run_trial import run_trial
 run_trial(TrialSpec.from_dict({spec(SEARCH).as_dict()!r}), Store(Path({str(alone.root)!r})))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from harness.bits import Bits
 from harness.data import CalibrationSet
 from harness.method import Context
-from harness.models import load_model
+from harness.models.loading import load_model
 from harness.quant.qmodel import quantizable
 from harness.stack import check
+from harness.trial.bits import Bits
 from tests.shared import DEIT, REFERENCE, requires_reference
 
 pytestmark = requires_reference

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from harness.bits import Bits
 from harness.method import Context
 from harness.quant.search import Objective, read_scales, units_of, write_scales
 from harness.stack import check
+from harness.trial.bits import Bits
 from methods import losses
 
 

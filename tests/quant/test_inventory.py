@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from harness.bits import Bits
 from harness.method import Context
 from harness.quant import inventory
 from harness.stack import check
+from harness.trial.bits import Bits
 
 
 def apply(model, calibration, stack, bits):

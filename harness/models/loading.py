@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from harness.embedded import assets
 from harness.errors import ModelError, nearest
-from harness.identity import tensors_sha256
+from harness.trial.identity import tensors_sha256
 
 EMBEDDED_ALIASES = ("embedded", "default")
 

@@ -15,7 +15,7 @@ import yaml
 
 from harness.errors import UsageError, nearest
 
-FOLDER = Path(__file__).parent / "conf" / "model"
+FOLDER = Path(__file__).resolve().parents[1] / "conf" / "model"
 # timm's names: blocks.3 (ViT), layers.0.blocks.1 (Swin), stages.1.blocks.2 (LeViT), layer2.0 (ResNet), s3.b4 (RegNet).
 BLOCK_PATTERN = r"(?:blocks\.\d+|layer\d+\.\d+|s\d+\.b\d+)$"
 

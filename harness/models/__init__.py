@@ -1,0 +1,1 @@
+"""Full-precision networks: loading them, and what is known of those in the papers."""

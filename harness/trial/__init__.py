@@ -1,0 +1,1 @@
+"""What is asked of a trial and what came out: specification, widths, identity, record."""
