@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness.store import Store
+from harness.store.store import Store
 
 STACKS = ("fqvit", "fqvit+omse", "fqvit+omse+biascorr", "fqvit+omse+biascorr+evolq(passes={passes})")
 

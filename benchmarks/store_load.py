@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from harness.store import Store
+from harness.store.store import Store
 from harness.trial.record import SCHEMA_VERSION, Record
 
 STACKS = ("fqvit", "fqvit+omse", "fqvit+omse+biascorr", "fqvit+omse+biascorr+evolq")

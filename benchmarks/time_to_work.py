@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 
 from harness import heartbeat
-from harness.store import Store
+from harness.store.store import Store
 
 TRIAL = ["--method", "fqvit", "--calib", "32", "--eval-limit", "2000", "--device", "cpu"]
 EARLY = ("", "start", "starting", "capture")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.store import write_aside
+from harness.store.store import write_aside
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from harness.machine.progress import Progress, Task
-from harness.store import Store, write_json
+from harness.store.store import Store, write_json
 
 INTERVAL_VARIABLE = "HARNESS_HEARTBEAT_SECONDS"
 INTERVAL_SECONDS = 5.0

@@ -10,12 +10,12 @@ from typing import Any
 from harness.errors import CaptureError, DataError, ModelError
 from harness.estimate import Cost, Estimator, total
 from harness.machine.progress import Progress
-from harness.prefix import PrefixStates
 from harness.run.prepare import prepare
 from harness.shared import Shared
-from harness.store import Store
+from harness.store.placeholder_records import skipped_id
+from harness.store.prefix_states import PrefixStates
+from harness.store.store import Store
 from harness.trial.spec import TrialSpec
-from harness.unrun import skipped_id
 
 DONE, FAILED, INCOMPATIBLE, TO_RUN = "done", "failed", "incompatible", "to run"
 

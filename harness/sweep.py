@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
-from harness.store import Store, write_json
+from harness.store.placeholder_records import skipped_id, unrun
+from harness.store.store import Store, write_json
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
-from harness.unrun import skipped_id, unrun
 
 if TYPE_CHECKING:
     from harness.plan import Plan

@@ -146,7 +146,7 @@ def boards(rows: pd.DataFrame, evidence: Evidence) -> list[Board]:
     """All leaderboards of the done records.
 
     Args:
-        rows: One row per record, as ``harness.table.table`` makes it.
+        rows: One row per record, as ``harness.store.table.table`` makes it.
         evidence: Per-image results, for marking what is tied with the best.
     """
     done = rows[rows["status"] == "done"]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError
-from harness.store import Store
+from harness.store.store import Store
 
 
 class Evidence:

@@ -22,7 +22,7 @@ def page(rows: pd.DataFrame, title: str = "Quantization records") -> str:
     """The page.
 
     Args:
-        rows: One row per record, as ``harness.table.table`` makes it.
+        rows: One row per record, as ``harness.store.table.table`` makes it.
         title: Heading.
     """
     from plotly.offline import get_plotlyjs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.store import write_aside
+from harness.store.store import write_aside
 from harness.trial.spec import DATA
 from leaderboard import tables
 from leaderboard.board import FULL_PRECISION, Board, Cell, Network, Recipe, boards
@@ -95,7 +95,7 @@ def write(
     """Write the report into a folder.
 
     Args:
-        rows: One row per record, as ``harness.table.table`` makes it.
+        rows: One row per record, as ``harness.store.table.table`` makes it.
         evidence: Per-image results.
         folder: Made if it does not exist.
         formats: Any of ``FORMATS``; ``svg`` writes PNG files too.

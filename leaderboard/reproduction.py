@@ -62,7 +62,7 @@ def tables(reproduction: Reproduction, measured: pd.DataFrame) -> str:
 
     Args:
         reproduction: What the experiment reproduces.
-        measured: Rows of finished trials, columns as in ``harness.table``.
+        measured: Rows of finished trials, columns as in ``harness.store.table``.
     """
     parts = [title(reproduction, measured)]
     for bits in measured["bits"].drop_duplicates():

@@ -8,7 +8,7 @@ from harness.data.preprocessing import of_model
 from harness.method import Context
 from harness.models.loading import load_model
 from harness.quant.qmodel import QuantizedModel, quantizable
-from harness.store import Store
+from harness.store.store import Store
 from harness.trial.bits import Bits
 
 

@@ -25,9 +25,9 @@ from harness.launch.show import Show
 from harness.launch.worker import log_path
 from harness.machine.measure import environment
 from harness.machine.memory import WORKERS_VARIABLE
+from harness.store.placeholder_records import unrun
 from harness.sweep import Planned, Submission, Sweep
 from harness.trial.record import Record
-from harness.unrun import unrun
 
 POLL_SECONDS = 1.0
 CORES_PER_WORKER = 4

@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     from harness.heartbeat import Heart
     from harness.launch.worker import Worker
     from harness.machine.progress import LineProgress
-    from harness.store import Store
+    from harness.store.store import Store
     from harness.sweep import Submission, Sweep
 
     store, name, number = arguments

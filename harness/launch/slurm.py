@@ -23,7 +23,7 @@ from harness.errors import UsageError
 from harness.heartbeat import Heart
 from harness.launch.options import SlurmOptions
 from harness.machine.progress import LineProgress
-from harness.store import Store
+from harness.store.store import Store
 from harness.sweep import Submission, Sweep
 
 SIGNAL_SECONDS = 60  # warning before a time limit; enough to write a search's state

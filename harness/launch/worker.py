@@ -18,11 +18,11 @@ from harness.heartbeat import Heart
 from harness.machine.measure import environment
 from harness.run.run_trial import kind_of, run_trial
 from harness.shared import Shared
-from harness.store import Store
+from harness.store.placeholder_records import unrun
+from harness.store.store import Store
 from harness.sweep import Submission, Sweep
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
-from harness.unrun import unrun
 
 ELSEWHERE = "running elsewhere"
 CPU = torch.device("cpu")  # for records of trials that never reached their device

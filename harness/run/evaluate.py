@@ -14,7 +14,7 @@ from harness.errors import DivergedError
 from harness.machine.progress import Progress
 from harness.quant.diagnosis import first_not_finite
 from harness.quant.qmodel import QuantizedModel
-from harness.reference import Evaluable, Reference
+from harness.store.fp_logits import Evaluable, Reference
 
 
 @dataclass

@@ -17,8 +17,8 @@ from harness.data.sources import check_classes
 from harness.errors import UsageError
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
-from harness.prefix import origin_id, prefix_ids
 from harness.shared import Shared
+from harness.store.prefix_states import origin_id, prefix_ids
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec

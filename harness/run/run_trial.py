@@ -16,23 +16,23 @@ from torch import Tensor
 from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
 from harness.errors import HarnessError
-from harness.generated import GeneratedImages
 from harness.machine.measure import environment
 from harness.machine.memory import Budget, is_out_of_memory
 from harness.machine.progress import Progress
 from harness.method import Context, Protocol
 from harness.models.cards import cards
-from harness.prefix import PrefixStates
 from harness.quant import inventory
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.quant.state import save_state
-from harness.reference import StoredReference
 from harness.run.evaluate import Evaluation, evaluate, top1
 from harness.run.prepare import Prepared, prepare
 from harness.run.stages import Stages
 from harness.shared import Shared
 from harness.stack import StackStep
-from harness.store import Store, write_aside
+from harness.store.fp_logits import StoredReference
+from harness.store.prefix_states import PrefixStates
+from harness.store.store import Store, write_aside
+from harness.store.synthetic_images import GeneratedImages
 from harness.text import parse_size
 from harness.trial.record import SCHEMA_VERSION, Record
 from harness.trial.spec import DATA, TrialSpec

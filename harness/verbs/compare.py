@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.machine.progress import terminal_progress
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 from harness.verbs.store import warn
 
@@ -35,7 +35,7 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from harness.cache import rows
+    from harness.store.table_cache import rows
     from leaderboard.compare import compare, select
     from leaderboard.evidence import Evidence
 

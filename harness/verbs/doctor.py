@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 
 EXAMPLES = """  harness doctor

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.launch.options import Options
     from harness.machine.progress import Progress
     from harness.plan import Plan
-    from harness.store import Store
+    from harness.store.store import Store
 
 TRIAL = {
     "method": ("<stack,...>", "stacks; commas inside parentheses belong to settings"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.options import add_store, new_verb
 
 EXAMPLES = """  harness logs 3f9c             a trial's id or its beginning

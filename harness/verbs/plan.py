@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from harness.machine.progress import terminal_progress
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.grid_options import Asked, add_grid, plan_of
 from harness.verbs.options import new_verb
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.machine.progress import terminal_progress
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 from harness.verbs.store import warn
 
@@ -43,7 +43,7 @@ def handle(arguments: argparse.Namespace) -> int:
     formats, costs = known(arguments.format, FORMATS, "format"), known(arguments.cost, COSTS, "cost")
     if arguments.records is None:
         return report(Store.default(arguments.store), arguments, formats, costs)
-    from harness.merge import merge
+    from harness.store.exchange import merge
 
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
@@ -70,7 +70,7 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
         warn(store.broken())
         print(json.dumps(list(store.records()), indent=1))
         return 0
-    from harness.cache import rows
+    from harness.store.table_cache import rows
 
     progress = terminal_progress(arguments.quiet)
     found = rows(store, progress)

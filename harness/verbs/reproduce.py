@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
 from harness.machine.progress import terminal_progress
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.grid_options import add_grid, plan_of
 from harness.verbs.options import new_verb
 from harness.verbs.plan import lines, summary
@@ -93,7 +93,7 @@ def _scale(arguments: argparse.Namespace, reproduction: Reproduction) -> None:
 
 
 def _beside(store: Store, sweep: Sweep, reproduction: Reproduction) -> str:
-    from harness.cache import rows
+    from harness.store.table_cache import rows
     from leaderboard.reproduction import tables
 
     order = {planned.id: number for number, planned in enumerate(sweep.planned)}

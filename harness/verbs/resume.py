@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
 from harness.machine.progress import terminal_progress
-from harness.store import Store
+from harness.store.store import Store
 from harness.trial.spec import HOW
 from harness.verbs.launching import How, launch
 from harness.verbs.options import add_json, add_store, new_verb

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.machine.progress import terminal_progress
-from harness.store import Store
+from harness.store.store import Store
 from harness.trial.spec import DATA, EMBEDDED, TrialSpec
 from harness.verbs.options import add_json, add_store, new_verb
 

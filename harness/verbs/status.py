@@ -9,7 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.machine.progress import terminal_progress
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 
 EXAMPLES = """  harness store check                                   is every file what it should be?
@@ -48,7 +48,7 @@ def add_parser(verbs: Any) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from harness.inspect_store import problems
+    from harness.store.check import problems
 
     store = Store.default(arguments.store)
     found = list(problems(store))
@@ -64,7 +64,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _rebuild(arguments: argparse.Namespace) -> int:
-    from harness.cache import path_of, rows
+    from harness.store.table_cache import path_of, rows
 
     store = Store.default(arguments.store)
     if not store.root.is_dir():
@@ -77,7 +77,7 @@ def _rebuild(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from harness.merge import export
+    from harness.store.exchange import export
 
     store = Store.default(arguments.store)
     count = export(store, arguments.out, arguments.format, full=arguments.full)
@@ -88,7 +88,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    from harness.merge import merge
+    from harness.store.exchange import merge
 
     store = Store.default(arguments.store)
     merged = merge(store, arguments.source, arguments.origin or arguments.source.name)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.machine.progress import terminal_progress
-from harness.store import Store
+from harness.store.store import Store
 from harness.verbs.grid_options import Asked, add_grid, plan_of
 from harness.verbs.launching import How, launch
 from harness.verbs.options import new_verb

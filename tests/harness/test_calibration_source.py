@@ -12,7 +12,7 @@ from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
 from harness.shared import Shared
 from harness.stack import check
-from harness.table import table
+from harness.store.table import table
 from harness.trial.spec import TrialSpec
 
 SOURCE = "psaq(iterations=2,batch=4)"

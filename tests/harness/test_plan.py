@@ -8,10 +8,10 @@ from harness import plan as plans
 from harness.errors import UsageError
 from harness.estimate import Estimator
 from harness.plan import make_plan
-from harness.prefix import PrefixStates
 from harness.run.prepare import prepare
+from harness.store.placeholder_records import unrun
+from harness.store.prefix_states import PrefixStates
 from harness.trial.spec import TrialSpec
-from harness.unrun import unrun
 from tests.harness.test_store import record as synthetic
 
 LADDER = ["fqvit", "fqvit+omse", "fqvit+omse+biascorr"]

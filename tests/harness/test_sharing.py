@@ -7,11 +7,11 @@ import pytest
 
 from harness.checkpoint import Checkpoint
 from harness.machine.progress import Progress
-from harness.prefix import PrefixStates, prefix_ids
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial as run_cold
 from harness.shared import Shared
-from harness.store import Store
+from harness.store.prefix_states import PrefixStates, prefix_ids
+from harness.store.store import Store
 from harness.trial.spec import TrialSpec
 
 SEARCH = "evolq(passes=2,cycles=1)"

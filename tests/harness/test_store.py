@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.errors import UsageError
-from harness.store import Store
+from harness.store.store import Store
 from harness.trial.record import problems_of
 
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import cache
 from harness.cli import main
 from harness.errors import UsageError
-from harness.inspect_store import problems
-from harness.merge import export, merge
-from harness.store import Store
-from harness.table import COLUMNS, row, table
+from harness.store.check import problems
+from harness.store.exchange import export, merge
+from harness.store.store import Store
+from harness.store.store import table_cache as cache
+from harness.store.table import COLUMNS, row, table
 from harness.trial.record import problems_of
 from tests.harness.test_store import record
 

@@ -13,10 +13,10 @@ from harness.heartbeat import Beat, Heart
 from harness.launch import snapshot
 from harness.plan import make_plan
 from harness.status import counts, kinds, states_of
-from harness.store import write_json
+from harness.store.placeholder_records import unrun
+from harness.store.store import write_json
 from harness.sweep import Sweep, adopt, create, find, sweeps
 from harness.trial.spec import TrialSpec
-from harness.unrun import unrun
 
 SPECS = [TrialSpec("fqvit", seed=seed) for seed in range(3)]
 

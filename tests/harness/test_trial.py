@@ -12,7 +12,7 @@ from harness.cli import main
 from harness.errors import UsageError
 from harness.run import run_trial as trial
 from harness.run.run_trial import run_trial
-from harness.store import Store
+from harness.store.store import Store
 from harness.trial.record import problems_of
 from harness.trial.spec import TrialSpec
 from tests.shared import DEIT, IMAGES, requires_images

@@ -11,8 +11,8 @@ import pytest
 
 from harness import heartbeat
 from harness.cli import main
-from harness.inspect_store import problems
-from harness.store import Store
+from harness.store.check import problems
+from harness.store.store import Store
 from harness.sweep import find
 from tests.launch.waiting import searching, wait_for
 

@@ -21,7 +21,7 @@ from harness.launch.slurm import JobState, Pack, job_states
 from harness.plan import make_plan
 from harness.run.run_trial import run_trial
 from harness.status import states_of
-from harness.store import Store
+from harness.store.store import Store
 from harness.sweep import create
 from harness.trial.spec import TrialSpec
 from tests.launch.waiting import searching, wait_for
@@ -130,7 +130,7 @@ def test_a_cluster_that_does_not_answer_is_said(store, monkeypatch, capsys):
 
 
 def test_a_retried_failure_is_queued_not_failed(store, monkeypatch):
-    from harness.unrun import unrun
+    from harness.store.placeholder_records import unrun
 
     sweep, submission = swept(store, [spec()])
     (planned,) = sweep.planned
@@ -172,7 +172,7 @@ def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_bea
     script = f"""
 from pathlib import Path
 from harness.trial.spec import TrialSpec
-from harness.store import Store
+from harness.store.store import Store
 from harness.run.run_trial import run_trial
 run_trial(TrialSpec.from_dict({spec(SEARCH).as_dict()!r}), Store(Path({str(alone.root)!r})))
 """

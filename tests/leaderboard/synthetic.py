@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from harness.table import table
+from harness.store.table import table
 from leaderboard.evidence import Evidence
 from tests.harness.test_store import record
 

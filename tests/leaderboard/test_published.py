@@ -78,7 +78,7 @@ def test_verdicts(store, top1, verdict):
 
 
 def test_what_cannot_be_compared_says_why(store, tmp_path):
-    from harness.store import Store
+    from harness.store.store import Store
 
     (one,) = judged(store, 71.61, images=500)
     assert (one.verdict, "500 evaluation images" in one.why) == ("not comparable", True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from harness.prefix import PrefixStates
-from harness.store import Store, write_aside
+from harness.store.prefix_states import PrefixStates
+from harness.store.store import Store, write_aside
 from harness.trial.record import Stage
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from harness.errors import UsageError, nearest
-from harness.store import BrokenFile, Store, write_aside, write_json
-from harness.table import table
+from harness.store.store import BrokenFile, Store, write_aside, write_json
+from harness.store.table import table
 from harness.trial.record import Record, problems_of
 
 FORMATS = ("csv", "parquet", "json")

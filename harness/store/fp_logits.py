@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.store import Store, write_aside
+from harness.store.store import Store, write_aside
 from harness.trial.identity import content_id
 
 KEPT_BYTES = 2**30  # 50,000 images with 1,000 classes are 200 MB; larger heads are computed again

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.machine.progress import Progress
-from harness.store import BrokenFile, Store, read_record, write_aside
-from harness.table import COLUMNS, table
+from harness.store.store import BrokenFile, Store, read_record, write_aside
+from harness.store.table import COLUMNS, table
 from harness.trial.record import Record
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.store import BrokenFile, Store
+from harness.store.store import BrokenFile, Store
 from harness.trial.record import Record, problems_of
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.store import Store, write_aside, write_json
+from harness.store.store import Store, write_aside, write_json
 from harness.trial.identity import content_id
 
 if TYPE_CHECKING:
