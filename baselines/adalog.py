@@ -16,14 +16,14 @@ from baselines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
 from harness.data import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant import numerics
 from harness.quant.operands import inner_norms, operand_bits
 from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, QuantizerSpec, from_range
 from harness.quant.schemes import FLOAT_BITS, weight_rows
-from harness.registry import Role, register
 from harness.trial.bits import Bits
 
 HEADS = 1  # axis of the heads in attention's products

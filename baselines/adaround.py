@@ -9,9 +9,9 @@ from pydantic import Field
 
 from baselines.reconstruction import ReconstructionConfig, Switches, reconstruct
 from harness.data import CalibrationSet
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant.qmodel import QuantizedModel
-from harness.registry import Role, register
 
 
 @dataclass(frozen=True)

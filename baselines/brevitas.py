@@ -24,10 +24,10 @@ from torch import nn
 from harness.data import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.machine.progress import Task
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant.external import External, ExternalSite
 from harness.quant.qmodel import QuantizedModel
-from harness.registry import Role, register
 from harness.trial.bits import FULL, Bits
 
 LAYERS = {nn.Linear: (qnn.QuantLinear, "linear"), nn.Conv2d: (qnn.QuantConv2d, "conv")}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.data import CalibrationSet
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant.qmodel import QuantizedModel
-from harness.registry import Role, register
 
 
 @dataclass(frozen=True)

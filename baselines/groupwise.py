@@ -12,11 +12,11 @@ from torch import Tensor
 from harness.data import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, Scheme
 from harness.quant.statistics import channel_ranges
-from harness.registry import Role, register
 
 
 @dataclass(frozen=True)

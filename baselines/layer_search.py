@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
-from harness.method import Context
+from harness.method.base import Context
 from harness.quant import nonuniform
 from harness.quant.operands import operand_bits
 from harness.quant.operators import MatMul, WeightedOperation

@@ -19,10 +19,10 @@ from harness.data import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant.external import External, ExternalSite
 from harness.quant.qmodel import QuantizedModel
-from harness.registry import Role, register
 from harness.trial.bits import FULL, Bits
 
 WIDTH = 8

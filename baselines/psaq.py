@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from baselines.synthesis import Canvas, SynthesisConfig, attention_outputs
-from harness.calibration import CalibrationSource
 from harness.data.preprocessing import Preprocessing
 from harness.errors import CaptureError
 from harness.machine.progress import Task
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.calibration_source import CalibrationSource
+from harness.method.registry import Role, register
 from harness.quant.operators import MatMul
 from harness.quant.qmodel import QuantizedModel
-from harness.registry import Role, register
 
 JITTER = (15, 30)  # pixels of 224, in the first and in the second phase
 

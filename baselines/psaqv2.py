@@ -15,10 +15,10 @@ from baselines.reconstruction import has_learnable_scale, install_scales
 from baselines.synthesis import Canvas, SynthesisConfig, attention_outputs
 from harness.data import CalibrationSet
 from harness.errors import CaptureError
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant import numerics
 from harness.quant.qmodel import QuantizedModel
-from harness.registry import Role, register
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data import CalibrationSet
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant.inventory import HALF_BYTES
 from harness.quant.qmodel import QuantizedModel
-from harness.registry import Role, register
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 

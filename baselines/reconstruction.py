@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from harness.data import CalibrationSet
 from harness.graph.sites import Place
 from harness.machine.progress import Task
-from harness.method import Context
+from harness.method.base import Context
 from harness.quant import numerics
 from harness.quant.operands import reads
 from harness.quant.operators import WeightedOperation

@@ -13,13 +13,13 @@ from baselines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
 from harness.data import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant import nonuniform, numerics
 from harness.quant.operands import inner_norms, operand_bits, operand_sites
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
 from harness.quant.schemes import FLOAT_BITS, weight_rows
-from harness.registry import Role, register
 
 
 @dataclass(frozen=True)

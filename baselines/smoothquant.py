@@ -10,14 +10,14 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data import CalibrationSet
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant import numerics
 from harness.quant.operands import inner_norms
 from harness.quant.operators import WeightedOperation
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Scheme
 from harness.quant.statistics import channel_ranges
-from harness.registry import Role, register
 
 
 @dataclass(frozen=True)

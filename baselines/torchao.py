@@ -14,10 +14,10 @@ from torchao.quantization.granularity import PerAxis, PerGroup
 
 from harness.data import CalibrationSet
 from harness.errors import IncompatibleError
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant.external import External, ExternalSite
 from harness.quant.qmodel import QuantizedModel
-from harness.registry import Role, register
 from harness.trial.bits import FULL, Bits
 
 

@@ -20,11 +20,11 @@ from timm.layers import set_fused_attn
 
 from harness.data import CalibrationSet, open_source
 from harness.data.preprocessing import of_model
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.models.loading import load_model
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.quant.search import units_of
-from harness.stack import check
 from harness.trial.bits import Bits
 from methods import losses
 

@@ -19,9 +19,9 @@ import torch
 from timm.layers import set_fused_attn
 
 from harness.data import CalibrationSet
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.quant.qmodel import QuantizedModel, quantizable
-from harness.stack import check
 from harness.trial.bits import Bits
 
 

@@ -25,11 +25,11 @@ def case(name: str, images: int, memory: str) -> None:
 
     from harness.data import CalibrationSet
     from harness.machine.memory import Budget
-    from harness.method import Context
+    from harness.method.base import Context
+    from harness.method.memo import Shared
+    from harness.method.stack import check
     from harness.quant.qmodel import quantizable
     from harness.quant.search import Objective
-    from harness.shared import Shared
-    from harness.stack import check
     from harness.text import parse_size
     from harness.trial.bits import Bits
     from methods.losses import mse

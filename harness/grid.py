@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from harness.errors import StackError, UsageError
+from harness.method.stack import Stack, check
 from harness.models.cards import cards
-from harness.stack import Stack, check
 from harness.trial.spec import TrialSpec
 
 

@@ -88,7 +88,7 @@ def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
 
 
 def _canonical(what: str) -> str:
-    from harness.stack import check
+    from harness.method.stack import check
 
     try:
         return str(check(what))

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from harness.method.stack import check
 from harness.models.cards import cards
-from harness.stack import check
 from leaderboard import text
 from leaderboard.published import IMAGENET_IMAGES, Accuracy, Runtime, accuracies, runtimes
 

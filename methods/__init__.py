@@ -1,1 +1,1 @@
-"""Quantization methods: one file, one config, one role each. Found through `harness.registry` only."""
+"""Quantization methods: one file, one config, one role each. Found through `harness.method.registry` only."""

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from harness.data import CalibrationSet
 from harness.machine.progress import Task
-from harness.method import Context, Method, Protocol
+from harness.method.base import Context, Method, Protocol
+from harness.method.registry import Role, register
 from harness.quant import state
 from harness.quant.numerics import EPSILON
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.search import Objective, Unit, read_scales, units_of, write_scales
-from harness.registry import Role, register
 from methods import losses
 
 # Half-width of the mutation by weight width. The paper's table and the released code are swapped (METHODS facts).

@@ -9,14 +9,14 @@ from pydantic import Field
 
 from harness.data import CalibrationSet
 from harness.graph.sites import Place
-from harness.method import Context, Method
+from harness.method.base import Context, Method
+from harness.method.registry import Role, register
 from harness.quant import numerics
 from harness.quant.observers import Omse as OmseObserver
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Quantizer, Scheme
 from harness.quant.schemes import weight_rows
 from harness.quant.statistics import collect
-from harness.registry import Role, register
 
 
 @dataclass(frozen=True)

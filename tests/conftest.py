@@ -5,7 +5,7 @@ import torch
 
 from harness.data import CalibrationSet, open_source
 from harness.data.preprocessing import of_model
-from harness.method import Context
+from harness.method.base import Context
 from harness.models.loading import load_model
 from harness.quant.qmodel import QuantizedModel, quantizable
 from harness.store.store import Store

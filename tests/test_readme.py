@@ -32,7 +32,7 @@ def test_the_example_method_runs(example, store):
 
 
 def test_every_method_is_in_the_table():
-    from harness.registry import available
+    from harness.method.registry import available
 
     text = README.read_text(encoding="utf-8")
     assert not [name for name in available() if f"`{name}`" not in text]

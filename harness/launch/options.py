@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness import settings
 from harness.errors import UsageError, nearest
+from harness.method.base import settings
 
 SHORTEST_MINUTES = 15
 

@@ -16,8 +16,8 @@ import torch
 from harness import heartbeat
 from harness.heartbeat import Heart
 from harness.machine.measure import environment
+from harness.method.memo import Shared
 from harness.run.run_trial import kind_of, run_trial
-from harness.shared import Shared
 from harness.store.placeholder_records import unrun
 from harness.store.store import Store
 from harness.sweep import Submission, Sweep

@@ -18,10 +18,10 @@ from harness.errors import DivergedError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.machine.memory import Budget
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.memo import Shared
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.quantizer import Scheme
-from harness.shared import Shared
 
 Scope = Literal["attention_weights", "block_weights", "block"]
 Order = Literal["forward", "reverse"]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.data import CalibrationSet
-from harness.method import Context
+from harness.method.base import Context
 from harness.quant.qmodel import QuantizedModel
 from harness.quant.schemes import install_weight_ranges, named_observer, value_observers, value_sites
 from harness.quant.statistics import collect

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from harness import stack as stacks
-from harness.calibration import SourceStep, check_source
 from harness.data import DataSource, open_source
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import check_count
 from harness.data.sources import check_classes
 from harness.errors import UsageError
+from harness.method.base import stack as stacks
+from harness.method.calibration_source import SourceStep, check_source
+from harness.method.memo import Shared
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
-from harness.shared import Shared
 from harness.store.prefix_states import origin_id, prefix_ids
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id

@@ -13,13 +13,15 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from harness.checkpoint import Checkpoint
 from harness.data import CalibrationSet
 from harness.errors import HarnessError
 from harness.machine.measure import environment
 from harness.machine.memory import Budget, is_out_of_memory
 from harness.machine.progress import Progress
-from harness.method import Context, Protocol
+from harness.method.base import Context, Protocol
+from harness.method.checkpoint import Checkpoint
+from harness.method.memo import Shared
+from harness.method.stack import StackStep
 from harness.models.cards import cards
 from harness.quant import inventory
 from harness.quant.qmodel import QuantizedModel, quantizable
@@ -27,8 +29,6 @@ from harness.quant.state import save_state
 from harness.run.evaluate import Evaluation, evaluate, top1
 from harness.run.prepare import Prepared, prepare
 from harness.run.stages import Stages
-from harness.shared import Shared
-from harness.stack import StackStep
 from harness.store.fp_logits import StoredReference
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store, write_aside

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import torch
 
-from harness.checkpoint import Checkpoint
 from harness.machine.measure import Measurement, meter
 from harness.machine.progress import Progress
-from harness.shared import Shared
+from harness.method.checkpoint import Checkpoint
+from harness.method.memo import Shared
 from harness.trial.record import Stage
 
 

@@ -57,8 +57,8 @@ def _model(arguments: argparse.Namespace) -> int:
 
 
 def _method(arguments: argparse.Namespace) -> int:
-    from harness.registry import load_any
-    from harness.settings import settings_of
+    from harness.method.registry import load_any
+    from harness.method.settings import settings_of
 
     method = load_any(arguments.name)
     info, settings = method.info, settings_of(method.Config)

@@ -86,7 +86,7 @@ def _embedded() -> str:
 
 
 def _methods() -> str:
-    from harness.registry import available
+    from harness.method.registry import available
 
     return ", ".join(available())
 

@@ -10,7 +10,7 @@ from harness.errors import UsageError
 from harness.verbs.options import add_json, new_verb
 
 if TYPE_CHECKING:
-    from harness.registry import MethodInfo
+    from harness.method.registry import MethodInfo
 
 EXAMPLES = """  harness list methods
   harness list models
@@ -58,7 +58,7 @@ def _rows(arguments: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def _methods() -> list[dict[str, str]]:
-    from harness.registry import available
+    from harness.method.registry import available
 
     return [
         {"name": i.name, "role": str(i.role), "from": _origin(i), "about": i.summary, "paper": i.paper}

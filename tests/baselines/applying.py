@@ -1,7 +1,7 @@
 """Apply a whole stack to a model, for tests of what it leaves behind."""
 
 from harness.data import open_source
-from harness.stack import check
+from harness.method.stack import check
 
 
 def apply(model, calibration, context, stack="repqvit", bits="w4a4"):

@@ -5,13 +5,13 @@ import sys
 import pytest
 import torch
 
-from harness import registry
 from harness.errors import IncompatibleError
+from harness.method.base import registry
+from harness.method.registry import MethodImportError
+from harness.method.stack import check
 from harness.quant import inventory
-from harness.registry import MethodImportError
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
-from harness.stack import check
 from harness.trial.spec import TrialSpec
 from tests.baselines.applying import apply
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.erq import ridge_update, round_halves
+from harness.method.stack import check
 from harness.quant.quantizer import QuantizerSpec, from_range
-from harness.stack import check
 from tests.baselines.applying import errors_on_others
 
 

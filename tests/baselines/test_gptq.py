@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.gptq import output_error, round_columns
+from harness.method.stack import check
 from harness.quant.quantizer import QuantizerSpec, from_range
-from harness.stack import check
 
 
 def case(seed, bits=3, outputs=8, inputs=24, tokens=200):

@@ -7,9 +7,9 @@ import torch
 from timm import create_model
 
 from baselines.synthesis import differential_entropy, patch_similarity, total_variation
-from harness.calibration import check_source
 from harness.data.preprocessing import of_model
 from harness.errors import CaptureError
+from harness.method.calibration_source import check_source
 from harness.quant.qmodel import quantizable
 
 

@@ -11,9 +11,9 @@ from baselines.psaqv2 import divergence
 from harness.data import CalibrationSet
 from harness.data.preprocessing import of_model
 from harness.errors import CaptureError
+from harness.method.stack import check
 from harness.quant.inventory import off_grid_sites
 from harness.quant.qmodel import quantizable
-from harness.stack import check
 from tests.baselines.applying import apply
 
 SMALL = "images=8,batch=4"

@@ -5,11 +5,11 @@ import torch
 
 from harness.data import open_source
 from harness.data.preprocessing import of_model
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.models.loading import load_model
 from harness.quant.qmodel import quantizable
 from harness.quant.state import restore, state_of
-from harness.stack import check
 from harness.trial.bits import Bits
 from tests.shared import DEIT, IMAGES, requires_images
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.reconstruction import Rounding, _Run
-from harness.checkpoint import Checkpoint
 from harness.errors import UsageError
+from harness.method.checkpoint import Checkpoint
+from harness.method.stack import check
 from harness.quant.inventory import off_grid_sites
 from harness.quant.quantizer import QuantizerSpec, from_range
 from harness.quant.state import state_of
-from harness.stack import check
 from tests.baselines import applying
 
 apply = partial(applying.apply, bits="w3a8")

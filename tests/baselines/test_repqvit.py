@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from harness.method.stack import check
 from harness.quant import nonuniform, numerics
 from harness.quant.inventory import coverage, off_grid_sites
-from harness.stack import check
 from tests.baselines.applying import apply
 
 

@@ -10,10 +10,10 @@ from harness.data import CalibrationSet
 from harness.errors import CaptureError
 from harness.graph.capture import capture
 from harness.graph.fold import fold_batch_norms
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.models.cards import cards
 from harness.quant.qmodel import quantizable
-from harness.stack import check
 from harness.trial.bits import Bits
 
 FAMILIES = {

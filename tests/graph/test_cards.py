@@ -8,14 +8,14 @@ from timm.layers import set_fused_attn
 from harness.data import CalibrationSet
 from harness.errors import UsageError
 from harness.graph.sites import Place
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.models.cards import cards, preprocessing_overrides
 from harness.models.loading import load_model
 from harness.quant.qmodel import quantizable
 from harness.quant.quantizer import Scheme
 from harness.quant.schemes import install_weight_ranges, value_sites
 from harness.quant.search import units_of
-from harness.stack import check
 from harness.trial.bits import Bits
 from methods.fqvit import takes_power_of_two
 

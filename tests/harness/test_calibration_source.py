@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from harness.calibration import check_source
 from harness.cli import main
 from harness.compose import compose_sweep
 from harness.errors import StackError, UsageError
+from harness.method.calibration_source import check_source
+from harness.method.memo import Shared
+from harness.method.stack import check
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
-from harness.shared import Shared
-from harness.stack import check
 from harness.store.table import table
 from harness.trial.spec import TrialSpec
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from harness.data import CalibrationSet
 from harness.errors import UsageError
 from harness.machine.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
+from harness.method.memo import Shared
+from harness.method.stack import check
 from harness.run.run_trial import run_trial
-from harness.shared import Shared
-from harness.stack import check
 from harness.text import parse_size
 from harness.trial.spec import TrialSpec
 

@@ -7,14 +7,14 @@ import textwrap
 
 import pytest
 
-from harness import registry
 from harness.errors import HarnessError, UsageError
-from harness.settings import settings_of
+from harness.method.base import registry
+from harness.method.settings import settings_of
 
 PLUGIN = '''
 from dataclasses import dataclass
-from harness.method import Method
-from harness.registry import Role, register
+from harness.method.base import Method
+from harness.method.registry import Role, register
 
 @dataclass(frozen=True)
 class Config:

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from harness.checkpoint import Checkpoint
 from harness.machine.progress import Progress
+from harness.method.checkpoint import Checkpoint
+from harness.method.memo import Shared
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial as run_cold
-from harness.shared import Shared
 from harness.store.prefix_states import PrefixStates, prefix_ids
 from harness.store.store import Store
 from harness.trial.spec import TrialSpec
@@ -184,8 +184,8 @@ def test_a_foreign_partial_state_is_not_used(tmp_path, model, capsys):
 
 
 def test_a_state_that_breaks_half_way_leaves_the_model_as_it_was(tmp_path, model, calibration, context):
+    from harness.method.stack import check
     from harness.quant.state import state_of
-    from harness.stack import check
 
     check("fqvit").steps[0].method.apply(model, calibration, context())
     path = tmp_path / "partial.safetensors"

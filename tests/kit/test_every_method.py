@@ -4,13 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness import registry
-from harness.calibration import check_source
-from harness.method import Context, Protocol
+from harness.method.base import Context, Protocol, registry
+from harness.method.calibration_source import check_source
+from harness.method.registry import Role
+from harness.method.stack import check
 from harness.quant.inventory import off_grid_sites
 from harness.quant.state import load_state, save_state, state_of
-from harness.registry import Role
-from harness.stack import check
 from harness.trial.bits import Bits
 
 # Settings that keep a method quick; methods that are not named here run with their defaults.

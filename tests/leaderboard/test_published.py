@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness import registry
-from harness.stack import check
+from harness.method.base import registry
+from harness.method.stack import check
 from leaderboard import published
 from leaderboard.board import boards
 from leaderboard.published import Accuracy, PublishedError, accuracies, compare, comparison_markdown, runtimes
@@ -112,7 +112,7 @@ def test_conflicting_sources_are_all_shown(store):
 
 
 def test_stacks_beside_published_names_are_canonical_and_names_are_published():
-    from harness.stack import check
+    from harness.method.stack import check
     from leaderboard.published import STACKS
 
     names = {one.method for one in accuracies()}

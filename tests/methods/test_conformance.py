@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from harness.data import CalibrationSet
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.models.loading import load_model
 from harness.quant.qmodel import quantizable
-from harness.stack import check
 from harness.trial.bits import Bits
 from tests.shared import DEIT, REFERENCE, requires_reference
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from harness.method import Context
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.quant.search import Objective, read_scales, units_of, write_scales
-from harness.stack import check
 from harness.trial.bits import Bits
 from methods import losses
 

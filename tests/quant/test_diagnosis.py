@@ -9,10 +9,10 @@ from torch import nn
 from harness.data.sets import TensorEvaluationSet
 from harness.errors import DivergedError
 from harness.machine.progress import Progress
+from harness.method.stack import check
 from harness.quant.diagnosis import first_not_finite
 from harness.quant.external import External
 from harness.run.evaluate import evaluate
-from harness.stack import check
 
 
 @pytest.fixture

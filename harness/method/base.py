@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from harness.checkpoint import Checkpoint
 from harness.machine.progress import Progress
-from harness.registry import MethodInfo
-from harness.shared import Shared
+from harness.method.checkpoint import Checkpoint
+from harness.method.memo import Shared
+from harness.method.registry import MethodInfo
 from harness.trial.bits import Bits
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness import registry, settings
 from harness.errors import Problem, StackError, UsageError
-from harness.registry import MethodInfo, Role
+from harness.method.base import registry, settings
+from harness.method.registry import MethodInfo, Role
 from harness.text import split_outside
 
 if TYPE_CHECKING:
-    from harness.method import Method
+    from harness.method.base import Method
 
 _STEP = re.compile(r"\s*([A-Za-z_][\w\-]*)\s*(?:\(([^()]*)\))?\s*")
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([^=,]*?)\s*")

@@ -6,10 +6,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness import registry, settings, stack
 from harness.errors import StackError, UsageError, nearest
-from harness.method import C, Context, Strategy
-from harness.registry import MethodInfo, Role
+from harness.method.base import C, Context, Strategy, registry, settings, stack
+from harness.method.registry import MethodInfo, Role
 from harness.trial.spec import DATA
 
 if TYPE_CHECKING:

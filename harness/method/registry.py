@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from harness.errors import HarnessError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from harness.calibration import CalibrationSource
-    from harness.method import Method, Strategy
+    from harness.method.base import Method, Strategy
+    from harness.method.calibration_source import CalibrationSource
 
 GROUP = "harness.methods"
 # What a module with mistakes raises while its source is read: wrong syntax, a missing role, an argument that is no literal.

@@ -1,0 +1,1 @@
+"""What a method is: base class, registration, settings, stacks, calibration sources."""
