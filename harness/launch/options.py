@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from harness.errors import UsageError, nearest
-from harness.method.base import settings
+from harness.method import settings
 
 SHORTEST_MINUTES = 15
 

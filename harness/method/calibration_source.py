@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import StackError, UsageError, nearest
-from harness.method.base import C, Context, Strategy, registry, settings, stack
+from harness.method import registry, settings, stack
+from harness.method.base import C, Context, Strategy
 from harness.method.registry import MethodInfo, Role
 from harness.trial.spec import DATA
 

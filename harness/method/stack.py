@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import Problem, StackError, UsageError
-from harness.method.base import registry, settings
+from harness.method import registry, settings
 from harness.method.registry import MethodInfo, Role
 from harness.text import split_outside
 

@@ -13,7 +13,7 @@ from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import check_count
 from harness.data.sources import check_classes
 from harness.errors import UsageError
-from harness.method.base import stack as stacks
+from harness.method import stack as stacks
 from harness.method.calibration_source import SourceStep, check_source
 from harness.method.memo import Shared
 from harness.models.cards import block_pattern, preprocessing_overrides

@@ -1,7 +1,7 @@
 """Stack prefixes: trials that begin with the same steps compute these steps once.
 
 ``<store>/states/<first two digits>/<prefix id>/`` holds ``state.safetensors``, then ``stages.json`` (what the steps
-cost), written last; while a search runs there, ``partial.safetensors`` (see ``harness/method/checkpoint.py``). All of it can be
+cost), written last; while a search runs there, ``partial.safetensors`` (``harness/method/checkpoint.py``). All of it can be
 deleted at any time: it is work saved, not results.
 """
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.errors import IncompatibleError
-from harness.method.base import registry
+from harness.method import registry
 from harness.method.registry import MethodImportError
 from harness.method.stack import check
 from harness.quant import inventory

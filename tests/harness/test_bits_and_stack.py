@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import StackError, UsageError
-from harness.method.base import registry, stack
+from harness.method import registry, stack
 from harness.method.settings import settings_of
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id

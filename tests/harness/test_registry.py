@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from harness.errors import HarnessError, UsageError
-from harness.method.base import registry
+from harness.method import registry
 from harness.method.settings import settings_of
 
 PLUGIN = '''

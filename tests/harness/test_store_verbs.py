@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from harness.cli import main
 from harness.errors import UsageError
+from harness.store import table_cache as cache
 from harness.store.check import problems
 from harness.store.exchange import export, merge
 from harness.store.store import Store
-from harness.store.store import table_cache as cache
 from harness.store.table import COLUMNS, row, table
 from harness.trial.record import problems_of
 from tests.harness.test_store import record

@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.method.base import Context, Protocol, registry
+from harness.method import registry
+from harness.method.base import Context, Protocol
 from harness.method.calibration_source import check_source
 from harness.method.registry import Role
 from harness.method.stack import check

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.method.base import registry
+from harness.method import registry
 from harness.method.stack import check
 from leaderboard import published
 from leaderboard.board import boards
