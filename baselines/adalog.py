@@ -18,12 +18,12 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant import numerics
-from harness.quant.operands import inner_norms, operand_bits
-from harness.quant.operators import WeightedOperation
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, QuantizerSpec, from_range
-from harness.quant.schemes import FLOAT_BITS, weight_rows
+from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import Quantizer, QuantizerSpec, from_range
+from harness.quant.network.operands import inner_norms, operand_bits
+from harness.quant.network.operators import WeightedOperation
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import Bits
 
 HEADS = 1  # axis of the heads in attention's products

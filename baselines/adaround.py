@@ -11,7 +11,7 @@ from baselines.reconstruction import ReconstructionConfig, Switches, reconstruct
 from harness.data import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from harness.errors import IncompatibleError
 from harness.machine.progress import Task
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.external import External, ExternalSite
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.external import External, ExternalSite
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import FULL, Bits
 
 LAYERS = {nn.Linear: (qnn.QuantLinear, "linear"), nn.Conv2d: (qnn.QuantConv2d, "conv")}

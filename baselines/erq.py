@@ -13,11 +13,11 @@ from torch import Tensor
 from harness.data import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant import numerics
-from harness.quant.operands import reads
-from harness.quant.operators import WeightedOperation
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import Quantizer
+from harness.quant.network.operands import reads
+from harness.quant.network.operators import WeightedOperation
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.data import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

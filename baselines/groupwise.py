@@ -14,9 +14,9 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, Scheme
-from harness.quant.statistics import channel_ranges
+from harness.quant.calibrate.statistics import channel_ranges
+from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from torch.nn import functional as F
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context
-from harness.quant import nonuniform
-from harness.quant.operands import operand_bits
-from harness.quant.operators import MatMul, WeightedOperation
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
-from harness.quant.schemes import FLOAT_BITS
+from harness.quant.calibrate.installation import FLOAT_BITS
+from harness.quant.format import nonuniform
+from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.network.operands import operand_bits
+from harness.quant.network.operators import MatMul, WeightedOperation
+from harness.quant.network.qmodel import QuantizedModel
 
 Operation = WeightedOperation | MatMul
 FINEST_SPLIT = 20  # the small softmax range is at most 2^19 times finer than the large one

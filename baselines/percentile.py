@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.data import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.uniform import UniformConfig, apply_uniform
 
 

@@ -18,8 +18,8 @@ from harness.machine.progress import Task
 from harness.method.base import Context
 from harness.method.calibration_source import CalibrationSource
 from harness.method.registry import Role, register
-from harness.quant.operators import MatMul
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.operators import MatMul
+from harness.quant.network.qmodel import QuantizedModel
 
 JITTER = (15, 30)  # pixels of 224, in the first and in the second phase
 

@@ -17,8 +17,8 @@ from harness.data import CalibrationSet
 from harness.errors import CaptureError
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant import numerics
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.format import uniform as numerics
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

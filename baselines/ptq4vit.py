@@ -11,7 +11,7 @@ from baselines.layer_search import Plan, search_layers
 from harness.data import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from baselines.progressive_search import progressive_search
-from harness.quant import numerics
-from harness.quant.nonuniform import ADALOG_R
-from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.format import uniform as numerics
+from harness.quant.format.nonuniform import ADALOG_R
+from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
 
 NARROWEST = 0.9  # percentile of the narrowest range on the grid
 SECOND = 16  # candidates of the second parameter on the grid

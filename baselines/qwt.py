@@ -12,8 +12,8 @@ from torch import Tensor
 from harness.data import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.inventory import HALF_BYTES
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.inventory import HALF_BYTES
+from harness.quant.network.qmodel import QuantizedModel
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 

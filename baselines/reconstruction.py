@@ -20,11 +20,11 @@ from harness.data import CalibrationSet
 from harness.graph.sites import Place
 from harness.machine.progress import Task
 from harness.method.base import Context
-from harness.quant import numerics
-from harness.quant.operands import reads
-from harness.quant.operators import WeightedOperation
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, Scheme
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.network.operands import reads
+from harness.quant.network.operators import WeightedOperation
+from harness.quant.network.qmodel import QuantizedModel
 
 # AdaRound's stretched sigmoid: h(V) = clip((ZETA - GAMMA) sigmoid(V) + GAMMA, 0, 1).
 ZETA, GAMMA = 1.1, -0.1

@@ -6,10 +6,10 @@ from typing import Literal
 
 import torch
 
-from harness.quant.operands import inner_norms
-from harness.quant.operators import WeightedOperation
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, QuantizerSpec
+from harness.quant.format.quantizer import Quantizer, QuantizerSpec
+from harness.quant.network.operands import inner_norms
+from harness.quant.network.operators import WeightedOperation
+from harness.quant.network.qmodel import QuantizedModel
 
 FRACTIONS = (0.999, 0.9999, 0.99999)
 ZeroPoint = Literal["released", "rounded"]

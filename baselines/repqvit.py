@@ -15,11 +15,12 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant import nonuniform, numerics
-from harness.quant.operands import inner_norms, operand_bits, operand_sites
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
-from harness.quant.schemes import FLOAT_BITS, weight_rows
+from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
+from harness.quant.format import nonuniform
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.network.operands import inner_norms, operand_bits, operand_sites
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

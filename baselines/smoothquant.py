@@ -12,12 +12,12 @@ from torch import Tensor
 from harness.data import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant import numerics
-from harness.quant.operands import inner_norms
-from harness.quant.operators import WeightedOperation
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Scheme
-from harness.quant.statistics import channel_ranges
+from harness.quant.calibrate.statistics import channel_ranges
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import Scheme
+from harness.quant.network.operands import inner_norms
+from harness.quant.network.operators import WeightedOperation
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.graph.operations import Kind
-from harness.quant.operators import MatMul
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.operators import MatMul
+from harness.quant.network.qmodel import QuantizedModel
 
 # The targets of the total variation belong to 32 images of 3 x 224 x 224 values; norms grow with the root of their number.
 REFERENCE_VALUES = 32 * 3 * 224 * 224

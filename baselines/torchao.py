@@ -16,8 +16,8 @@ from harness.data import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.external import External, ExternalSite
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.external import External, ExternalSite
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import FULL, Bits
 
 

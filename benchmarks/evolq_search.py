@@ -23,7 +23,7 @@ from harness.data.preprocessing import of_model
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.loading import load_model
-from harness.quant.qmodel import QuantizedModel, quantizable
+from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.quant.search import units_of
 from harness.trial.bits import Bits
 from methods import losses

@@ -21,7 +21,7 @@ from timm.layers import set_fused_attn
 from harness.data import CalibrationSet
 from harness.method.base import Context
 from harness.method.stack import check
-from harness.quant.qmodel import QuantizedModel, quantizable
+from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.trial.bits import Bits
 
 

@@ -28,7 +28,7 @@ def case(name: str, images: int, memory: str) -> None:
     from harness.method.base import Context
     from harness.method.memo import Shared
     from harness.method.stack import check
-    from harness.quant.qmodel import quantizable
+    from harness.quant.network.qmodel import quantizable
     from harness.quant.search import Objective
     from harness.text import parse_size
     from harness.trial.bits import Bits

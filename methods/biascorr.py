@@ -12,8 +12,8 @@ from torch import Tensor
 from harness.data import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.operators import WeightedOperation
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.operators import WeightedOperation
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.observers import Observer, PowerOfTwo
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import QuantizerSpec, log_int_softmax
-from harness.quant.schemes import install_weight_ranges, named_observer, value_observers, value_sites
-from harness.quant.statistics import collect
+from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers, value_sites
+from harness.quant.calibrate.observers import Observer, PowerOfTwo
+from harness.quant.calibrate.statistics import collect
+from harness.quant.format.quantizer import QuantizerSpec, log_int_softmax
+from harness.quant.network.qmodel import QuantizedModel
 
 LIS_BITS = 4
 Switch = Literal["auto", "on", "off"]

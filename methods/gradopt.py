@@ -13,8 +13,8 @@ from harness.data import CalibrationSet
 from harness.machine.progress import Task
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant.numerics import EPSILON
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.format.uniform import EPSILON
+from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.search import Objective, Unit, read_scales, units_of, write_scales
 from methods import losses
 

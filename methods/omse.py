@@ -11,12 +11,12 @@ from harness.data import CalibrationSet
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
-from harness.quant import numerics
-from harness.quant.observers import Omse as OmseObserver
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, Scheme
-from harness.quant.schemes import weight_rows
-from harness.quant.statistics import collect
+from harness.quant.calibrate.installation import weight_rows
+from harness.quant.calibrate.observers import Omse as OmseObserver
+from harness.quant.calibrate.statistics import collect
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from harness.data import CalibrationSet, open_source
 from harness.data.preprocessing import of_model
 from harness.method.base import Context
 from harness.models.loading import load_model
-from harness.quant.qmodel import QuantizedModel, quantizable
+from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.store.store import Store
 from harness.trial.bits import Bits
 

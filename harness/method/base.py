@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from harness.data import CalibrationSet
-    from harness.quant.qmodel import QuantizedModel
+    from harness.quant.network.qmodel import QuantizedModel
 
 C = TypeVar("C")
 

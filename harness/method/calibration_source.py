@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.data.preprocessing import Preprocessing
-    from harness.quant.qmodel import QuantizedModel
+    from harness.quant.network.qmodel import QuantizedModel
 
 
 class CalibrationSource(Strategy[C]):

@@ -14,7 +14,7 @@ from harness.store.store import write_aside
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from harness.quant.qmodel import QuantizedModel
+    from harness.quant.network.qmodel import QuantizedModel
 
 WRITE_SECONDS = 2.0  # between two writes: a block of a small network takes less time than a write to a network disk
 MODEL, OWN = "model/", "own/"
@@ -47,7 +47,7 @@ class Checkpoint:
         from safetensors import SafetensorError, safe_open
 
         from harness.machine.measure import COMMIT
-        from harness.quant.state import restore, state_of
+        from harness.quant.network.state import restore, state_of
 
         before = state_of(model)
         try:
@@ -75,7 +75,7 @@ class Checkpoint:
         if self._path is None:
             return
         from harness.machine.measure import COMMIT
-        from harness.quant.state import state_of
+        from harness.quant.network.state import state_of
 
         own, about = state_of(model)
         seconds, forwards = self._cost()

@@ -20,8 +20,8 @@ from harness.graph.sites import Place, Site
 from harness.machine.memory import Budget
 from harness.method.base import Context
 from harness.method.memo import Shared
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Scheme
+from harness.quant.format.quantizer import Scheme
+from harness.quant.network.qmodel import QuantizedModel
 
 Scope = Literal["attention_weights", "block_weights", "block"]
 Order = Literal["forward", "reverse"]

@@ -9,9 +9,9 @@ from pydantic import Field
 
 from harness.data import CalibrationSet
 from harness.method.base import Context
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.schemes import install_weight_ranges, named_observer, value_observers, value_sites
-from harness.quant.statistics import collect
+from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers, value_sites
+from harness.quant.calibrate.statistics import collect
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from harness.data import EvaluationSet
 from harness.errors import DivergedError
 from harness.machine.progress import Progress
-from harness.quant.diagnosis import first_not_finite
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.diagnosis import first_not_finite
+from harness.quant.network.qmodel import QuantizedModel
 from harness.store.fp_logits import Evaluable, Reference
 
 

@@ -23,9 +23,9 @@ from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Shared
 from harness.method.stack import StackStep
 from harness.models.cards import cards
-from harness.quant import inventory
-from harness.quant.qmodel import QuantizedModel, quantizable
-from harness.quant.state import save_state
+from harness.quant.network import inventory
+from harness.quant.network.qmodel import QuantizedModel, quantizable
+from harness.quant.network.state import save_state
 from harness.run.evaluate import Evaluation, evaluate, top1
 from harness.run.prepare import Prepared, prepare
 from harness.run.stages import Stages

@@ -16,7 +16,7 @@ from harness.store.store import Store, write_aside, write_json
 from harness.trial.identity import content_id
 
 if TYPE_CHECKING:
-    from harness.quant.qmodel import QuantizedModel
+    from harness.quant.network.qmodel import QuantizedModel
     from harness.trial.record import Stage
 
 
@@ -70,7 +70,7 @@ class PrefixStates:
         Raises:
             OSError, ValueError, KeyError, TypeError, SafetensorError: The files are broken or of another network.
         """
-        from harness.quant.state import load_state
+        from harness.quant.network.state import load_state
 
         about = json.loads((self.folder(prefix) / "stages.json").read_text(encoding="utf-8"))
         load_state(model, self.folder(prefix) / "state.safetensors")
@@ -78,7 +78,7 @@ class PrefixStates:
 
     def save(self, model: QuantizedModel, prefix: str, stages: list[Stage], environment: dict[str, Any]) -> None:
         """Keep the model's state as that of a prefix, and drop the partial state of its search."""
-        from harness.quant.state import save_state
+        from harness.quant.network.state import save_state
 
         folder = self.folder(prefix)
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,11 @@ from baselines.adalog import Moments
 from baselines.progressive_search import progressive_search
 from baselines.quantizer_spaces import Budget, logarithmic_space, uniform_space
 from harness.data import CalibrationSet
-from harness.quant import nonuniform, numerics
-from harness.quant.inventory import coverage, off_grid_sites
-from harness.quant.qmodel import quantizable
-from harness.quant.quantizer import QuantizerSpec, Scheme
+from harness.quant.format import nonuniform
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import QuantizerSpec, Scheme
+from harness.quant.network.inventory import coverage, off_grid_sites
+from harness.quant.network.qmodel import quantizable
 from tests.baselines.applying import apply
 
 FEW = Budget(candidates=64, keep=8, steps=4)

@@ -9,7 +9,7 @@ from harness.errors import IncompatibleError
 from harness.method import registry
 from harness.method.registry import MethodImportError
 from harness.method.stack import check
-from harness.quant import inventory
+from harness.quant.network import inventory
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
 from harness.trial.spec import TrialSpec

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from baselines.erq import ridge_update, round_halves
 from harness.method.stack import check
-from harness.quant.quantizer import QuantizerSpec, from_range
+from harness.quant.format.quantizer import QuantizerSpec, from_range
 from tests.baselines.applying import errors_on_others
 
 

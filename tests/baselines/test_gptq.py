@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from baselines.gptq import output_error, round_columns
 from harness.method.stack import check
-from harness.quant.quantizer import QuantizerSpec, from_range
+from harness.quant.format.quantizer import QuantizerSpec, from_range
 
 
 def case(seed, bits=3, outputs=8, inputs=24, tokens=200):

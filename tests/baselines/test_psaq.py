@@ -10,7 +10,7 @@ from baselines.synthesis import differential_entropy, patch_similarity, total_va
 from harness.data.preprocessing import of_model
 from harness.errors import CaptureError
 from harness.method.calibration_source import check_source
-from harness.quant.qmodel import quantizable
+from harness.quant.network.qmodel import quantizable
 
 
 def test_patch_similarity_leaves_class_tokens_out():

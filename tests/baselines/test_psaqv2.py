@@ -12,8 +12,8 @@ from harness.data import CalibrationSet
 from harness.data.preprocessing import of_model
 from harness.errors import CaptureError
 from harness.method.stack import check
-from harness.quant.inventory import off_grid_sites
-from harness.quant.qmodel import quantizable
+from harness.quant.network.inventory import off_grid_sites
+from harness.quant.network.qmodel import quantizable
 from tests.baselines.applying import apply
 
 SMALL = "images=8,batch=4"

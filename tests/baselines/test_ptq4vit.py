@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from baselines.layer_search import operations_of
-from harness.quant import nonuniform
-from harness.quant.quantizer import Scheme
+from harness.quant.format import nonuniform
+from harness.quant.format.quantizer import Scheme
 from tests.baselines.applying import apply
 
 

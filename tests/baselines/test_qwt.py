@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.qwt import RIDGES, Moments, held_out_ridge
-from harness.quant.inventory import size_bytes
+from harness.quant.network.inventory import size_bytes
 from tests.baselines.applying import apply, errors_on_others
 
 

@@ -8,8 +8,8 @@ from harness.data.preprocessing import of_model
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.loading import load_model
-from harness.quant.qmodel import quantizable
-from harness.quant.state import restore, state_of
+from harness.quant.network.qmodel import quantizable
+from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
 from tests.shared import DEIT, IMAGES, requires_images
 

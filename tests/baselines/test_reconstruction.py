@@ -11,9 +11,9 @@ from baselines.reconstruction import Rounding, _Run
 from harness.errors import UsageError
 from harness.method.checkpoint import Checkpoint
 from harness.method.stack import check
-from harness.quant.inventory import off_grid_sites
-from harness.quant.quantizer import QuantizerSpec, from_range
-from harness.quant.state import state_of
+from harness.quant.format.quantizer import QuantizerSpec, from_range
+from harness.quant.network.inventory import off_grid_sites
+from harness.quant.network.state import state_of
 from tests.baselines import applying
 
 apply = partial(applying.apply, bits="w3a8")

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from harness.method.stack import check
-from harness.quant import nonuniform, numerics
-from harness.quant.inventory import coverage, off_grid_sites
+from harness.quant.format import nonuniform
+from harness.quant.format import uniform as numerics
+from harness.quant.network.inventory import coverage, off_grid_sites
 from tests.baselines.applying import apply
 
 

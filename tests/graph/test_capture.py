@@ -13,7 +13,7 @@ from harness.graph.fold import fold_batch_norms
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.cards import cards
-from harness.quant.qmodel import quantizable
+from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
 
 FAMILIES = {

@@ -12,9 +12,9 @@ from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.cards import cards, preprocessing_overrides
 from harness.models.loading import load_model
-from harness.quant.qmodel import quantizable
-from harness.quant.quantizer import Scheme
-from harness.quant.schemes import install_weight_ranges, value_sites
+from harness.quant.calibrate.installation import install_weight_ranges, value_sites
+from harness.quant.format.quantizer import Scheme
+from harness.quant.network.qmodel import quantizable
 from harness.quant.search import units_of
 from harness.trial.bits import Bits
 from methods.fqvit import takes_power_of_two

@@ -1,7 +1,7 @@
 """The rule's sites on the embedded transformer against a written expectation (FQ-ViT's list, METHODS section 2)."""
 
 from harness.graph.sites import Place
-from harness.quant.schemes import value_sites
+from harness.quant.calibrate.installation import value_sites
 from methods.fqvit import takes_power_of_two
 
 BLOCK = [

@@ -164,7 +164,7 @@ def test_one_wait_for_the_device_per_candidate(model, calibration, context):
 def test_a_network_of_convolutions_runs_channels_last_and_spilling_keeps_the_layout():
     import timm
 
-    from harness.quant.qmodel import quantizable
+    from harness.quant.network.qmodel import quantizable
 
     network = timm.create_model("resnet18", pretrained=False).eval()
     model = quantizable(network, (3, 64, 64), "resnet18")

@@ -185,7 +185,7 @@ def test_a_foreign_partial_state_is_not_used(tmp_path, model, capsys):
 
 def test_a_state_that_breaks_half_way_leaves_the_model_as_it_was(tmp_path, model, calibration, context):
     from harness.method.stack import check
-    from harness.quant.state import state_of
+    from harness.quant.network.state import state_of
 
     check("fqvit").steps[0].method.apply(model, calibration, context())
     path = tmp_path / "partial.safetensors"

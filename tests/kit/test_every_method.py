@@ -9,8 +9,8 @@ from harness.method.base import Context, Protocol
 from harness.method.calibration_source import check_source
 from harness.method.registry import Role
 from harness.method.stack import check
-from harness.quant.inventory import off_grid_sites
-from harness.quant.state import load_state, save_state, state_of
+from harness.quant.network.inventory import off_grid_sites
+from harness.quant.network.state import load_state, save_state, state_of
 from harness.trial.bits import Bits
 
 # Settings that keep a method quick; methods that are not named here run with their defaults.

@@ -15,7 +15,7 @@ from harness.data import CalibrationSet
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.loading import load_model
-from harness.quant.qmodel import quantizable
+from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
 from tests.shared import DEIT, REFERENCE, requires_reference
 

@@ -10,8 +10,8 @@ from harness.data.sets import TensorEvaluationSet
 from harness.errors import DivergedError
 from harness.machine.progress import Progress
 from harness.method.stack import check
-from harness.quant.diagnosis import first_not_finite
-from harness.quant.external import External
+from harness.quant.network.diagnosis import first_not_finite
+from harness.quant.network.external import External
 from harness.run.evaluate import evaluate
 
 

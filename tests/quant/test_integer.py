@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from harness.quant.integer import integer_layer_norm, log_int_softmax
+from harness.quant.format.integer import integer_layer_norm, log_int_softmax
 
 
 def brute_integer_layer_norm(x, in_scale, out_scale, weight, bias):

@@ -5,7 +5,7 @@ import torch
 
 from harness.method.base import Context
 from harness.method.stack import check
-from harness.quant import inventory
+from harness.quant.network import inventory
 from harness.trial.bits import Bits
 
 

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.quant import numerics
-from harness.quant.observers import Ema, MinMax, Percentile, PowerOfTwo
-from harness.quant.quantizer import QuantizerSpec
+from harness.quant.calibrate.observers import Ema, MinMax, Percentile, PowerOfTwo
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import QuantizerSpec
 
 
 def half_even(value: float) -> int:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
-from harness.quant import integer
-from harness.quant.quantizer import Quantizer, Scheme
+from harness.quant.format import integer
+from harness.quant.format.quantizer import Quantizer, Scheme
 
 
 @dataclass

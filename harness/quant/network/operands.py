@@ -8,8 +8,8 @@ from torch import Tensor
 
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
-from harness.quant.operators import WeightedOperation
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.operators import WeightedOperation
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import Bits
 
 IMAGE_BITS = 8

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from harness.quant.observers import MinMax, Observer
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, QuantizerSpec
+from harness.quant.calibrate.observers import MinMax, Observer
+from harness.quant.format.quantizer import Quantizer, QuantizerSpec
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @torch.no_grad()

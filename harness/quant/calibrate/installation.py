@@ -8,10 +8,10 @@ import torch
 
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
-from harness.quant import numerics
-from harness.quant.observers import OBSERVERS, Observer
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import QuantizerSpec, from_range
+from harness.quant.calibrate.observers import OBSERVERS, Observer
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import QuantizerSpec, from_range
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import Bits
 
 FLOAT_BITS = 32

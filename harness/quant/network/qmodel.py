@@ -14,10 +14,10 @@ from harness.graph.fold import fold_batch_norms
 from harness.graph.sites import Site
 from harness.machine.memory import is_out_of_memory
 from harness.models.cards import block_pattern
-from harness.quant.chain import Chain, Segment, build_chain
-from harness.quant.external import External
-from harness.quant.operators import WeightedOperation
-from harness.quant.quantizer import Quantizer
+from harness.quant.format.quantizer import Quantizer
+from harness.quant.network.chain import Chain, Segment, build_chain
+from harness.quant.network.external import External
+from harness.quant.network.operators import WeightedOperation
 
 
 class QuantizedModel:

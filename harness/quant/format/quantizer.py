@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.quant import nonuniform, numerics
+from harness.quant.format import nonuniform
+from harness.quant.format import uniform as numerics
 
 
 class Scheme(StrEnum):

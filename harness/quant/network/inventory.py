@@ -10,9 +10,9 @@ from torch import Tensor
 
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
-from harness.quant.external import ExternalSite
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import Quantizer, Scheme
+from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.network.external import ExternalSite
+from harness.quant.network.qmodel import QuantizedModel
 
 FULL_PRECISION_BITS = 32
 SCALE_BYTES, ZERO_POINT_BYTES = 4, 1

@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.quant.qmodel import QuantizedModel
-from harness.quant.quantizer import TENSORS, from_metadata
+from harness.quant.format.quantizer import TENSORS, from_metadata
+from harness.quant.network.qmodel import QuantizedModel
 
 _QUANTIZER, _BIAS, _NORM = "quantizer/", "bias_shift/", "norm/"
 _WEIGHT, _ROUNDED, _BESIDE = "weight/", "rounded/", "compensation/"

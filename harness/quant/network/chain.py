@@ -14,7 +14,7 @@ from harness.graph.capture import Captured, flat_name
 from harness.graph.operations import Kind
 from harness.graph.segments import Span, cut
 from harness.graph.sites import Place, Site, elements_per_image, find_sites
-from harness.quant.operators import LayerNorm, MatMul, Runtime, Softmax, Tap, WeightedOperation, bind
+from harness.quant.network.operators import LayerNorm, MatMul, Runtime, Softmax, Tap, WeightedOperation, bind
 
 
 @dataclass(frozen=True)

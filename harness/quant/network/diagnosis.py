@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.quant.qmodel import QuantizedModel
+from harness.quant.network.qmodel import QuantizedModel
 
 
 @torch.no_grad()

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.quant import numerics
-from harness.quant.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.format import uniform as numerics
+from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
 
 EMA_MOMENTUM = 0.01
 PERCENTILE = 0.99999

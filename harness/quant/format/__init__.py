@@ -1,0 +1,1 @@
+"""Number formats: how real values become codes and back."""

@@ -1,0 +1,1 @@
+"""The quantized network: an executable chain of segments with a place for a quantizer at every site."""
