@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from harness.data import CalibrationSet
+from harness.engines.uniform_scheme import UniformConfig, apply_uniform
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
 from harness.quant.network.qmodel import QuantizedModel
-from harness.quant.uniform import UniformConfig, apply_uniform
 
 
 @register(

@@ -20,13 +20,13 @@ from timm.layers import set_fused_attn
 
 from harness.data import CalibrationSet, open_source
 from harness.data.preprocessing import of_model
+from harness.engines import losses
+from harness.engines.scale_search import units_of
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.loading import load_model
 from harness.quant.network.qmodel import QuantizedModel, quantizable
-from harness.quant.search import units_of
 from harness.trial.bits import Bits
-from methods import losses
 
 
 def naive_pass(model: QuantizedModel, batches: list[torch.Tensor], targets: list[torch.Tensor]) -> float:

@@ -24,15 +24,15 @@ def case(name: str, images: int, memory: str) -> None:
     from timm.layers import set_fused_attn
 
     from harness.data import CalibrationSet
+    from harness.engines.losses import mse
+    from harness.engines.scale_search import Objective
     from harness.machine.memory import Budget
     from harness.method.base import Context
     from harness.method.memo import Shared
     from harness.method.stack import check
     from harness.quant.network.qmodel import quantizable
-    from harness.quant.search import Objective
     from harness.text import parse_size
     from harness.trial.bits import Bits
-    from methods.losses import mse
 
     set_fused_attn(False)
     torch.manual_seed(0)

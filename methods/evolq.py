@@ -11,14 +11,14 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data import CalibrationSet
+from harness.engines import losses
+from harness.engines.scale_search import Objective, Unit, read_scales, units_of, write_scales
 from harness.machine.progress import Task
 from harness.method.base import Context, Method, Protocol
 from harness.method.registry import Role, register
 from harness.quant.format.uniform import EPSILON
 from harness.quant.network import state
 from harness.quant.network.qmodel import QuantizedModel
-from harness.quant.search import Objective, Unit, read_scales, units_of, write_scales
-from methods import losses
 
 # Half-width of the mutation by weight width. The paper's table and the released code are swapped (METHODS facts).
 MUTATION_PAPER = {8: 1e-3}

@@ -6,6 +6,7 @@ import torch
 from timm.layers import set_fused_attn
 
 from harness.data import CalibrationSet
+from harness.engines.scale_search import units_of
 from harness.errors import UsageError
 from harness.graph.sites import Place
 from harness.method.base import Context
@@ -15,7 +16,6 @@ from harness.models.loading import load_model
 from harness.quant.calibrate.installation import install_weight_ranges, value_sites
 from harness.quant.format.quantizer import Scheme
 from harness.quant.network.qmodel import quantizable
-from harness.quant.search import units_of
 from harness.trial.bits import Bits
 from methods.fqvit import takes_power_of_two
 

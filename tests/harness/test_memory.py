@@ -145,8 +145,8 @@ def test_calibration_that_does_not_fit_names_the_setting(store):
 
 def test_one_wait_for_the_device_per_candidate(model, calibration, context):
     """On a GPU every ``item`` is a round trip to the host; a candidate's fitness needs exactly one."""
-    from harness.quant.search import Objective, units_of
-    from methods.losses import named
+    from harness.engines.losses import named
+    from harness.engines.scale_search import Objective, units_of
 
     for step in check("fqvit").steps:
         step.method.apply(model, CalibrationSet(calibration.images), context())

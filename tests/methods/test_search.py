@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from harness.engines import losses
+from harness.engines.scale_search import Objective, read_scales, units_of, write_scales
 from harness.method.base import Context
 from harness.method.stack import check
-from harness.quant.search import Objective, read_scales, units_of, write_scales
 from harness.trial.bits import Bits
-from methods import losses
 
 
 def calibrated(model, calibration, bits="w4a8", stack="fqvit"):
