@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import heartbeat
 from harness.store.check import problems
 from harness.store.store import Store
+from harness.sweep import heartbeat
 
 GRID = ["--method", "fqvit,fqvit+omse,fqvit+omse+evolq(passes=40)", "--bits", "w8a8,w4a8", "--calib", "16,32"]
 GRID += ["--seed", "range(3)", "--eval-limit", "500", "--workers", "1", "--device", "cpu", "--quiet"]

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from harness import heartbeat
 from harness.store.store import Store
+from harness.sweep import heartbeat
 
 TRIAL = ["--method", "fqvit", "--calib", "32", "--eval-limit", "2000", "--device", "cpu"]
 EARLY = ("", "start", "starting", "capture")

@@ -24,14 +24,14 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from harness.launch.queue import launchers_here
-    from harness.sweep import find
+    from harness.sweep.launch.queue import launchers_here
+    from harness.sweep.manifest import find
 
     sweep = find(Store.default(arguments.store), arguments.sweep)
     sweep.stop("cancelled")
     jobs = [job for submission in sweep.submissions for job in submission.jobs.get("slurm", [])]
     if jobs:
-        from harness.launch.slurm import cancel
+        from harness.sweep.launch.slurm import cancel
 
         cancelled = cancel(jobs)
         print(f"{sweep.name}: {len(cancelled)} jobs cancelled")

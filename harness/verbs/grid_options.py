@@ -12,11 +12,11 @@ from harness.text import quoted
 from harness.verbs.options import add_json, add_store
 
 if TYPE_CHECKING:
-    from harness.compose import Composed
-    from harness.launch.options import Options
     from harness.machine.progress import Progress
-    from harness.plan import Plan
     from harness.store.store import Store
+    from harness.sweep.compose import Composed
+    from harness.sweep.launch.options import Options
+    from harness.sweep.plan import Plan
 
 TRIAL = {
     "method": ("<stack,...>", "stacks; commas inside parentheses belong to settings"),
@@ -93,10 +93,10 @@ def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> 
         UsageError: Something in it is not understood or not possible.
     """
     progress.say("loading torch")
-    from harness.compose import compose_sweep
-    from harness.grid import expand
-    from harness.launch.options import launcher_options
-    from harness.plan import make_plan
+    from harness.sweep.compose import compose_sweep
+    from harness.sweep.grid import expand
+    from harness.sweep.launch.options import launcher_options
+    from harness.sweep.plan import make_plan
 
     composed = compose_sweep(overrides(arguments), arguments.config_dir)
     options = launcher_options(composed.launcher)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.launch.options import Options
-    from harness.plan import Plan
-    from harness.sweep import Sweep
+    from harness.sweep.launch.options import Options
+    from harness.sweep.manifest import Sweep
+    from harness.sweep.plan import Plan
 
 INTERRUPTED = 130
 
@@ -41,8 +41,8 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
     Returns:
         The exit code: 1 when trials of this start failed, 130 when the user stopped it.
     """
-    from harness.launch.start import start
-    from harness.status import states_of
+    from harness.sweep.launch.start import start
+    from harness.sweep.status import states_of
 
     waiting = {state.id for state in states_of(sweep) if state.state in ("queued", "running")}
     cells = [cell for cell in plan.to_run if cell.id not in waiting]
@@ -71,7 +71,7 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
 
 
 def _tell(sweep: Sweep, how: How, first: str, jobs: list[str]) -> int:
-    from harness.status import counts, kinds, states_of
+    from harness.sweep.status import counts, kinds, states_of
     from harness.verbs.status import sentence
 
     states = states_of(sweep)

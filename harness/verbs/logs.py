@@ -48,7 +48,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def _job_files(store: Store, trial: str) -> list[Path]:
     """The output of the cluster's jobs that held the trial."""
-    from harness.sweep import sweeps
+    from harness.sweep.manifest import sweeps
 
     found: list[Path] = []
     for sweep in sweeps(store):
@@ -56,7 +56,7 @@ def _job_files(store: Store, trial: str) -> list[Path]:
             jobs = submission.jobs.get("slurm", [])
             held = [job for job, pack in zip(jobs, submission.packs, strict=False) if trial in pack]
             if held:
-                from harness.launch.slurm import log_files
+                from harness.sweep.launch.slurm import log_files
 
                 found += [path for job in held for path in log_files(submission, job) if path.stat().st_size]
     return found

@@ -12,7 +12,7 @@ from harness.verbs.grid_options import Asked, add_grid, plan_of
 from harness.verbs.options import new_verb
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
+    from harness.sweep.plan import Plan
 
 EXAMPLES = """  harness plan --experiment table1
   harness plan --method fqvit+omse+evolq --ladder --bits w8a8,w4a8 --seed 'range(3)'
@@ -46,14 +46,14 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def summary(asked: Asked) -> dict[str, Any]:
     """The plan in numbers."""
-    from harness.launch.options import SlurmOptions
-    from harness.launch.start import packs_of
+    from harness.sweep.launch.options import SlurmOptions
+    from harness.sweep.launch.start import packs_of
 
     plan = asked.plan
     packs = packs_of(plan, asked.options)
     jobs: dict[str, Any] = {}
     if isinstance(asked.options, SlurmOptions):
-        from harness.launch.slurm import max_array
+        from harness.sweep.launch.slurm import max_array
 
         most = max_array()
         jobs = {"jobs": len(packs), "arrays": -(-len(packs) // most), "max_array_size": most}

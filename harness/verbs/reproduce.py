@@ -16,7 +16,7 @@ from harness.verbs.plan import lines, summary
 from harness.verbs.sweep import run_grid
 
 if TYPE_CHECKING:
-    from harness.sweep import Sweep
+    from harness.sweep.manifest import Sweep
     from leaderboard.reproduction import Reproduction
 
 EXAMPLES = """  harness reproduce                                                  list what can be reproduced
@@ -39,7 +39,7 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb; exit code 1 when a trial failed."""
-    from harness.compose import experiments, reproductions
+    from harness.sweep.compose import experiments, reproductions
 
     if arguments.preset is None:
         return _list(as_json=arguments.json)
@@ -66,7 +66,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def _list(*, as_json: bool) -> int:
-    from harness.compose import reproductions
+    from harness.sweep.compose import reproductions
     from harness.verbs.listing import print_table
 
     rows = [

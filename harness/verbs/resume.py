@@ -13,9 +13,9 @@ from harness.verbs.launching import How, launch
 from harness.verbs.options import add_json, add_store, new_verb
 
 if TYPE_CHECKING:
-    from harness.launch.options import Options
-    from harness.plan import Plan
-    from harness.sweep import Sweep
+    from harness.sweep.launch.options import Options
+    from harness.sweep.manifest import Sweep
+    from harness.sweep.plan import Plan
 
 EXAMPLES = """  harness resume                                         what is missing of the newest sweep
   harness resume table1 --retry oom,timeout              failed trials of these kinds too
@@ -46,7 +46,7 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb; exit code 1 when a trial failed."""
-    from harness.sweep import adopt, find
+    from harness.sweep.manifest import adopt, find
 
     store = Store.default(arguments.store)
     sweep = find(store, arguments.sweep)
@@ -54,7 +54,7 @@ def handle(arguments: argparse.Namespace) -> int:
     options, changes = changed(sweep.launcher, arguments.changes)
     progress = terminal_progress(arguments.quiet)
     progress.say(f"sweep {sweep.name}: loading torch")
-    from harness.plan import make_plan
+    from harness.sweep.plan import make_plan
 
     share = not arguments.no_share
     plan = make_plan([planned.spec for planned in sweep.planned], store, progress, retry=retry, share=share)
@@ -85,8 +85,8 @@ def changed(launcher: dict[str, Any], texts: list[str]) -> tuple[Options, dict[s
     Raises:
         UsageError: A key is part of what a trial is, or unknown.
     """
-    from harness.compose import CONF, parse_settings
-    from harness.launch.options import launcher_options
+    from harness.sweep.compose import CONF, parse_settings
+    from harness.sweep.launch.options import launcher_options
 
     options, changes = dict(launcher), {}
     for key, value in parse_settings(texts).items():

@@ -13,8 +13,8 @@ from harness.store.store import Store
 from harness.verbs.options import add_json, add_store, new_verb
 
 if TYPE_CHECKING:
-    from harness.status import TrialState
-    from harness.sweep import Sweep
+    from harness.sweep.manifest import Sweep
+    from harness.sweep.status import TrialState
 
 EXAMPLES = """  harness status                  all sweeps; the trials of the only one
   harness status table1           trials that are not done, with reasons
@@ -37,8 +37,8 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
-    from harness.status import states_of
-    from harness.sweep import find, sweeps
+    from harness.sweep.manifest import find, sweeps
+    from harness.sweep.status import states_of
 
     store = Store.default(arguments.store)
     chosen = [find(store, arguments.sweep)] if arguments.sweep else sweeps(store)
@@ -57,7 +57,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def show(states: dict[Sweep, list[TrialState]], *, every: bool, as_json: bool) -> None:
     """Print sweeps: all numbers, and the trials when there is one sweep."""
-    from harness.status import counts, kinds
+    from harness.sweep.status import counts, kinds
 
     if as_json:
         rows = [
@@ -82,7 +82,7 @@ def show(states: dict[Sweep, list[TrialState]], *, every: bool, as_json: bool) -
 
 def sentence(states: list[TrialState]) -> str:
     """The numbers of a sweep in one line."""
-    from harness.status import counts, kinds
+    from harness.sweep.status import counts, kinds
 
     counted = counts(states)
     parts = [f"{number} {name}" for name, number in counted.items()]
@@ -91,7 +91,7 @@ def sentence(states: list[TrialState]) -> str:
 
 
 def _trials(states: list[TrialState], *, every: bool) -> None:
-    from harness.launch.show import label
+    from harness.sweep.launch.show import label
 
     for state in states:
         if every or state.state != "done":
@@ -101,7 +101,7 @@ def _trials(states: list[TrialState], *, every: bool) -> None:
 
 def advice(sweep: Sweep, states: list[TrialState]) -> list[str]:
     """What to do next."""
-    from harness.status import counts, kinds
+    from harness.sweep.status import counts, kinds
 
     counted = counts(states)
     name = shlex.quote(sweep.name)

@@ -15,7 +15,7 @@ from harness.verbs.options import new_verb
 from harness.verbs.plan import lines, summary
 
 if TYPE_CHECKING:
-    from harness.sweep import Sweep
+    from harness.sweep.manifest import Sweep
 
 EXAMPLES = """  harness sweep --experiment smoke
   harness sweep --method fqvit+omse+biascorr+evolq --ladder --bits w8a8,w4a8,w3a8 --seed 'range(3)'
@@ -42,7 +42,7 @@ def handle(arguments: argparse.Namespace) -> int:
 
 def run_grid(arguments: argparse.Namespace, store: Store, asked: Asked, told: TextIO) -> tuple[Sweep, int]:
     """Create the sweep of a plan, tell of it (unless results are for machines) and launch it; returns the exit code too."""
-    from harness.sweep import create
+    from harness.sweep.manifest import create
 
     store.check_writable()
     composed, plan = asked.composed, asked.plan

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from harness.cli import main
-from harness.compose import compose_sweep
 from harness.errors import StackError, UsageError
 from harness.method.calibration_source import check_source
 from harness.method.memo import Shared
@@ -13,6 +12,7 @@ from harness.method.stack import check
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
 from harness.store.table import table
+from harness.sweep.compose import compose_sweep
 from harness.trial.spec import TrialSpec
 
 SOURCE = "psaq(iterations=2,batch=4)"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.compose import compose_sweep, experiments, parse_settings
 from harness.errors import StackError, UsageError
-from harness.grid import expand, models
-from harness.launch.options import LocalOptions, SlurmOptions, launcher_options
+from harness.sweep.compose import compose_sweep, experiments, parse_settings
+from harness.sweep.grid import expand, models
+from harness.sweep.launch.options import LocalOptions, SlurmOptions, launcher_options
 from harness.text import split_outside
 from harness.trial.spec import TrialSpec
 from harness.verbs import sweep

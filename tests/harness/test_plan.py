@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from harness import plan as plans
 from harness.errors import UsageError
-from harness.estimate import Estimator
-from harness.plan import make_plan
 from harness.run.prepare import prepare
 from harness.store.placeholder_records import unrun
 from harness.store.prefix_states import PrefixStates
+from harness.sweep import plan as plans
+from harness.sweep.estimate import Estimator
+from harness.sweep.plan import make_plan
 from harness.trial.spec import TrialSpec
 from tests.harness.test_store import record as synthetic
 

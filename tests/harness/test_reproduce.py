@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from harness.cli import main
-from harness.compose import compose_sweep, reproductions
-from harness.grid import expand
 from harness.models.cards import cards
+from harness.sweep.compose import compose_sweep, reproductions
+from harness.sweep.grid import expand
 from leaderboard.published import accuracies, runtimes
 from leaderboard.reproduction import Reproduction, tables, title
 

@@ -7,15 +7,15 @@ from dataclasses import asdict
 import psutil
 import pytest
 
-from harness import heartbeat
 from harness.errors import UsageError
-from harness.heartbeat import Beat, Heart
-from harness.launch import snapshot
-from harness.plan import make_plan
-from harness.status import counts, kinds, states_of
 from harness.store.placeholder_records import unrun
 from harness.store.store import write_json
-from harness.sweep import Sweep, adopt, create, find, sweeps
+from harness.sweep import heartbeat
+from harness.sweep.heartbeat import Beat, Heart
+from harness.sweep.launch import snapshot
+from harness.sweep.manifest import Sweep, adopt, create, find, sweeps
+from harness.sweep.plan import make_plan
+from harness.sweep.status import counts, kinds, states_of
 from harness.trial.spec import TrialSpec
 
 SPECS = [TrialSpec("fqvit", seed=seed) for seed in range(3)]

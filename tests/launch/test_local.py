@@ -9,11 +9,11 @@ from collections import namedtuple
 
 import pytest
 
-from harness import heartbeat
 from harness.cli import main
 from harness.store.check import problems
 from harness.store.store import Store
-from harness.sweep import find
+from harness.sweep import heartbeat
+from harness.sweep.manifest import find
 from tests.launch.waiting import searching, wait_for
 
 GRID = ["--method", "fqvit,fqvit+omse", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50", "--device", "cpu"]
@@ -96,7 +96,7 @@ def test_workers_run_the_planned_code_wherever_they_are_started(home, harness, t
 
 
 def test_workers_that_cannot_start_are_explained(home, harness, tmp_path, monkeypatch):
-    code = "import os, sys\nif 'harness.launch.process' in sys.orig_argv:\n    os._exit(9)\n"
+    code = "import os, sys\nif 'harness.sweep.launch.process' in sys.orig_argv:\n    os._exit(9)\n"
     (tmp_path / "sitecustomize.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     ended = harness("sweep", "--method", "minmax", "--calib", "8", "--eval-limit", "50", "--quiet", check=2)

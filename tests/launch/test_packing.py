@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.estimate import Cost
-from harness.launch.packing import pack
-from harness.plan import Cell
+from harness.sweep.estimate import Cost
+from harness.sweep.launch.packing import pack
+from harness.sweep.plan import Cell
 from harness.trial.spec import TrialSpec
 
 

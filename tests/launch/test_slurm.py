@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 import submitit
 
-from harness import heartbeat
 from harness.cli import main
 from harness.errors import UsageError
-from harness.launch import slurm, snapshot
-from harness.launch.options import SlurmOptions
-from harness.launch.queue import places
-from harness.launch.slurm import JobState, Pack, job_states
-from harness.plan import make_plan
 from harness.run.run_trial import run_trial
-from harness.status import states_of
 from harness.store.store import Store
-from harness.sweep import create
+from harness.sweep import heartbeat
+from harness.sweep.launch import slurm, snapshot
+from harness.sweep.launch.options import SlurmOptions
+from harness.sweep.launch.queue import places
+from harness.sweep.launch.slurm import JobState, Pack, job_states
+from harness.sweep.manifest import create
+from harness.sweep.plan import make_plan
+from harness.sweep.status import states_of
 from harness.trial.spec import TrialSpec
 from tests.launch.waiting import searching, wait_for
 from tests.slurm import requires_slurm

@@ -2,7 +2,7 @@
 
 import time
 
-from harness import heartbeat
+from harness.sweep import heartbeat
 
 
 def wait_for(look, seconds=180):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from harness.estimate import Cost
-from harness.plan import Cell
+from harness.sweep.estimate import Cost
+from harness.sweep.plan import Cell
 
 UNKNOWN_SECONDS = 15 * 60.0  # assumed for a trial without an estimate
 

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.estimate import Estimator
-from harness.launch import snapshot
-from harness.launch.options import LocalOptions, Options, SlurmOptions
-from harness.launch.packing import families, pack
-from harness.launch.show import Show
-from harness.plan import Cell, Plan
-from harness.sweep import Submission, Sweep
+from harness.sweep.estimate import Estimator
+from harness.sweep.launch import snapshot
+from harness.sweep.launch.options import LocalOptions, Options, SlurmOptions
+from harness.sweep.launch.packing import families, pack
+from harness.sweep.launch.show import Show
+from harness.sweep.manifest import Submission, Sweep
+from harness.sweep.plan import Cell, Plan
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def start(
     sweep.go()
     submission = sweep.submission({**about, "changes": dict(changes or {}), "packs": ids})
     if isinstance(options, SlurmOptions):
-        from harness.launch.slurm import submit
+        from harness.sweep.launch.slurm import submit
 
         return Started(submission.number, tuple(submit(sweep, submission, options, code)), {})
     return _run_here(sweep, submission, options, code, quiet=quiet)
 
 
 def _run_here(sweep: Sweep, submission: Submission, options: LocalOptions, code: Path, *, quiet: bool) -> Started:
-    from harness.launch.local import LocalLauncher
+    from harness.sweep.launch.local import LocalLauncher
 
     with Show(quiet) as show:
         launcher = LocalLauncher(sweep, submission, options, code, show, Estimator(sweep.store.records()))

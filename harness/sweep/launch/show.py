@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from harness.heartbeat import Beat
+from harness.sweep.heartbeat import Beat
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
 

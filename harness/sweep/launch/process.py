@@ -1,6 +1,6 @@
 """A worker process of the local launcher: reads trial ids from standard input, answers one line of JSON for each.
 
-``python -m harness.launch.process STORE SWEEP SUBMISSION``. The end of standard input means that the launcher is gone:
+``python -m harness.sweep.launch.process STORE SWEEP SUBMISSION``. The end of standard input means that the launcher is gone:
 the process saves the state of a running search and ends at once.
 """
 
@@ -22,11 +22,11 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    from harness.heartbeat import Heart
-    from harness.launch.worker import Worker
     from harness.machine.progress import LineProgress
     from harness.store.store import Store
-    from harness.sweep import Submission, Sweep
+    from harness.sweep.heartbeat import Heart
+    from harness.sweep.launch.worker import Worker
+    from harness.sweep.manifest import Submission, Sweep
 
     store, name, number = arguments
     sweep = Sweep(Store(Path(store)), name)

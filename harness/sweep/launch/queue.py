@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import UsageError
-from harness.heartbeat import process_alive
-from harness.sweep import Submission, Sweep
+from harness.sweep.heartbeat import process_alive
+from harness.sweep.manifest import Submission, Sweep
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _local(submission: Submission, about: Mapping[str, Any]) -> dict[str, Place]
 
 
 def _slurm(submission: Submission, jobs: list[str]) -> dict[str, Place]:
-    from harness.launch.slurm import job_states
+    from harness.sweep.launch.slurm import job_states
 
     created = submission.content["created"]
     try:

@@ -18,13 +18,13 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError
 
-from harness import heartbeat
 from harness.errors import UsageError
-from harness.heartbeat import Heart
-from harness.launch.options import SlurmOptions
 from harness.machine.progress import LineProgress
 from harness.store.store import Store
-from harness.sweep import Submission, Sweep
+from harness.sweep import heartbeat
+from harness.sweep.heartbeat import Heart
+from harness.sweep.launch.options import SlurmOptions
+from harness.sweep.manifest import Submission, Sweep
 
 SIGNAL_SECONDS = 60  # warning before a time limit; enough to write a search's state
 DEFAULT_MAX_ARRAY = 1001
@@ -49,7 +49,7 @@ class Pack:
 
     def __call__(self) -> dict[str, str]:
         """Run the pack's trials; those that are done already are passed over."""
-        from harness.launch.worker import run_pack
+        from harness.sweep.launch.worker import run_pack
 
         self._heart = Heart(Store(Path(self.store)), heartbeat.environ_job(), LineProgress())
         return run_pack(self.store, self.sweep, self.submission, self.index, self._heart)

@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from harness import heartbeat
-from harness.heartbeat import Heart
 from harness.machine.measure import environment
 from harness.method.memo import Shared
 from harness.run.run_trial import kind_of, run_trial
 from harness.store.placeholder_records import unrun
 from harness.store.store import Store
-from harness.sweep import Submission, Sweep
+from harness.sweep import heartbeat
+from harness.sweep.heartbeat import Heart
+from harness.sweep.manifest import Submission, Sweep
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness import heartbeat
-from harness.heartbeat import Beat
-from harness.launch.queue import Place, places
-from harness.sweep import Planned, Sweep
+from harness.sweep import heartbeat
+from harness.sweep.heartbeat import Beat
+from harness.sweep.launch.queue import Place, places
+from harness.sweep.manifest import Planned, Sweep
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
 

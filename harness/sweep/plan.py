@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.errors import CaptureError, DataError, ModelError
-from harness.estimate import Cost, Estimator, total
 from harness.machine.progress import Progress
 from harness.method.memo import Shared
 from harness.run.prepare import prepare
 from harness.store.placeholder_records import skipped_id
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store
+from harness.sweep.estimate import Cost, Estimator, total
 from harness.trial.spec import TrialSpec
 
 DONE, FAILED, INCOMPATIBLE, TO_RUN = "done", "failed", "incompatible", "to run"

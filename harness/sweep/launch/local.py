@@ -18,15 +18,15 @@ import psutil
 import torch
 
 from harness.errors import HarnessError
-from harness.estimate import Estimator
-from harness.heartbeat import Beat, read
-from harness.launch.options import LocalOptions
-from harness.launch.show import Show
-from harness.launch.worker import log_path
 from harness.machine.measure import environment
 from harness.machine.memory import WORKERS_VARIABLE
 from harness.store.placeholder_records import unrun
-from harness.sweep import Planned, Submission, Sweep
+from harness.sweep.estimate import Estimator
+from harness.sweep.heartbeat import Beat, read
+from harness.sweep.launch.options import LocalOptions
+from harness.sweep.launch.show import Show
+from harness.sweep.launch.worker import log_path
+from harness.sweep.manifest import Planned, Submission, Sweep
 from harness.trial.record import Record
 
 POLL_SECONDS = 1.0
@@ -142,7 +142,7 @@ class LocalLauncher:
         return bool(self.sweep.stopped) and not any(worker.trial for worker in self.workers)
 
     def _start(self, index: int) -> WorkerProcess:
-        command = [sys.executable, "-P", "-m", "harness.launch.process"]  # -P: not the code of the present folder
+        command = [sys.executable, "-P", "-m", "harness.sweep.launch.process"]  # -P: not the code of the present folder
         command += [str(self.sweep.store.root.absolute()), self.sweep.name, str(self.submission.number)]
         worker = WorkerProcess(index, command, self._environment(index), self.submission.folder / f"worker-{index}.txt")
         assert worker.process.stdout is not None

@@ -22,7 +22,7 @@ from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
 
 if TYPE_CHECKING:
-    from harness.plan import Plan
+    from harness.sweep.plan import Plan
 
 FORMAT = 1
 

@@ -20,7 +20,7 @@ from harness.errors import UsageError, nearest
 from harness.text import quoted, split_outside
 from harness.trial.spec import HOW, TrialSpec
 
-CONF = Path(__file__).parent / "conf"
+CONF = Path(__file__).resolve().parents[1] / "conf"
 # From the slowest-changing to the fastest: trials that share a network, then images, then bits, stand together.
 GRID = ("model", "weights", "data", "eval_limit", "calib_source", "calib", "seed", "bits", "method")
 PREPROCESS = "preprocess"

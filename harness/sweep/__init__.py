@@ -1,0 +1,1 @@
+"""Many trials: composed, planned, launched, watched."""

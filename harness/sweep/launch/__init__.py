@@ -1,0 +1,1 @@
+"""Launchers: worker processes on this machine, SLURM arrays."""
