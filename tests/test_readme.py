@@ -39,7 +39,7 @@ def test_every_method_is_in_the_table():
 
 
 def test_verbs_shown_exist():
-    from harness.cli import build_parser
+    from harness.cli.main import build_parser
 
     parser = build_parser()
     shown = set(re.findall(r"^harness (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE))

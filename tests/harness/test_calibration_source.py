@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.cli import main
+from harness.cli.main import main
 from harness.errors import StackError, UsageError
 from harness.method.calibration_source import check_source
 from harness.method.memo import Shared

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.cli import main
+from harness.cli.main import main
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_help_is_no_mistake(verb, capsys):
 
 
 def test_describe_model(capsys):
-    from harness.cli import main
+    from harness.cli.main import main
 
     assert main(["describe", "model", "deit_tiny_patch16_224"]) == 0
     out = capsys.readouterr().out

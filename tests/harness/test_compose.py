@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli.commands import sweep
+from harness.cli.commands.grid_options import overrides
 from harness.errors import StackError, UsageError
 from harness.sweep.compose import compose_sweep, experiments, parse_settings
 from harness.sweep.grid import expand, models
 from harness.sweep.launch.options import LocalOptions, SlurmOptions, launcher_options
 from harness.text import split_outside
 from harness.trial.spec import TrialSpec
-from harness.verbs import sweep
-from harness.verbs.grid_options import overrides
 
 
 def test_the_grid_is_the_product_of_all_values():

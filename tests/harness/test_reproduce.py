@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from harness.cli import main
+from harness.cli.main import main
 from harness.models.cards import cards
 from harness.sweep.compose import compose_sweep, reproductions
 from harness.sweep.grid import expand

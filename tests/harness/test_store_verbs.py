@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cli import main
+from harness.cli.main import main
 from harness.errors import UsageError
 from harness.store import table_cache as cache
 from harness.store.check import problems

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness.cli import main
+from harness.cli.main import main
 from harness.errors import UsageError
 from harness.run import run_trial as trial
 from harness.run.run_trial import run_trial

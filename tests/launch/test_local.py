@@ -9,7 +9,7 @@ from collections import namedtuple
 
 import pytest
 
-from harness.cli import main
+from harness.cli.main import main
 from harness.store.check import problems
 from harness.store.store import Store
 from harness.sweep import heartbeat

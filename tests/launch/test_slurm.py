@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import submitit
 
-from harness.cli import main
+from harness.cli.main import main
 from harness.errors import UsageError
 from harness.run.run_trial import run_trial
 from harness.store.store import Store

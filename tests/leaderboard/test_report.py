@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.cli import main
+from harness.cli.main import main
 from leaderboard import tables, text
 from leaderboard.board import boards
 from leaderboard.ladder import gains, ladder_markdown

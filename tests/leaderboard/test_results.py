@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.cli import main
+from harness.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "leaderboard" / "results"

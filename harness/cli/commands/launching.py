@@ -71,8 +71,8 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
 
 
 def _tell(sweep: Sweep, how: How, first: str, jobs: list[str]) -> int:
+    from harness.cli.commands.status import sentence
     from harness.sweep.status import counts, kinds, states_of
-    from harness.verbs.status import sentence
 
     states = states_of(sweep)
     if how.json:

@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.commands.options import add_json, new_verb
 from harness.errors import UsageError
-from harness.verbs.options import add_json, new_verb
 
 if TYPE_CHECKING:
     from harness.method.registry import MethodInfo

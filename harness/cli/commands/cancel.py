@@ -7,8 +7,8 @@ import os
 import signal
 from typing import Any
 
+from harness.cli.commands.options import add_store, new_verb
 from harness.store.store import Store
-from harness.verbs.options import add_store, new_verb
 
 EXAMPLES = """  harness cancel table1     jobs that wait or run; finished trials stay, harness resume goes on
 """

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.commands.launching import How, launch
+from harness.cli.commands.options import add_json, add_store, new_verb
 from harness.errors import UsageError, nearest
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
 from harness.trial.spec import HOW
-from harness.verbs.launching import How, launch
-from harness.verbs.options import add_json, add_store, new_verb
 
 if TYPE_CHECKING:
     from harness.sweep.launch.options import Options

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from harness import __version__
-from harness.errors import HarnessError, nearest
-from harness.verbs import (
+from harness.cli.commands import (
     cancel,
     compare,
     describe,
@@ -29,6 +28,7 @@ from harness.verbs import (
     store,
     sweep,
 )
+from harness.errors import HarnessError, nearest
 
 DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
 EXAMPLES = """examples:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.commands.options import add_json, add_store
 from harness.errors import UsageError
 from harness.text import quoted
-from harness.verbs.options import add_json, add_store
 
 if TYPE_CHECKING:
     from harness.machine.progress import Progress

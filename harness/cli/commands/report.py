@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.cli.commands.options import add_json, add_store, new_verb
+from harness.cli.commands.store import warn
 from harness.errors import UsageError, nearest
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
-from harness.verbs.options import add_json, add_store, new_verb
-from harness.verbs.store import warn
 
 EXAMPLES = """  harness report                                     Markdown tables
   harness report --out leaderboard/results            tables, LaTeX, CSV, Parquet, pictures, the page

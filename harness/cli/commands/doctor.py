@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from harness.cli.commands.options import add_json, add_store, new_verb
 from harness.errors import HarnessError
 from harness.store.store import Store
-from harness.verbs.options import add_json, add_store, new_verb
 
 EXAMPLES = """  harness doctor
   harness doctor --json

@@ -7,13 +7,13 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.commands.grid_options import add_grid, plan_of
+from harness.cli.commands.options import new_verb
+from harness.cli.commands.plan import lines, summary
+from harness.cli.commands.sweep import run_grid
 from harness.errors import UsageError, nearest
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
-from harness.verbs.grid_options import add_grid, plan_of
-from harness.verbs.options import new_verb
-from harness.verbs.plan import lines, summary
-from harness.verbs.sweep import run_grid
 
 if TYPE_CHECKING:
     from harness.sweep.manifest import Sweep
@@ -66,8 +66,8 @@ def handle(arguments: argparse.Namespace) -> int:
 
 
 def _list(*, as_json: bool) -> int:
+    from harness.cli.commands.listing import print_table
     from harness.sweep.compose import reproductions
-    from harness.verbs.listing import print_table
 
     rows = [
         {"name": name, "source": content["source"], "note": content.get("note") or ""}

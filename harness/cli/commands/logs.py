@@ -8,9 +8,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from harness.cli.commands.options import add_store, new_verb
 from harness.errors import UsageError
 from harness.store.store import Store
-from harness.verbs.options import add_store, new_verb
 
 EXAMPLES = """  harness logs 3f9c             a trial's id or its beginning
   harness logs 3f9c --lines 0   the whole log

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.commands.options import add_json, add_store, new_verb
 from harness.errors import UsageError
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
 from harness.trial.spec import DATA, EMBEDDED, TrialSpec
-from harness.verbs.options import add_json, add_store, new_verb
 
 if TYPE_CHECKING:
     from harness.trial.record import Record
@@ -151,6 +151,6 @@ def show(record: Record, store: Store, *, cached: bool, as_json: bool) -> None:
         print(json.dumps(record, indent=1))
         return
     if record["status"] == "done":
-        from harness.verbs.summary import print_summary
+        from harness.cli.commands.summary import print_summary
 
         print_summary(record, path, cached=cached)

@@ -8,10 +8,10 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.commands.options import add_json, add_store, new_verb
+from harness.cli.commands.store import warn
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
-from harness.verbs.options import add_json, add_store, new_verb
-from harness.verbs.store import warn
 
 if TYPE_CHECKING:
     from leaderboard.compare import Pair

@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from harness.cli.commands.options import add_json, new_verb
 from harness.errors import UsageError, nearest
-from harness.verbs.options import add_json, new_verb
 
 EXAMPLES = """  harness describe method evolq
   harness describe model deit_tiny_patch16_224.fb_in1k

@@ -9,8 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.commands.options import add_json, add_store, new_verb
 from harness.store.store import Store
-from harness.verbs.options import add_json, add_store, new_verb
 
 if TYPE_CHECKING:
     from harness.sweep.manifest import Sweep

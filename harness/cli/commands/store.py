@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness.cli.commands.options import add_json, add_store, new_verb
 from harness.errors import UsageError
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
-from harness.verbs.options import add_json, add_store, new_verb
 
 EXAMPLES = """  harness store check                                   is every file what it should be?
   harness store export --format csv --out results.csv   one row per record

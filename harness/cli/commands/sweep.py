@@ -7,12 +7,12 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
 
+from harness.cli.commands.grid_options import Asked, add_grid, plan_of
+from harness.cli.commands.launching import How, launch
+from harness.cli.commands.options import new_verb
+from harness.cli.commands.plan import lines, summary
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
-from harness.verbs.grid_options import Asked, add_grid, plan_of
-from harness.verbs.launching import How, launch
-from harness.verbs.options import new_verb
-from harness.verbs.plan import lines, summary
 
 if TYPE_CHECKING:
     from harness.sweep.manifest import Sweep

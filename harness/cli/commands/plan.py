@@ -6,10 +6,10 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.commands.grid_options import Asked, add_grid, plan_of
+from harness.cli.commands.options import new_verb
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
-from harness.verbs.grid_options import Asked, add_grid, plan_of
-from harness.verbs.options import new_verb
 
 if TYPE_CHECKING:
     from harness.sweep.plan import Plan
