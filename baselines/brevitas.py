@@ -21,7 +21,7 @@ from brevitas.quant.shifted_scaled_int import ShiftedUint8ActPerTensorFloat
 from pydantic import Field
 from torch import nn
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.machine.progress import Task
 from harness.method.base import Context, Method

@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from baselines.reconstruction import ReconstructionConfig, Switches, reconstruct
-from harness.data import CalibrationSet
+from baselines.engines.reconstruction import ReconstructionConfig, Switches, reconstruct
+from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
 from harness.quant.network.qmodel import QuantizedModel

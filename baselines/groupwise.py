@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.method.base import Context, Method

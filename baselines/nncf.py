@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place

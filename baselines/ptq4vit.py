@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from baselines.layer_search import Plan, search_layers
-from harness.data import CalibrationSet
+from baselines.engines.layer_search import Plan, search_layers
+from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
 from harness.quant.network.qmodel import QuantizedModel

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from baselines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
-from harness.data import CalibrationSet
+from baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
+from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register
 from harness.quant.calibrate.statistics import channel_ranges

@@ -12,7 +12,7 @@ from pydantic import Field
 from torchao.quantization import IntxWeightOnlyConfig, quantize_
 from torchao.quantization.granularity import PerAxis, PerGroup
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register

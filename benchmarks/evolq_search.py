@@ -18,8 +18,9 @@ import timm
 import torch
 from timm.layers import set_fused_attn
 
-from harness.data import CalibrationSet, open_source
 from harness.data.preprocessing import of_model
+from harness.data.sets import CalibrationSet
+from harness.data.sources import open_source
 from harness.engines import losses
 from harness.engines.scale_search import units_of
 from harness.method.base import Context

@@ -18,7 +18,7 @@ import timm
 import torch
 from timm.layers import set_fused_attn
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.quant.network.qmodel import QuantizedModel, quantizable

@@ -23,7 +23,7 @@ def case(name: str, images: int, memory: str) -> None:
     import torch
     from timm.layers import set_fused_attn
 
-    from harness.data import CalibrationSet
+    from harness.data.sets import CalibrationSet
     from harness.engines.losses import mse
     from harness.engines.scale_search import Objective
     from harness.machine.memory import Budget

@@ -94,7 +94,7 @@ def write_plainly(root: Path, numbers: range) -> int:
 
 def report(root: Path) -> tuple[float, float]:
     """Seconds and peak megabytes of ``harness report`` in a process of its own."""
-    code = "import resource, sys; from harness.cli import main; main(['report', '--store', sys.argv[1]]);"
+    code = "import resource, sys; from harness.cli.main import main; main(['report', '--store', sys.argv[1]]);"
     code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     started = time.perf_counter()
     result = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True)

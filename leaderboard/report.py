@@ -10,14 +10,14 @@ import pandas as pd
 
 from harness.store.store import write_aside
 from harness.trial.spec import DATA
-from leaderboard import tables
-from leaderboard.board import FULL_PRECISION, Board, Cell, Network, Recipe, boards
-from leaderboard.evidence import Evidence
-from leaderboard.ladder import gains, ladder_markdown
-from leaderboard.noise import noise_markdown
-from leaderboard.ordering import ordering_markdown, orderings
-from leaderboard.pareto import Point, Standing, standings
-from leaderboard.published import Runtime, accuracies, compare, comparison_markdown, models, runtimes
+from leaderboard.board.boards import FULL_PRECISION, Board, Cell, Network, Recipe, boards
+from leaderboard.board.evidence import Evidence
+from leaderboard.board.ladder import gains, ladder_markdown
+from leaderboard.board.noise import noise_markdown
+from leaderboard.published.numbers import Runtime, accuracies, compare, comparison_markdown, models, runtimes
+from leaderboard.published.ordering import ordering_markdown, orderings
+from leaderboard.render import tables
+from leaderboard.stats.pareto import Point, Standing, standings
 
 FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
 
@@ -123,7 +123,7 @@ def write(
     if "latex" in formats:
         written.append(_text(folder / "leaderboard.tex", "\n\n".join(map(tables.board_latex, found)) + "\n"))
     if "html" in formats:
-        from leaderboard.page import page
+        from leaderboard.render.page import page
 
         written.append(_text(folder / "index.html", page(rows)))
     return written
@@ -135,7 +135,7 @@ def _text(path: Path, content: str) -> Path:
 
 
 def _figures(found: Sequence[Board], evidence: Evidence, folder: Path, cost: str) -> list[Path]:
-    from leaderboard.figures import pareto_figure, save
+    from leaderboard.render.figures import pareto_figure, save
 
     written = []
     for board in found:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.engines import losses
 from harness.engines.scale_search import Objective, Unit, read_scales, units_of, write_scales
 from harness.machine.progress import Task

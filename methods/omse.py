@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.data import CalibrationSet, open_source
 from harness.data.preprocessing import of_model
+from harness.data.sets import CalibrationSet
+from harness.data.sources import open_source
 from harness.method.base import Context
 from harness.models.loading import load_model
 from harness.quant.network.qmodel import QuantizedModel, quantizable

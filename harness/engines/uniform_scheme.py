@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.method.base import Context
 from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers, value_sites
 from harness.quant.calibrate.statistics import collect

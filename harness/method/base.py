@@ -18,7 +18,7 @@ from harness.trial.bits import Bits
 if TYPE_CHECKING:
     import torch
 
-    from harness.data import CalibrationSet
+    from harness.data.sets import CalibrationSet
     from harness.quant.network.qmodel import QuantizedModel
 
 C = TypeVar("C")

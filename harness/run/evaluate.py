@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data import EvaluationSet
+from harness.data.sets import EvaluationSet
 from harness.errors import DivergedError
 from harness.machine.progress import Progress
 from harness.quant.network.diagnosis import first_not_finite

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from harness.data import DataSource, open_source
 from harness.data.preprocessing import Preprocessing, of_model
-from harness.data.sets import check_count
-from harness.data.sources import check_classes
+from harness.data.sets import DataSource, check_count
+from harness.data.sources import check_classes, open_source
 from harness.errors import UsageError
 from harness.method import stack as stacks
 from harness.method.calibration_source import SourceStep, check_source

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.errors import HarnessError
 from harness.machine.measure import environment
 from harness.machine.memory import Budget, is_out_of_memory

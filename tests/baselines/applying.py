@@ -1,6 +1,6 @@
 """Apply a whole stack to a model, for tests of what it leaves behind."""
 
-from harness.data import open_source
+from harness.data.sources import open_source
 from harness.method.stack import check
 
 

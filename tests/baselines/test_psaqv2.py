@@ -8,8 +8,8 @@ from timm import create_model
 from torch.nn import functional as F
 
 from baselines.psaqv2 import divergence
-from harness.data import CalibrationSet
 from harness.data.preprocessing import of_model
+from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError
 from harness.method.stack import check
 from harness.quant.network.inventory import off_grid_sites

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from harness.data import open_source
 from harness.data.preprocessing import of_model
+from harness.data.sources import open_source
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.loading import load_model

@@ -6,7 +6,7 @@ import torch
 from timm.layers import set_fused_attn
 from torch import nn
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError
 from harness.graph.capture import capture
 from harness.graph.fold import fold_batch_norms

@@ -5,7 +5,7 @@ import timm
 import torch
 from timm.layers import set_fused_attn
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.engines.scale_search import units_of
 from harness.errors import UsageError
 from harness.graph.sites import Place

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.data import open_source
 from harness.data.preprocessing import of_model
 from harness.data.sets import spaced
+from harness.data.sources import open_source
 from harness.errors import DataError
 from tests.shared import IMAGES, requires_images
 

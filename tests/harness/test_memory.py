@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.errors import UsageError
 from harness.machine.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
 from harness.method.memo import Shared

@@ -129,7 +129,7 @@ def test_unknown_method():
 def test_light_verbs_do_not_import_torch(arguments):
     code = f"""
         import sys
-        from harness.cli import main
+        from harness.cli.main import main
         try:
             main({arguments!r})
         except SystemExit:

@@ -9,8 +9,8 @@ from harness.cli.main import main
 from harness.models.cards import cards
 from harness.sweep.compose import compose_sweep, reproductions
 from harness.sweep.grid import expand
-from leaderboard.published import accuracies, runtimes
-from leaderboard.reproduction import Reproduction, tables, title
+from leaderboard.published.numbers import accuracies, runtimes
+from leaderboard.published.reproduction import Reproduction, tables, title
 
 PRESETS = reproductions()
 

@@ -226,6 +226,6 @@ def test_any_text_survives_csv(tmp_path_factory, text, limit, value):
 def test_verbs_that_only_look_start_fast(verb, tmp_path):
     """Importing torch takes seconds; looking at a store must not."""
     words = [*verb, "--store", str(tmp_path)]
-    script = f"import sys; from harness.cli import main; main({words!r}); print('torch' in sys.modules)"
+    script = f"import sys; from harness.cli.main import main; main({words!r}); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "False", result.stderr

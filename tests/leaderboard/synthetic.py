@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from harness.store.table import table
-from leaderboard.evidence import Evidence
+from leaderboard.board.evidence import Evidence
 from tests.harness.test_store import record
 
 IMAGES = 1000

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leaderboard.board import boards
-from leaderboard.ordering import Ordering, Placed, ordering_markdown, orderings
+from leaderboard.board.boards import boards
+from leaderboard.published.ordering import Ordering, Placed, ordering_markdown, orderings
 from leaderboard.report import markdown
 from tests.leaderboard.synthetic import add, evidence, rows
 

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 
 from harness.cli.main import main
-from leaderboard import tables, text
-from leaderboard.board import boards
-from leaderboard.ladder import gains, ladder_markdown
-from leaderboard.noise import ranks, split
+from leaderboard import text
+from leaderboard.board.boards import boards
+from leaderboard.board.ladder import gains, ladder_markdown
+from leaderboard.board.noise import ranks, split
+from leaderboard.render import tables
 from leaderboard.report import markdown, write
-from leaderboard.stats import variance_split
+from leaderboard.stats.inference import variance_split
 from tests.harness.test_store import record
 from tests.leaderboard.synthetic import add, evidence, rows
 

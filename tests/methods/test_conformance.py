@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.loading import load_model

@@ -14,8 +14,8 @@ from harness.machine.progress import terminal_progress
 from harness.store.store import Store
 
 if TYPE_CHECKING:
-    from leaderboard.compare import Pair
-    from leaderboard.stats import Interval
+    from leaderboard.board.compare import Pair
+    from leaderboard.stats.inference import Interval
 
 EXAMPLES = """  harness compare 3f9c 81ab                          two trials
   harness compare fqvit fqvit+omse                   two stacks, wherever both were measured, paired by seed
@@ -36,8 +36,8 @@ def add_parser(verbs: Any) -> None:
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
     from harness.store.table_cache import rows
-    from leaderboard.compare import compare, select
-    from leaderboard.evidence import Evidence
+    from leaderboard.board.compare import compare, select
+    from leaderboard.board.evidence import Evidence
 
     store = Store.default(arguments.store)
     found = rows(store, terminal_progress(quiet=True))

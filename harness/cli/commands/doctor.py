@@ -78,7 +78,7 @@ def _gpu() -> str:
 
 
 def _embedded() -> str:
-    from harness.data import open_source
+    from harness.data.sources import open_source
     from harness.models.loading import load_model
 
     model, source = load_model("embedded"), open_source("embedded")

@@ -78,7 +78,7 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     if not len(found.table):
         print(f"no records in {store.root} (start with: harness run --method fqvit)", file=sys.stderr)
         return 0
-    from leaderboard.evidence import Evidence
+    from leaderboard.board.evidence import Evidence
     from leaderboard.report import markdown, write
 
     if arguments.out is None:

@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from leaderboard.pareto import Standing
-from leaderboard.published import Runtime
+from leaderboard.published.numbers import Runtime
+from leaderboard.stats.pareto import Standing
 
 COLOURS = {"front": "#1b7837", "undecided": "#b8860b", "dominated": "#888888"}
 AXES = {

@@ -15,10 +15,10 @@ from tabulate import tabulate
 
 from harness.text import split_outside
 from leaderboard import text
-from leaderboard.board import Board, Cell, Network
-from leaderboard.evidence import Evidence
-from leaderboard.published import STACKS, accuracies, models, same_source
-from leaderboard.stats import Interval, paired_bootstrap
+from leaderboard.board.boards import Board, Cell, Network
+from leaderboard.board.evidence import Evidence
+from leaderboard.published.numbers import STACKS, accuracies, models, same_source
+from leaderboard.stats.inference import Interval, paired_bootstrap
 
 FEWEST = 3  # methods that make an order
 CONFIDENT = 1.96

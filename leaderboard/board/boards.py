@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from harness.trial.spec import calibrated
-from leaderboard.evidence import Evidence
-from leaderboard.stats import paired_bootstrap
+from leaderboard.board.evidence import Evidence
+from leaderboard.stats.inference import paired_bootstrap
 
 # Means over seeds are taken only where nothing but the seed differs: every other part of a trial's identity is a key.
 BOARD = ["data", "data_fingerprint", "n_images", "bits", "calib", "calib_source"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -62,4 +62,4 @@ def _plain(value: Any) -> Any:
 
 
 def _asset(name: str) -> str:
-    return (files("leaderboard") / "assets" / name).read_text(encoding="utf-8")
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")

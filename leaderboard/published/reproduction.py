@@ -13,7 +13,7 @@ from tabulate import tabulate
 from harness.method.stack import check
 from harness.models.cards import cards
 from leaderboard import text
-from leaderboard.published import IMAGENET_IMAGES, Accuracy, Runtime, accuracies, runtimes
+from leaderboard.published.numbers import IMAGENET_IMAGES, Accuracy, Runtime, accuracies, runtimes
 
 
 @dataclass(frozen=True)

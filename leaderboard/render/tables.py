@@ -9,7 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from leaderboard import text
-from leaderboard.board import Board, Cell, Network, Recipe
+from leaderboard.board.boards import Board, Cell, Network, Recipe
 
 LEGEND = (
     "Top-1 in percent, mean ± sample standard deviation over seeds (number of seeds); behind it in parentheses the "

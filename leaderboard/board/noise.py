@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from leaderboard import text
-from leaderboard.board import Board, Cell, Network, Recipe, competes
-from leaderboard.evidence import Evidence
-from leaderboard.stats import Interval, VarianceSplit, rank_intervals, variance_split
+from leaderboard.board.boards import Board, Cell, Network, Recipe, competes
+from leaderboard.board.evidence import Evidence
+from leaderboard.stats.inference import Interval, VarianceSplit, rank_intervals, variance_split
 
 
 def ranks(board: Board, network: Network, evidence: Evidence) -> dict[Recipe, Interval]:

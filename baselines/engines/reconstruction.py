@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.data import CalibrationSet
+from harness.data.sets import CalibrationSet
 from harness.graph.sites import Place
 from harness.machine.progress import Task
 from harness.method.base import Context

@@ -10,8 +10,8 @@ import numpy as np
 from tabulate import tabulate
 
 from leaderboard import text
-from leaderboard.board import Board, Cell, Network, Recipe
-from leaderboard.stats import Interval, paired_over_seeds
+from leaderboard.board.boards import Board, Cell, Network, Recipe
+from leaderboard.stats.inference import Interval, paired_over_seeds
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import pandas as pd
 from harness.errors import UsageError, nearest
 from harness.text import split_outside
 from harness.trial.spec import calibrated
-from leaderboard.evidence import Evidence
-from leaderboard.stats import (
+from leaderboard.board.evidence import Evidence
+from leaderboard.stats.inference import (
     Discordance,
     Interval,
     VarianceSplit,

@@ -1,0 +1,1 @@
+"""Records grouped into boards, and what can be said of their differences."""

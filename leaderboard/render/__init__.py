@@ -1,0 +1,1 @@
+"""Boards as tables, pictures and a page."""
