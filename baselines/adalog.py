@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from baselines.engines.layer_search import Operation, operations_of, output_of
-from baselines.engines.quantizer_spaces import Budget, Centre, Space, logarithmic_space, uniform_space
-from baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
+from harness.baselines.engines.layer_search import Operation, operations_of, output_of
+from harness.baselines.engines.quantizer_spaces import Budget, Centre, Space, logarithmic_space, uniform_space
+from harness.baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
 from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Place

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from baselines.engines.reconstruction import ReconstructionConfig, Switches, reconstruct
+from harness.baselines.engines.reconstruction import ReconstructionConfig, Switches, reconstruct
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register

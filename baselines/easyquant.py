@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from baselines.engines.layer_search import Plan, search_layers
+from harness.baselines.engines.layer_search import Plan, search_layers
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registry import Role, register

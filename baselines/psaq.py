@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.engines.synthesis import Canvas, SynthesisConfig, attention_outputs
+from harness.baselines.engines.synthesis import Canvas, SynthesisConfig, attention_outputs
 from harness.data.preprocessing import Preprocessing
 from harness.errors import CaptureError
 from harness.machine.progress import Task

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.engines.reconstruction import has_learnable_scale, install_scales
-from baselines.engines.synthesis import Canvas, SynthesisConfig, attention_outputs
+from harness.baselines.engines.reconstruction import has_learnable_scale, install_scales
+from harness.baselines.engines.synthesis import Canvas, SynthesisConfig, attention_outputs
 from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError
 from harness.method.base import Context, Method

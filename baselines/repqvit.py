@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
+from harness.baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
 from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Site

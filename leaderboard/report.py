@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from harness.leaderboard.board.boards import FULL_PRECISION, Board, Cell, Network, Recipe, boards
+from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.ladder import gains, ladder_markdown
+from harness.leaderboard.board.noise import noise_markdown
+from harness.leaderboard.published.numbers import Runtime, accuracies, compare, comparison_markdown, models, runtimes
+from harness.leaderboard.published.ordering import ordering_markdown, orderings
+from harness.leaderboard.render import tables
+from harness.leaderboard.stats.pareto import Point, Standing, standings
 from harness.store.store import write_aside
 from harness.trial.spec import DATA
-from leaderboard.board.boards import FULL_PRECISION, Board, Cell, Network, Recipe, boards
-from leaderboard.board.evidence import Evidence
-from leaderboard.board.ladder import gains, ladder_markdown
-from leaderboard.board.noise import noise_markdown
-from leaderboard.published.numbers import Runtime, accuracies, compare, comparison_markdown, models, runtimes
-from leaderboard.published.ordering import ordering_markdown, orderings
-from leaderboard.render import tables
-from leaderboard.stats.pareto import Point, Standing, standings
 
 FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
 
@@ -123,7 +123,7 @@ def write(
     if "latex" in formats:
         written.append(_text(folder / "leaderboard.tex", "\n\n".join(map(tables.board_latex, found)) + "\n"))
     if "html" in formats:
-        from leaderboard.render.page import page
+        from harness.leaderboard.render.page import page
 
         written.append(_text(folder / "index.html", page(rows)))
     return written
@@ -135,7 +135,7 @@ def _text(path: Path, content: str) -> Path:
 
 
 def _figures(found: Sequence[Board], evidence: Evidence, folder: Path, cost: str) -> list[Path]:
-    from leaderboard.render.figures import pareto_figure, save
+    from harness.leaderboard.render.figures import pareto_figure, save
 
     written = []
     for board in found:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from baselines.engines.progressive_search import progressive_search
+from harness.baselines.engines.progressive_search import progressive_search
 from harness.quant.format import uniform as numerics
 from harness.quant.format.nonuniform import ADALOG_R
 from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range

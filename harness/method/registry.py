@@ -1,6 +1,6 @@
 """The one way to find methods: by name, without importing any of them before it is needed.
 
-A method is a class decorated with ``@register(...)`` in a module of the packages ``methods`` or ``baselines``, or behind
+A method is a class decorated with ``@register(...)`` in a module of the folders ``methods`` or ``baselines``, or behind
 an entry point of the group ``harness.methods`` (entry-point name = method name, value ``module:Class``). Listing reads
 the decorator from the source text, so that ``harness list`` needs no torch.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 GROUP = "harness.methods"
 # What a module with mistakes raises while its source is read: wrong syntax, a missing role, an argument that is no literal.
 BROKEN = (ImportError, LookupError, SyntaxError, OSError, TypeError, ValueError)
-PACKAGES = ("methods", "baselines")
+PACKAGES = ("harness.methods", "harness.baselines")
 
 
 class MethodImportError(UsageError):
@@ -104,7 +104,7 @@ def register(
             version=version,
             paper=paper,
             summary=_first_line(cls.__doc__),
-            source=cls.__module__.partition(".")[0],
+            source=_owner(cls.__module__),
             target=f"{cls.__module__}:{cls.__qualname__}",
             extra=extra,
         )
@@ -177,7 +177,7 @@ def _infos_of_package(package: str) -> tuple[MethodInfo, ...]:
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
     files = sorted(file for folder in folders for file in Path(folder).glob("*.py") if not file.name.startswith("_"))
-    return tuple(info for file in files for info in _readable_infos(file, f"{package}.{file.stem}", package))
+    return tuple(info for file in files for info in _readable_infos(file, f"{package}.{file.stem}", _owner(package)))
 
 
 def _readable_infos(file: Path, module: str, source: str) -> list[MethodInfo]:
@@ -248,6 +248,11 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Attribute):
         return Role[node.attr]
     return ast.literal_eval(node)
+
+
+def _owner(module: str) -> str:
+    """The folder of a built-in method, or the package of another one."""
+    return module.removeprefix("harness.").partition(".")[0]
 
 
 def _first_line(text: str | None) -> str:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.stats.inference import paired_bootstrap
 from harness.trial.spec import calibrated
-from leaderboard.board.evidence import Evidence
-from leaderboard.stats.inference import paired_bootstrap
 
 # Means over seeds are taken only where nothing but the seed differs: every other part of a trial's identity is a key.
 BOARD = ["data", "data_fingerprint", "n_images", "bits", "calib", "calib_source"]

@@ -9,10 +9,8 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError, nearest
-from harness.text import split_outside
-from harness.trial.spec import calibrated
-from leaderboard.board.evidence import Evidence
-from leaderboard.stats.inference import (
+from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.stats.inference import (
     Discordance,
     Interval,
     VarianceSplit,
@@ -22,6 +20,8 @@ from leaderboard.stats.inference import (
     paired_over_seeds,
     variance_split,
 )
+from harness.text import split_outside
+from harness.trial.spec import calibrated
 
 SETTING = [
     "model",

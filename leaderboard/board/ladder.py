@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from tabulate import tabulate
 
-from leaderboard import text
-from leaderboard.board.boards import Board, Cell, Network, Recipe
-from leaderboard.stats.inference import Interval, paired_over_seeds
+from harness.leaderboard import text
+from harness.leaderboard.board.boards import Board, Cell, Network, Recipe
+from harness.leaderboard.stats.inference import Interval, paired_over_seeds
 
 
 @dataclass(frozen=True)

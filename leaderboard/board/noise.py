@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from leaderboard import text
-from leaderboard.board.boards import Board, Cell, Network, Recipe, competes
-from leaderboard.board.evidence import Evidence
-from leaderboard.stats.inference import Interval, VarianceSplit, rank_intervals, variance_split
+from harness.leaderboard import text
+from harness.leaderboard.board.boards import Board, Cell, Network, Recipe, competes
+from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.stats.inference import Interval, VarianceSplit, rank_intervals, variance_split
 
 
 def ranks(board: Board, network: Network, evidence: Evidence) -> dict[Recipe, Interval]:

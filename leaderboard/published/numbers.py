@@ -12,10 +12,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from harness.errors import HarnessError
+from harness.leaderboard import text
+from harness.leaderboard.board.boards import Board, Cell
 from harness.models.cards import cards
 from harness.trial.spec import DATA
-from leaderboard import text
-from leaderboard.board.boards import Board, Cell
 
 FOLDER = Path(__file__).parent
 IMAGENET_IMAGES = 50_000

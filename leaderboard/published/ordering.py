@@ -13,12 +13,12 @@ import numpy as np
 from scipy.stats import kendalltau
 from tabulate import tabulate
 
+from harness.leaderboard import text
+from harness.leaderboard.board.boards import Board, Cell, Network
+from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.published.numbers import STACKS, accuracies, models, same_source
+from harness.leaderboard.stats.inference import Interval, paired_bootstrap
 from harness.text import split_outside
-from leaderboard import text
-from leaderboard.board.boards import Board, Cell, Network
-from leaderboard.board.evidence import Evidence
-from leaderboard.published.numbers import STACKS, accuracies, models, same_source
-from leaderboard.stats.inference import Interval, paired_bootstrap
 
 FEWEST = 3  # methods that make an order
 CONFIDENT = 1.96

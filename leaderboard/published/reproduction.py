@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from harness.leaderboard import text
+from harness.leaderboard.published.numbers import IMAGENET_IMAGES, Accuracy, Runtime, accuracies, runtimes
 from harness.method.stack import check
 from harness.models.cards import cards
-from leaderboard import text
-from leaderboard.published.numbers import IMAGENET_IMAGES, Accuracy, Runtime, accuracies, runtimes
 
 
 @dataclass(frozen=True)

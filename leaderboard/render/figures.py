@@ -13,8 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from leaderboard.published.numbers import Runtime
-from leaderboard.stats.pareto import Standing
+from harness.leaderboard.published.numbers import Runtime
+from harness.leaderboard.stats.pareto import Standing
 
 COLOURS = {"front": "#1b7837", "undecided": "#b8860b", "dominated": "#888888"}
 AXES = {

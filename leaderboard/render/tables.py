@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from leaderboard import text
-from leaderboard.board.boards import Board, Cell, Network, Recipe
+from harness.leaderboard import text
+from harness.leaderboard.board.boards import Board, Cell, Network, Recipe
 
 LEGEND = (
     "Top-1 in percent, mean ± sample standard deviation over seeds (number of seeds); behind it in parentheses the "

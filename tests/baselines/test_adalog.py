@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm import create_model
 
-from baselines.adalog import Moments
-from baselines.engines.progressive_search import progressive_search
-from baselines.engines.quantizer_spaces import Budget, logarithmic_space, uniform_space
+from harness.baselines.adalog import Moments
+from harness.baselines.engines.progressive_search import progressive_search
+from harness.baselines.engines.quantizer_spaces import Budget, logarithmic_space, uniform_space
 from harness.data.sets import CalibrationSet
 from harness.quant.format import nonuniform
 from harness.quant.format import uniform as numerics

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.erq import ridge_update, round_halves
+from harness.baselines.erq import ridge_update, round_halves
 from harness.method.stack import check
 from harness.quant.format.quantizer import QuantizerSpec, from_range
 from tests.baselines.applying import errors_on_others

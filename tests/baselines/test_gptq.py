@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.gptq import output_error, round_columns
+from harness.baselines.gptq import output_error, round_columns
 from harness.method.stack import check
 from harness.quant.format.quantizer import QuantizerSpec, from_range
 

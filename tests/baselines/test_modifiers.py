@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines.groupwise import group_ranges
+from harness.baselines.groupwise import group_ranges
 from tests.baselines import applying
 
 apply = partial(applying.apply, bits="w8a8")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from timm import create_model
 
-from baselines.engines.synthesis import differential_entropy, patch_similarity, total_variation
+from harness.baselines.engines.synthesis import differential_entropy, patch_similarity, total_variation
 from harness.data.preprocessing import of_model
 from harness.errors import CaptureError
 from harness.method.calibration_source import check_source

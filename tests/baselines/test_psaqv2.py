@@ -7,7 +7,7 @@ import torch
 from timm import create_model
 from torch.nn import functional as F
 
-from baselines.psaqv2 import divergence
+from harness.baselines.psaqv2 import divergence
 from harness.data.preprocessing import of_model
 from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.qwt import RIDGES, Moments, held_out_ridge
+from harness.baselines.qwt import RIDGES, Moments, held_out_ridge
 from harness.quant.network.inventory import size_bytes
 from tests.baselines.applying import apply, errors_on_others
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.engines.reconstruction import Rounding, _Run
+from harness.baselines.engines.reconstruction import Rounding, _Run
 from harness.errors import UsageError
 from harness.method.checkpoint import Checkpoint
 from harness.method.stack import check

@@ -11,13 +11,13 @@ from harness.errors import UsageError
 from harness.graph.sites import Place
 from harness.method.base import Context
 from harness.method.stack import check
+from harness.methods.fqvit import takes_power_of_two
 from harness.models.cards import cards, preprocessing_overrides
 from harness.models.loading import load_model
 from harness.quant.calibrate.installation import install_weight_ranges, value_sites
 from harness.quant.format.quantizer import Scheme
 from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
-from methods.fqvit import takes_power_of_two
 
 EMBEDDED = "vit_pico_patch4_28.fashion_mnist"
 

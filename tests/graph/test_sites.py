@@ -1,8 +1,8 @@
 """The rule's sites on the embedded transformer against a written expectation (FQ-ViT's list, METHODS section 2)."""
 
 from harness.graph.sites import Place
+from harness.methods.fqvit import takes_power_of_two
 from harness.quant.calibrate.installation import value_sites
-from methods.fqvit import takes_power_of_two
 
 BLOCK = [
     "blocks.0.norm1:layer_norm",

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 
 from harness.cli.main import main
+from harness.leaderboard.published.numbers import accuracies, runtimes
+from harness.leaderboard.published.reproduction import Reproduction, tables, title
 from harness.models.cards import cards
 from harness.sweep.compose import compose_sweep, reproductions
 from harness.sweep.grid import expand
-from leaderboard.published.numbers import accuracies, runtimes
-from leaderboard.published.reproduction import Reproduction, tables, title
 
 PRESETS = reproductions()
 

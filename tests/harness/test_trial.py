@@ -117,7 +117,7 @@ def test_a_failure_leaves_a_record_and_exit_code_1(harness, monkeypatch, tmp_pat
 
 
 def test_a_bug_in_a_method_becomes_a_record_with_its_traceback(store, monkeypatch):
-    from methods.fqvit import Fqvit
+    from harness.methods.fqvit import Fqvit
 
     monkeypatch.setattr(Fqvit, "apply", lambda *args: 1 / 0)
     record, _ = run_trial(TrialSpec("fqvit", calib=4, eval_limit=10), store)
@@ -126,7 +126,7 @@ def test_a_bug_in_a_method_becomes_a_record_with_its_traceback(store, monkeypatc
 
 
 def test_strict_methods_get_no_evaluation(store, monkeypatch):
-    from methods.evolq import Evolq
+    from harness.methods.evolq import Evolq
 
     seen = []
     monkeypatch.setattr(Evolq, "apply", lambda self, model, calibration, context: seen.append(context.evaluate))

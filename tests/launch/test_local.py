@@ -147,7 +147,9 @@ def test_a_launcher_that_is_killed_loses_nothing(home, harness, status):
 
 def test_fail_fast_starts_nothing_more(home, harness, status, tmp_path, monkeypatch):
     (tmp_path / "inject").mkdir()
-    boom = "import methods.omse as m\ndef apply(self, *a):\n    raise RuntimeError('injected')\nm.Omse.apply = apply\n"
+    boom = (
+        "import harness.methods.omse as m\ndef apply(self, *a):\n    raise RuntimeError('injected')\nm.Omse.apply = apply\n"
+    )
     (tmp_path / "inject" / "sitecustomize.py").write_text(boom)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "inject"))
     ended = harness("sweep", *GRID, "--fail-fast", "--workers", "1", check=1)

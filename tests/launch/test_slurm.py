@@ -183,7 +183,7 @@ run_trial(TrialSpec.from_dict({spec(SEARCH).as_dict()!r}), Store(Path({str(alone
 
 
 def test_a_job_out_of_time_leaves_a_record_of_kind_timeout(store, monkeypatch):
-    from methods.fqvit import Fqvit
+    from harness.methods.fqvit import Fqvit
 
     def out_of_time(self, *rest):
         raise submitit.core.utils.UncompletedJobError("Job not requeued because: timed-out too many times.")

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 
+from harness.leaderboard.board.evidence import Evidence
 from harness.store.table import table
-from leaderboard.board.evidence import Evidence
 from tests.harness.test_store import record
 
 IMAGES = 1000

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from leaderboard.board.boards import boards
-from leaderboard.published.ordering import Ordering, Placed, ordering_markdown, orderings
-from leaderboard.report import markdown
+from harness.leaderboard.board.boards import boards
+from harness.leaderboard.published.ordering import Ordering, Placed, ordering_markdown, orderings
+from harness.leaderboard.report import markdown
 from tests.leaderboard.synthetic import add, evidence, rows
 
 DEIT = "deit_tiny_patch16_224.fb_in1k"

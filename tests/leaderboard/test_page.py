@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from leaderboard.render.page import embedded_json, page
+from harness.leaderboard.render.page import embedded_json, page
 from tests.harness.test_store import record
 from tests.leaderboard.synthetic import add, rows
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leaderboard.stats.pareto import Point, on_front, standings
+from harness.leaderboard.stats.pareto import Point, on_front, standings
 from tests.leaderboard.synthetic import images
 
 few = st.sampled_from([1.0, 2.0, 3.0])

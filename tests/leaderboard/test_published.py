@@ -2,11 +2,18 @@
 
 import pytest
 
+from harness.leaderboard.board.boards import boards
+from harness.leaderboard.published import numbers as published
+from harness.leaderboard.published.numbers import (
+    Accuracy,
+    PublishedError,
+    accuracies,
+    compare,
+    comparison_markdown,
+    runtimes,
+)
 from harness.method import registry
 from harness.method.stack import check
-from leaderboard.board.boards import boards
-from leaderboard.published import numbers as published
-from leaderboard.published.numbers import Accuracy, PublishedError, accuracies, compare, comparison_markdown, runtimes
 from tests.leaderboard.synthetic import add, evidence, rows
 
 DEIT = "deit_tiny_patch16_224.fb_in1k"
@@ -112,8 +119,8 @@ def test_conflicting_sources_are_all_shown(store):
 
 
 def test_stacks_beside_published_names_are_canonical_and_names_are_published():
+    from harness.leaderboard.published.numbers import STACKS
     from harness.method.stack import check
-    from leaderboard.published.numbers import STACKS
 
     names = {one.method for one in accuracies()}
     assert set(STACKS) <= names

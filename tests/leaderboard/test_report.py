@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 
 from harness.cli.main import main
-from leaderboard import text
-from leaderboard.board.boards import boards
-from leaderboard.board.ladder import gains, ladder_markdown
-from leaderboard.board.noise import ranks, split
-from leaderboard.render import tables
-from leaderboard.report import markdown, write
-from leaderboard.stats.inference import variance_split
+from harness.leaderboard import text
+from harness.leaderboard.board.boards import boards
+from harness.leaderboard.board.ladder import gains, ladder_markdown
+from harness.leaderboard.board.noise import ranks, split
+from harness.leaderboard.render import tables
+from harness.leaderboard.report import markdown, write
+from harness.leaderboard.stats.inference import variance_split
 from tests.harness.test_store import record
 from tests.leaderboard.synthetic import add, evidence, rows
 

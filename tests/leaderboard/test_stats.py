@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from leaderboard.stats.inference import (
+from harness.leaderboard.stats.inference import (
     accuracy,
     mcnemar,
     paired_bootstrap,

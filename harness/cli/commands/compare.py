@@ -14,8 +14,8 @@ from harness.machine.progress import terminal_progress
 from harness.store.store import Store
 
 if TYPE_CHECKING:
-    from leaderboard.board.compare import Pair
-    from leaderboard.stats.inference import Interval
+    from harness.leaderboard.board.compare import Pair
+    from harness.leaderboard.stats.inference import Interval
 
 EXAMPLES = """  harness compare 3f9c 81ab                          two trials
   harness compare fqvit fqvit+omse                   two stacks, wherever both were measured, paired by seed
@@ -35,9 +35,9 @@ def add_parser(verbs: Any) -> None:
 
 def handle(arguments: argparse.Namespace) -> int:
     """Run the verb."""
+    from harness.leaderboard.board.compare import compare, select
+    from harness.leaderboard.board.evidence import Evidence
     from harness.store.table_cache import rows
-    from leaderboard.board.compare import compare, select
-    from leaderboard.board.evidence import Evidence
 
     store = Store.default(arguments.store)
     found = rows(store, terminal_progress(quiet=True))

@@ -78,8 +78,8 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     if not len(found.table):
         print(f"no records in {store.root} (start with: harness run --method fqvit)", file=sys.stderr)
         return 0
-    from leaderboard.board.evidence import Evidence
-    from leaderboard.report import markdown, write
+    from harness.leaderboard.board.evidence import Evidence
+    from harness.leaderboard.report import markdown, write
 
     if arguments.out is None:
         print(markdown(found.table, Evidence(store, found.table)))

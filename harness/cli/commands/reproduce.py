@@ -16,8 +16,8 @@ from harness.machine.progress import terminal_progress
 from harness.store.store import Store
 
 if TYPE_CHECKING:
+    from harness.leaderboard.published.reproduction import Reproduction
     from harness.sweep.manifest import Sweep
-    from leaderboard.published.reproduction import Reproduction
 
 EXAMPLES = """  harness reproduce                                                  list what can be reproduced
   harness reproduce evolq_table3 --plan                              what it would cost
@@ -49,7 +49,7 @@ def handle(arguments: argparse.Namespace) -> int:
         hint = "use harness sweep --experiment" if arguments.preset in experiments() else "see: harness reproduce"
         raise UsageError(f"{arguments.preset!r} reproduces no publication.{near}", hint)
     arguments.experiment = arguments.preset
-    from leaderboard.published.reproduction import Reproduction
+    from harness.leaderboard.published.reproduction import Reproduction
 
     reproduction = Reproduction.of(known[arguments.preset])
     _scale(arguments, reproduction)
@@ -93,8 +93,8 @@ def _scale(arguments: argparse.Namespace, reproduction: Reproduction) -> None:
 
 
 def _beside(store: Store, sweep: Sweep, reproduction: Reproduction) -> str:
+    from harness.leaderboard.published.reproduction import tables
     from harness.store.table_cache import rows
-    from leaderboard.published.reproduction import tables
 
     order = {planned.id: number for number, planned in enumerate(sweep.planned)}
     table = rows(store, terminal_progress(quiet=True)).table

@@ -1,25 +1,25 @@
-"""The code that was planned is the code that runs: a copy of the packages per submission, shared while it is the same."""
+"""The code that was planned is the code that runs: a copy of the package per submission, shared while it is the same."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from harness.machine.measure import COMMIT, COMMIT_FILE
+from harness.machine.measure import PACKAGE as ROOT
 
-PACKAGES = ("harness", "methods", "baselines", "leaderboard")
+PACKAGE = "harness"
 
 
 def take(folder: Path) -> Path:
-    """Copy the packages below ``folder`` and return the path to put first on ``PYTHONPATH``.
+    """Copy the package below ``folder`` and return the path to put first on ``PYTHONPATH``.
 
     Methods of other distributions are not copied; their versions are in the records.
     """
-    files = {f"{package}/{name}": path for package in PACKAGES for name, path in _files(package).items()}
+    files = {f"{PACKAGE}/{name}": path for name, path in _files().items()}
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\n".encode() + hashlib.sha256(files[name].read_bytes()).digest())
@@ -31,7 +31,7 @@ def take(folder: Path) -> Path:
     for name, path in files.items():
         (aside / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, aside / name)
-    (aside / "harness" / COMMIT_FILE).write_text(COMMIT or "", encoding="utf-8")
+    (aside / PACKAGE / COMMIT_FILE).write_text(COMMIT or "", encoding="utf-8")
     aside.chmod(0o755)
     try:
         os.rename(aside, target)
@@ -40,12 +40,11 @@ def take(folder: Path) -> Path:
     return target
 
 
-def _files(package: str) -> dict[str, Path]:
-    spec = importlib.util.find_spec(package)
-    roots = [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+def _files() -> dict[str, Path]:
+    """Every file of the package by its relative path, links followed: in a checkout the folders of methods are links."""
     return {
-        path.relative_to(root).as_posix(): path
-        for root in roots
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts and path.name != COMMIT_FILE
+        (Path(folder) / name).relative_to(ROOT).as_posix(): Path(folder) / name
+        for folder, _, names in os.walk(ROOT, followlinks=True)
+        for name in sorted(names)
+        if "__pycache__" not in Path(folder).parts and name != COMMIT_FILE
     }
