@@ -17,7 +17,7 @@ from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
 from harness.quant.format import uniform as numerics
 from harness.quant.format.quantizer import Quantizer, QuantizerSpec, from_range

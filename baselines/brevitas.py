@@ -25,7 +25,7 @@ from harness.data.sets import CalibrationSet
 from harness.errors import IncompatibleError
 from harness.machine.progress import Task
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.network.external import External, ExternalSite
 from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import FULL, Bits

@@ -10,7 +10,7 @@ from pydantic import Field
 from harness.baselines.engines.layer_search import Plan, search_layers
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.network.qmodel import QuantizedModel
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.format import uniform as numerics
 from harness.quant.format.quantizer import Quantizer
 from harness.quant.network.operands import reads

@@ -13,7 +13,7 @@ from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.calibrate.statistics import channel_ranges
 from harness.quant.format.quantizer import Quantizer, Scheme
 from harness.quant.network.qmodel import QuantizedModel

@@ -20,7 +20,7 @@ from harness.errors import IncompatibleError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.network.external import External, ExternalSite
 from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import FULL, Bits

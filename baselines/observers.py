@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from harness.data.sets import CalibrationSet
 from harness.engines.uniform_scheme import UniformConfig, apply_uniform
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.network.qmodel import QuantizedModel
 
 

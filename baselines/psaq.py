@@ -17,7 +17,7 @@ from harness.errors import CaptureError
 from harness.machine.progress import Task
 from harness.method.base import Context
 from harness.method.calibration_source import CalibrationSource
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.network.operators import MatMul
 from harness.quant.network.qmodel import QuantizedModel
 

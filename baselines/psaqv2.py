@@ -16,7 +16,7 @@ from harness.baselines.engines.synthesis import Canvas, SynthesisConfig, attenti
 from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.format import uniform as numerics
 from harness.quant.network.qmodel import QuantizedModel
 

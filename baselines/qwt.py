@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.network.inventory import HALF_BYTES
 from harness.quant.network.qmodel import QuantizedModel
 

@@ -14,7 +14,7 @@ from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
 from harness.quant.format import nonuniform
 from harness.quant.format import uniform as numerics

@@ -15,7 +15,7 @@ from harness.engines import losses
 from harness.engines.scale_search import Objective, Unit, read_scales, units_of, write_scales
 from harness.machine.progress import Task
 from harness.method.base import Context, Method, Protocol
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.format.uniform import EPSILON
 from harness.quant.network import state
 from harness.quant.network.qmodel import QuantizedModel

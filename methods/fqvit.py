@@ -11,7 +11,7 @@ from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers, value_sites
 from harness.quant.calibrate.observers import Observer, PowerOfTwo
 from harness.quant.calibrate.statistics import collect

@@ -10,7 +10,7 @@ from pydantic import Field
 from harness.data.sets import CalibrationSet
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import weight_rows
 from harness.quant.calibrate.observers import Omse as OmseObserver
 from harness.quant.calibrate.statistics import collect

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from harness.machine.progress import Progress
 from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Shared
-from harness.method.registry import MethodInfo
+from harness.method.registration import MethodInfo
 from harness.trial.bits import Bits
 
 if TYPE_CHECKING:

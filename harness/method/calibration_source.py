@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import StackError, UsageError, nearest
 from harness.method import registry, settings, stack
 from harness.method.base import C, Context, Strategy
-from harness.method.registry import MethodInfo, Role
+from harness.method.registration import MethodInfo, Role
 from harness.trial.spec import DATA
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check_source(text: str) -> SourceStep | None:
         available = ", ".join([DATA, *known])
         raise UsageError(f"calibration source {text!r} is not known.{nearest(text, known)} Available: {available}")
     info = known[steps[0].name]
-    cls = registry.load_source(info.name)
+    cls = registry.load(info.name)
     config, problems = settings.build(cls.Config, steps[0].given, info.name)
     if config is None:
         raise StackError(text, problems)

@@ -11,19 +11,14 @@ import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any
 
 from harness.errors import HarnessError, UsageError, nearest
-
-if TYPE_CHECKING:
-    from harness.method.base import Method, Strategy
-    from harness.method.calibration_source import CalibrationSource
+from harness.method.registration import MethodInfo, Role, first_line, owner_of
 
 GROUP = "harness.methods"
 # What a module with mistakes raises while its source is read: wrong syntax, a missing role, an argument that is no literal.
@@ -35,82 +30,6 @@ class MethodImportError(UsageError):
     """A method that is known, but whose module or one of its libraries cannot be imported."""
 
     kind = "incompatible"
-
-
-class Role(StrEnum):
-    """What a method does, in the order of a stack; a ``source`` makes calibration images and is no step of one."""
-
-    SCHEME = "scheme"
-    TRANSFORM = "transform"
-    RANGE = "range"
-    CORRECT = "correct"
-    REFINE = "refine"
-    SOURCE = "source"
-
-
-@dataclass(frozen=True)
-class MethodInfo:
-    """What is known of a method without running it.
-
-    Attributes:
-        name: Its name in stacks.
-        role: Its place in the order.
-        needs: What an earlier step must provide (``scheme``, ``scales``).
-        provides: What later steps may count on.
-        version: Raised when its results change; part of a trial's identity.
-        paper: Source.
-        summary: First line of its docstring.
-        source: Package or distribution it comes from.
-        target: ``module:Class``.
-        extra: Optional extra of this distribution that installs the library it needs.
-    """
-
-    name: str
-    role: Role
-    needs: frozenset[str] = frozenset()
-    provides: frozenset[str] = frozenset()
-    version: int = 1
-    paper: str = ""
-    summary: str = ""
-    source: str = ""
-    target: str = ""
-    extra: str = ""
-
-
-K = TypeVar("K", bound="type[Strategy[Any]]")
-
-
-def register(
-    name: str,
-    *,
-    role: Role,
-    needs: tuple[str, ...] = (),
-    provides: tuple[str, ...] = (),
-    version: int = 1,
-    paper: str = "",
-    extra: str = "",
-) -> Callable[[K], K]:
-    """Class decorator that makes a ``Method`` or ``CalibrationSource`` known.
-
-    Arguments must be literals: listing reads them from the source text.
-    """
-
-    def decorate(cls: K) -> K:
-        cls.info = MethodInfo(
-            name=name,
-            role=role,
-            needs=frozenset(needs),
-            provides=frozenset(provides),
-            version=version,
-            paper=paper,
-            summary=_first_line(cls.__doc__),
-            source=_owner(cls.__module__),
-            target=f"{cls.__module__}:{cls.__qualname__}",
-            extra=extra,
-        )
-        return cls
-
-    return decorate
 
 
 def available() -> dict[str, MethodInfo]:
@@ -129,28 +48,18 @@ def available() -> dict[str, MethodInfo]:
     return dict(sorted(found.items(), key=lambda item: (order.index(item[1].role), item[0])))
 
 
-def load(name: str) -> type[Method[Any]]:
-    """Import a method's class.
+def load(name: str) -> type[Any]:
+    """Import the class of a method or calibration source.
 
     Raises:
         UsageError: There is no such method (the message names the nearest ones), or its module cannot be imported.
     """
-    return cast("type[Method[Any]]", load_any(name))
-
-
-def load_source(name: str) -> type[CalibrationSource[Any]]:
-    """Likewise of a calibration source."""
-    return cast("type[CalibrationSource[Any]]", load_any(name))
-
-
-def load_any(name: str) -> type[Strategy[Any]]:
-    """Likewise of either."""
     known = available()
     if name not in known:
         raise UsageError(unknown_method(name, known))
     module, _, attribute = known[name].target.partition(":")
     try:
-        cls: type[Strategy[Any]] = getattr(importlib.import_module(module), attribute)
+        cls: type[Any] = getattr(importlib.import_module(module), attribute)
     except ImportError as error:
         extra = known[name].extra
         hint = f"it needs an optional extra: pip install 'ptq-harness[{extra}]'" if extra else ""
@@ -177,7 +86,7 @@ def _infos_of_package(package: str) -> tuple[MethodInfo, ...]:
     spec = importlib.util.find_spec(package)
     folders = list(spec.submodule_search_locations or []) if spec else []
     files = sorted(file for folder in folders for file in Path(folder).glob("*.py") if not file.name.startswith("_"))
-    return tuple(info for file in files for info in _readable_infos(file, f"{package}.{file.stem}", _owner(package)))
+    return tuple(info for file in files for info in _readable_infos(file, f"{package}.{file.stem}", owner_of(package)))
 
 
 def _readable_infos(file: Path, module: str, source: str) -> list[MethodInfo]:
@@ -237,7 +146,7 @@ def _info_of_class(node: ast.ClassDef, call: ast.Call, module: str, source: str)
         provides=frozenset(values.get("provides", ())),
         version=values.get("version", 1),
         paper=values.get("paper", ""),
-        summary=_first_line(ast.get_docstring(node)),
+        summary=first_line(ast.get_docstring(node)),
         source=source,
         target=f"{module}:{node.name}",
         extra=values.get("extra", ""),
@@ -248,12 +157,3 @@ def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Attribute):
         return Role[node.attr]
     return ast.literal_eval(node)
-
-
-def _owner(module: str) -> str:
-    """The folder of a built-in method, or the package of another one."""
-    return module.removeprefix("harness.").partition(".")[0]
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").strip().split("\n")[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import Problem, StackError, UsageError
 from harness.method import registry, settings
-from harness.method.registry import MethodInfo, Role
+from harness.method.registration import MethodInfo, Role
 from harness.text import split_outside
 
 if TYPE_CHECKING:

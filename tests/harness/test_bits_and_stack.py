@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from harness.errors import StackError, UsageError
 from harness.method import registry, stack
+from harness.method.registration import Role
 from harness.method.settings import settings_of
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
@@ -110,14 +111,14 @@ def test_presets_fill_what_is_not_given():
 def _variants():
     """Every setting of every method at its default and its choices, under every preset."""
     for name, info in registry.available().items():
-        if info.role is registry.Role.SOURCE or (info.extra and not importlib.util.find_spec(info.extra)):
+        if info.role is Role.SOURCE or (info.extra and not importlib.util.find_spec(info.extra)):
             continue
         config = registry.load(name).Config
         for preset in (None, *getattr(config, "PRESETS", {})):
             for setting in settings_of(config):
                 for value in setting.choices or (stack._plain(setting.default),):
                     chosen = [f"preset={preset}"] if preset and setting.name != "preset" else []
-                    prefix = "" if info.role is registry.Role.SCHEME else "fqvit+"
+                    prefix = "" if info.role is Role.SCHEME else "fqvit+"
                     if setting.default is not None:
                         yield f"{prefix}{name}({','.join([*chosen, f'{setting.name}={value}'])})"
 

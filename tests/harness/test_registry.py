@@ -9,12 +9,13 @@ import pytest
 
 from harness.errors import HarnessError, UsageError
 from harness.method import registry
+from harness.method.registration import Role
 from harness.method.settings import settings_of
 
 PLUGIN = '''
 from dataclasses import dataclass
 from harness.method.base import Method
-from harness.method.registry import Role, register
+from harness.method.registration import Role, register
 
 @dataclass(frozen=True)
 class Config:
@@ -45,7 +46,7 @@ def plugin(tmp_path, monkeypatch):
 def test_all_methods_are_known_with_their_facts():
     known = registry.available()
     assert {"fqvit", "omse", "biascorr", "gradopt", "evolq", "fp32", "minmax", "ema", "percentile"} <= set(known)
-    assert known["evolq"].role is registry.Role.REFINE
+    assert known["evolq"].role is Role.REFINE
     assert all(info.summary.endswith(".") for info in known.values())
 
 
@@ -58,12 +59,12 @@ def importable():
 
 def test_the_source_text_and_the_class_agree():
     for name, info in importable():
-        assert registry.load_any(name).info == info
+        assert registry.load(name).info == info
 
 
 def test_every_setting_is_documented():
     for name, _ in importable():
-        for setting in settings_of(registry.load_any(name).Config):
+        for setting in settings_of(registry.load(name).Config):
             assert setting.description, f"{name}.{setting.name}"
 
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from harness.method import registry
 from harness.method.base import Context, Protocol
 from harness.method.calibration_source import check_source
-from harness.method.registry import Role
+from harness.method.registration import Role
 from harness.method.stack import check
 from harness.quant.network.inventory import off_grid_sites
 from harness.quant.network.state import load_state, save_state, state_of

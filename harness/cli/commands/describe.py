@@ -57,10 +57,10 @@ def _model(arguments: argparse.Namespace) -> int:
 
 
 def _method(arguments: argparse.Namespace) -> int:
-    from harness.method.registry import load_any
+    from harness.method.registry import load
     from harness.method.settings import settings_of
 
-    method = load_any(arguments.name)
+    method = load(arguments.name)
     info, settings = method.info, settings_of(method.Config)
     presets: dict[str, dict[str, Any]] = getattr(method.Config, "PRESETS", {})
     if arguments.json:

@@ -10,7 +10,7 @@ from harness.cli.commands.options import add_json, new_verb
 from harness.errors import UsageError
 
 if TYPE_CHECKING:
-    from harness.method.registry import MethodInfo
+    from harness.method.registration import MethodInfo
 
 EXAMPLES = """  harness list methods
   harness list models
