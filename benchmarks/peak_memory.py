@@ -28,7 +28,6 @@ def case(name: str, images: int, memory: str) -> None:
     from harness.engines.scale_search import Objective
     from harness.machine.memory import Budget
     from harness.method.base import Context
-    from harness.method.memo import Shared
     from harness.method.stack import check
     from harness.quant.network.qmodel import quantizable
     from harness.text import parse_size
@@ -41,14 +40,14 @@ def case(name: str, images: int, memory: str) -> None:
     model = quantizable(network, network.pretrained_cfg["input_size"], name)
     calibration = CalibrationSet(torch.randn(images, *network.pretrained_cfg["input_size"]))
     started = time.perf_counter()
-    context = Context(Bits.parse("w4a8"), shared=Shared(Budget(parse_size(memory))))
+    context = Context(Bits.parse("w4a8"), budget=Budget(parse_size(memory)))
     check("fqvit").steps[0].method.apply(model, calibration, context)
     calibrated = _peak()
     objective = Objective(model, list(calibration.batches(32)), mse, "true_fp", context)
     last = len(model.segments) - 1
     objective.inputs(last)
     objective.value(0)
-    spilled = context.shared.budget.spilled_bytes if context.shared.budget else 0
+    spilled = context.budget.spilled_bytes
     print(
         f"{name:32} {weights / 1e6:8.0f} {images:7d} {memory:>8} {calibrated / 1e6:12.0f} {_peak() / 1e6:9.0f} "
         f"{spilled / 1e6:9.0f} {time.perf_counter() - started:7.0f}",

@@ -19,7 +19,7 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.machine.memory import Budget
 from harness.method.base import Context
-from harness.method.memo import Shared
+from harness.method.memo import Memo
 from harness.quant.format.quantizer import Scheme
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -134,18 +134,18 @@ class Objective:
         self.model = model
         self.loss = loss
         self.evaluations = 0
-        self._shared = context.shared if context else Shared()
+        self._memo = context.memo if context else Memo()
         self._prefix = (context.prefix if context else "", tuple(map(len, batches)))
         origin = (context.origin if context else "", self._prefix[1])
         integers = target == "release"
-        self.targets = self._shared.once(
+        self.targets = self._memo.once(
             "targets",
             (self._prefix if integers else origin, target),  # integer operators belong to the scheme before this step
             lambda: self._full_precision(batches, integers=integers),
             forwards=self._counter,
         )
         self._as_found = True
-        self._budget = self._shared.budget or Budget()
+        self._budget = context.budget if context else Budget()
         self._inputs: dict[int, Sequence[Tensor]] = {0: batches}
 
     @torch.no_grad()
@@ -171,7 +171,7 @@ class Objective:
 
         if not self._as_found:
             return run()
-        return self._shared.once("segment inputs", self._prefix, run, part=index + 1, forwards=self._counter, optional=True)
+        return self._memo.once("segment inputs", self._prefix, run, part=index + 1, forwards=self._counter, optional=True)
 
     def changed(self, segment: int) -> None:
         """Forget what lies behind a segment whose scales changed."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from harness.machine.memory import Budget
 from harness.machine.progress import Progress
 from harness.method.checkpoint import Checkpoint
-from harness.method.memo import Shared
+from harness.method.memo import Memo
 from harness.method.registration import MethodInfo
 from harness.trial.bits import Bits
 
@@ -42,7 +43,8 @@ class Context:
         evaluate: Top-1 in percent of the model as it is now on the evaluation images. None unless the method's protocol
             is ``paper``: evaluation data is out of reach otherwise.
         notes: Facts that the method wants in its stage of the record, as plain JSON values.
-        shared: Results that other trials in this process may have computed already.
+        memo: Results that other trials in this process may have computed already.
+        budget: Bounds the memory of what a method keeps; what does not fit goes to disk.
         origin: Identity of the network and the calibration images.
         prefix: Identity of all that came before this step: network, images, bits, earlier steps.
         checkpoint: Where a long search keeps its state after each block, to go on there after an interruption.
@@ -53,7 +55,8 @@ class Context:
     progress: Progress = field(default_factory=Progress)
     evaluate: Callable[[], float] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
-    shared: Shared = field(default_factory=Shared)
+    memo: Memo = field(default_factory=Memo)
+    budget: Budget = field(default_factory=Budget)
     origin: str = ""
     prefix: str = ""
     checkpoint: Checkpoint = field(default_factory=Checkpoint)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from harness.machine.memory import Budget, Kept
+from harness.machine.memory import Kept
 
 T = TypeVar("T")
 # Bytes of segment inputs that stay in memory between trials; everything else that is kept is needed by any trial anyway.
@@ -23,22 +23,28 @@ class _Kept:
     image_forwards: float
 
 
-class Shared:
-    """Keeps the newest results of each kind.
+@dataclass
+class Savings:
+    """What uses of kept results would have cost: seconds, and images through the network."""
+
+    seconds: float = 0.0
+    image_forwards: float = 0.0
+
+    def add(self, seconds: float, image_forwards: float) -> None:
+        """Count one use."""
+        self.seconds += seconds
+        self.image_forwards += image_forwards
+
+
+class Memo:
+    """Keeps the newest results of each kind in memory.
 
     Args:
-        budget: Memory for segment inputs.
-
-    Attributes:
-        budget: Likewise; ``run_trial`` makes one where there is none.
-        seconds: Time that uses of kept results would have cost.
-        image_forwards: Likewise, images through the network.
+        savings: Hears of every use of a kept result.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
-        self.budget = budget
-        self.seconds = 0.0
-        self.image_forwards = 0.0
+    def __init__(self, savings: Savings | None = None) -> None:
+        self.savings = savings or Savings()
         self._kinds: dict[str, tuple[Hashable, dict[Hashable, _Kept]]] = {}
 
     def once(
@@ -67,8 +73,7 @@ class Shared:
             parts = {}
         if part in parts:
             kept = parts[part]
-            self.seconds += kept.seconds
-            self.image_forwards += kept.image_forwards
+            self.savings.add(kept.seconds, kept.image_forwards)
             return kept.value  # type: ignore[no-any-return]
         started, counted = time.perf_counter(), forwards()
         value = compute()

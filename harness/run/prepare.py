@@ -14,7 +14,7 @@ from harness.data.sources import check_classes, open_source
 from harness.errors import UsageError
 from harness.method import stack as stacks
 from harness.method.calibration_source import SourceStep, check_source
-from harness.method.memo import Shared
+from harness.method.memo import Memo
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
 from harness.store.prefix_states import origin_id, prefix_ids
@@ -56,29 +56,29 @@ class Prepared:
     device: torch.device
 
 
-def prepare(spec: TrialSpec, shared: Shared | None = None) -> Prepared:
+def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
     """Check everything that can be checked before any work and compute the trial's id.
 
     Args:
         spec: The trial.
-        shared: Where the newest network and data source are kept for the next trial.
+        opened: Where the newest network and data source are kept for the next trial; no method sees it.
 
     Raises:
         UsageError: Something is wrong with the stack, bits, model, weights, data or device.
     """
-    shared = shared or Shared()
+    opened = opened or Memo()
     bits = Bits.parse(spec.bits)
     stack = stacks.check(spec.method)
     for step in stack.steps:
         step.method.check_bits(bits)
     device = device_of(spec.device)
-    source = shared.once("source", spec.data, lambda: open_source(spec.data))
+    source = opened.once("source", spec.data, lambda: open_source(spec.data))
     made = check_source(spec.calib_source)
     if made is None:
         check_count(source.calibration_size, spec.calib, source.name)
     elif spec.calib < 1:
         raise UsageError(f"{spec.calib} calibration images asked for, expected at least 1")
-    model = shared.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
+    model = opened.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
     check_classes(source, model.classes, model.name)
     preprocessing = of_model(model.network, preprocessing_overrides(model.name, spec.preprocess))
     identity = {

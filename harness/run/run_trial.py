@@ -20,7 +20,7 @@ from harness.machine.memory import Budget, is_out_of_memory
 from harness.machine.progress import Progress
 from harness.method.base import Context, Protocol
 from harness.method.checkpoint import Checkpoint
-from harness.method.memo import Shared
+from harness.method.memo import Memo, Savings
 from harness.method.stack import StackStep
 from harness.models.cards import cards
 from harness.quant.network import inventory
@@ -42,6 +42,23 @@ MISTAKES = ("bug", "diverged")  # after these a search starts anew: its state ma
 FOREIGN_KINDS = {"UncompletedJobError": "timeout"}  # submitit raises it when a job is out of time and not requeued
 
 
+class Session:
+    """What one process keeps from one trial to the next.
+
+    Attributes:
+        opened: Networks and data; methods never see it, because an opened data source has labels.
+        memo: Results of methods: targets, segment inputs.
+        savings: What the use of kept results has saved so far.
+        budget: For what methods keep; made by the first trial.
+    """
+
+    def __init__(self) -> None:
+        self.savings = Savings()
+        self.opened = Memo(self.savings)
+        self.memo = Memo(self.savings)
+        self.budget: Budget | None = None
+
+
 def run_trial(
     spec: TrialSpec,
     store: Store,
@@ -49,7 +66,7 @@ def run_trial(
     *,
     force: bool = False,
     share: bool = True,
-    shared: Shared | None = None,
+    session: Session | None = None,
 ) -> tuple[Record, bool]:
     """Run a trial, or return its stored record when it is already done.
 
@@ -59,7 +76,7 @@ def run_trial(
         progress: Display; it also hears of every stage.
         force: Compute everything again although results exist.
         share: Use and keep the states of stack prefixes and full-precision logits.
-        shared: Results that stay in memory from one trial of this process to the next.
+        session: What stays in memory from one trial of this process to the next.
 
     Returns:
         The record (``done`` or ``failed``) and whether it came from the store.
@@ -68,14 +85,14 @@ def run_trial(
         UsageError: The trial cannot be run as asked; nothing was done.
     """
     progress = progress or Progress()
-    shared = shared or Shared()
-    prepared = prepare(spec, shared)
-    budget = shared.budget = shared.budget or Budget(parse_size(spec.memory), prepared.device)
+    session = session or Session()
+    prepared = prepare(spec, session.opened)
+    session.budget = session.budget or Budget(parse_size(spec.memory), prepared.device)
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force:
         return stored, True
     store.check_writable()
-    run = _Run(prepared, store, progress, shared, budget, share=share, force=force)
+    run = _Run(prepared, store, progress, session, session.budget, share=share, force=force)
     try:
         with _memory_errors_named():
             run.quantize()
@@ -141,7 +158,7 @@ class _Run:
         prepared: Prepared,
         store: Store,
         progress: Progress,
-        shared: Shared,
+        session: Session,
         budget: Budget,
         *,
         share: bool,
@@ -150,13 +167,13 @@ class _Run:
         self.prepared = prepared
         self.store = store
         self.progress = progress
-        self.shared = shared
+        self.session = session
         self.budget = budget
         self.share = share
         self.reuse = share and not force
         self.device = prepared.device
         self.states = PrefixStates(store)
-        self.stages = Stages(self.device, shared, progress, self._images_forwarded)
+        self.stages = Stages(self.device, session.savings, progress, self._images_forwarded)
         self.results = Record()
         self.checkpoint = Checkpoint()
         self.started = time.perf_counter()
@@ -185,7 +202,7 @@ class _Run:
         prepared = self.prepared
         network, size, name = prepared.model.network, prepared.preprocessing.input_size, prepared.model.name
         key = (prepared.model.weights_sha256, name, size, str(self.device))
-        model = self.shared.once("capture", key, lambda: quantizable(network, size, name).to(self.device))
+        model = self.session.opened.once("capture", key, lambda: quantizable(network, size, name).to(self.device))
         model.clear()
         return model
 
@@ -213,9 +230,11 @@ class _Run:
             return kept
         name = "load calibration images" if made is None else made.info.name
         key = prepared.origin, str(self.device)
-        stages = Stages(self.device, self.shared, self.progress, self._images_forwarded) if done else self.stages
+        stages = Stages(self.device, self.session.savings, self.progress, self._images_forwarded) if done else self.stages
         with stages.stage(name, 0 if made is None else prepared.spec.calib) as notes:
-            images = self.shared.once("calibration", key, lambda: self._new_images(notes), forwards=self._images_forwarded)
+            images = self.session.opened.once(
+                "calibration", key, lambda: self._new_images(notes), forwards=self._images_forwarded
+            )
         if made is not None and self.share:
             GeneratedImages(self.store, prepared.origin).save(images, stages.rows[-1], environment(self.device))
         return images
@@ -258,7 +277,8 @@ class _Run:
                 seed=prepared.spec.seed,
                 progress=self.progress,
                 notes=notes,
-                shared=self.shared if self.share else Shared(self.budget),
+                memo=self.session.memo if self.share else Memo(),
+                budget=self.budget,
                 origin=prepared.origin,
                 prefix=prepared.prefixes[number - 1] if number else prepared.origin,
                 checkpoint=checkpoint,
@@ -285,8 +305,7 @@ class _Run:
         with self.stages.stage("evaluate", len(data)):
             result = evaluate(model, data, prepared.spec.batch, self.progress, reference)
             if reference.known is not None:
-                self.shared.seconds += reference.seconds
-                self.shared.image_forwards += len(data)
+                self.session.savings.add(reference.seconds, len(data))
         if self.share and reference.known is None:
             reference.save()
         self.bitmap = result.bitmap()

@@ -11,7 +11,7 @@ import torch
 from harness.machine.measure import Measurement, meter
 from harness.machine.progress import Progress
 from harness.method.checkpoint import Checkpoint
-from harness.method.memo import Shared
+from harness.method.memo import Savings
 from harness.trial.record import Stage
 
 
@@ -20,7 +20,7 @@ class Stages:
 
     Args:
         device: Where the network runs.
-        shared: Tells what was saved by sharing.
+        savings: Tells what was saved by using results of other trials.
         progress: Hears of every stage.
         counter: Images that went through the network so far.
 
@@ -28,9 +28,9 @@ class Stages:
         rows: The stages for the record, in order.
     """
 
-    def __init__(self, device: torch.device, shared: Shared, progress: Progress, counter: Callable[[], float]) -> None:
+    def __init__(self, device: torch.device, savings: Savings, progress: Progress, counter: Callable[[], float]) -> None:
         self._device = device
-        self._shared = shared
+        self._savings = savings
         self._progress = progress
         self._counter = counter
         self.rows: list[Stage] = []
@@ -47,13 +47,13 @@ class Stages:
         notes: dict[str, Any] = {}
         self._progress.stage(name)
         before = self._counter()
-        saved, saved_images = self._shared.seconds, self._shared.image_forwards
+        saved, saved_images = self._savings.seconds, self._savings.image_forwards
         measured = Measurement()
         try:
             with meter(self._device) as measured:
                 yield notes
         finally:
-            saved, saved_images = self._shared.seconds - saved, self._shared.image_forwards - saved_images
+            saved, saved_images = self._savings.seconds - saved, self._savings.image_forwards - saved_images
             forwards = self._counter() - before if images else 0.0
             self._add(name, images, notes, measured, (saved, saved_images), forwards, checkpoint or Checkpoint())
 

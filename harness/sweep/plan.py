@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import CaptureError, DataError, ModelError
 from harness.machine.progress import Progress
-from harness.method.memo import Shared
+from harness.method.memo import Memo
 from harness.run.prepare import prepare
 from harness.store.placeholder_records import skipped_id
 from harness.store.prefix_states import PrefixStates
@@ -122,19 +122,19 @@ def make_plan(
     Raises:
         UsageError: Something is wrong that concerns the sweep as a whole (bits, stack, device).
     """
-    shared, kinds = Shared(), set(retry)
+    opened, kinds = Memo(), set(retry)
     cells: dict[str, Cell] = {}
     with (progress or Progress()).task("plan", len(specs)) as task:
         for spec in task.track(specs):
-            cell = _cell(spec, store, shared, kinds)
+            cell = _cell(spec, store, opened, kinds)
             cells.setdefault(cell.id, cell)
     estimator = Estimator(store.records(), gpu=gpu)
     return _costed(tuple(cells.values()), PrefixStates(store), estimator, share=share)
 
 
-def _cell(spec: TrialSpec, store: Store, shared: Shared, retry: set[str]) -> Cell:
+def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> Cell:
     try:
-        prepared = prepare(spec, shared)
+        prepared = prepare(spec, opened)
     except (DataError, ModelError, CaptureError) as error:
         return Cell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
     record = store.get(prepared.id)

@@ -7,10 +7,9 @@ import pytest
 from harness.cli.main import main
 from harness.errors import StackError, UsageError
 from harness.method.calibration_source import check_source
-from harness.method.memo import Shared
 from harness.method.stack import check
 from harness.run.prepare import prepare
-from harness.run.run_trial import run_trial
+from harness.run.run_trial import Session, run_trial
 from harness.store.table import table
 from harness.sweep.compose import compose_sweep
 from harness.trial.spec import TrialSpec
@@ -44,7 +43,7 @@ def test_images_are_made_once(store):
 
 def test_the_same_images_with_and_without_a_store(store, tmp_path):
     alone, _ = run_trial(SPEC, store, share=False)
-    shared, _ = run_trial(SPEC, type(store)(tmp_path / "other"), shared=Shared())
+    shared, _ = run_trial(SPEC, type(store)(tmp_path / "other"), session=Session())
     assert alone["metrics"] == shared["metrics"]
 
 

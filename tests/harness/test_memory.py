@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from harness.data.sets import CalibrationSet
 from harness.errors import UsageError
 from harness.machine.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
-from harness.method.memo import Shared
 from harness.method.stack import check
-from harness.run.run_trial import run_trial
+from harness.run.run_trial import Session, run_trial
 from harness.text import parse_size
 from harness.trial.spec import TrialSpec
 
@@ -118,12 +117,12 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, calibration):
 
 
 def test_the_record_tells_of_smaller_batches(store, monkeypatch):
-    shared = Shared()
+    session = Session()
     spec = TrialSpec("fqvit(batch=4)+evolq(passes=1,cycles=1,batch=16)", calib=16, eval_limit=50, device="cpu")
-    plain, _ = run_trial(spec, store, shared=shared)
-    (kept,) = (part.value for _, parts in [shared._kinds["capture"]] for part in parts.values())
+    plain, _ = run_trial(spec, store, session=session)
+    (kept,) = (part.value for _, parts in [session.opened._kinds["capture"]] for part in parts.values())
     handle = kept.segments[2].module.register_forward_pre_hook(only(4))
-    record, _ = run_trial(spec, store, shared=shared, force=True)
+    record, _ = run_trial(spec, store, session=session, force=True)
     handle.remove()
     assert record["status"] == "done", record.get("error")
     assert record["environment"]["batch_reduced_to"] == 4
@@ -132,12 +131,12 @@ def test_the_record_tells_of_smaller_batches(store, monkeypatch):
 
 
 def test_calibration_that_does_not_fit_names_the_setting(store):
-    shared = Shared()
+    session = Session()
     spec = TrialSpec("fqvit", calib=16, eval_limit=50, device="cpu")
-    run_trial(spec, store, shared=shared)
-    (kept,) = (part.value for _, parts in [shared._kinds["capture"]] for part in parts.values())
+    run_trial(spec, store, session=session)
+    (kept,) = (part.value for _, parts in [session.opened._kinds["capture"]] for part in parts.values())
     handle = kept.segments[2].module.register_forward_pre_hook(only(4))
-    record, _ = run_trial(spec, store, shared=shared, force=True)
+    record, _ = run_trial(spec, store, session=session, force=True)
     handle.remove()
     assert record["error"]["kind"] == "oom"
     assert "fqvit(batch=8)" in record["error"]["message"]

@@ -7,8 +7,8 @@ import pytest
 
 from harness.machine.progress import Progress
 from harness.method.checkpoint import Checkpoint
-from harness.method.memo import Shared
 from harness.run.prepare import prepare
+from harness.run.run_trial import Session
 from harness.run.run_trial import run_trial as run_cold
 from harness.store.prefix_states import PrefixStates, prefix_ids
 from harness.store.store import Store
@@ -18,20 +18,22 @@ SEARCH = "evolq(passes=2,cycles=1)"
 LADDER = ["fqvit", "fqvit+omse", "fqvit+omse+biascorr", f"fqvit+omse+biascorr+{SEARCH}"]
 
 
-KEPT = Shared()
+KEPT = Session()
 
 
-def fresh() -> Shared:
+def fresh() -> Session:
     """Loading and capturing the network once is enough; everything else starts anew."""
-    shared = Shared()
-    shared._kinds.update({kind: KEPT._kinds[kind] for kind in ("source", "model", "capture") if kind in KEPT._kinds})
-    return shared
+    session = Session()
+    session.opened._kinds.update(
+        {kind: KEPT.opened._kinds[kind] for kind in ("source", "model", "capture") if kind in KEPT.opened._kinds}
+    )
+    return session
 
 
-def run_trial(spec, store, progress=None, shared=None, **how):
-    shared = shared or fresh()
-    result = run_cold(spec, store, progress, shared=shared, **how)
-    KEPT._kinds.update(shared._kinds)
+def run_trial(spec, store, progress=None, session=None, **how):
+    session = session or fresh()
+    result = run_cold(spec, store, progress, session=session, **how)
+    KEPT.opened._kinds.update(session.opened._kinds)
     return result
 
 
@@ -48,10 +50,10 @@ def results(store, record):
 
 def test_a_ladder_with_shared_prefixes_gives_the_same_bytes(tmp_path):
     alone, together = Store(tmp_path / "alone"), Store(tmp_path / "together")
-    shared = Shared()
+    session = Session()
     for method in LADDER:
         one, _ = run_trial(spec(method), alone, share=False)
-        other, _ = run_trial(spec(method), together, shared=shared)
+        other, _ = run_trial(spec(method), together, session=session)
         assert results(alone, one) == results(together, other)
         names = [stage["name"] for stage in one["stages"]]
         assert [stage["name"] for stage in other["stages"]] == names, "the record tells of every step"
@@ -82,9 +84,9 @@ def test_another_batch_does_not_take_the_logits(store):
 
 
 def test_segment_inputs_and_targets_are_shared_between_searches_of_one_prefix(tmp_path):
-    shared, store = Shared(), Store(tmp_path / "a")
-    run_trial(spec("fqvit+evolq(passes=1,cycles=1,order=reverse)"), store, shared=shared)
-    record, _ = run_trial(spec("fqvit+evolq(passes=1,cycles=1,order=reverse,loss=mse)"), store, shared=shared)
+    session, store = Session(), Store(tmp_path / "a")
+    run_trial(spec("fqvit+evolq(passes=1,cycles=1,order=reverse)"), store, session=session)
+    record, _ = run_trial(spec("fqvit+evolq(passes=1,cycles=1,order=reverse,loss=mse)"), store, session=session)
     stage = record["stages"][3]
     assert stage["name"] == "evolq"
     assert stage["shared_image_forwards"] > 16, "full-precision logits and the inputs of later segments"

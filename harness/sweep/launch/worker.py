@@ -14,8 +14,7 @@ from typing import Any
 import torch
 
 from harness.machine.measure import environment
-from harness.method.memo import Shared
-from harness.run.run_trial import kind_of, run_trial
+from harness.run.run_trial import Session, kind_of, run_trial
 from harness.store.placeholder_records import unrun
 from harness.store.store import Store
 from harness.sweep import heartbeat
@@ -46,7 +45,7 @@ class Worker:
         self._changes: Mapping[str, Any] = content["changes"]
         self._share = bool(content["share"])
         self._fail_fast = bool(content["fail_fast"])
-        self._shared = Shared()
+        self._session = Session()
 
     def run(self, trial: str) -> str:
         """Run one trial, unless it is done or another process is at it.
@@ -70,7 +69,7 @@ class Worker:
 
     def _record(self, trial: str, spec: TrialSpec) -> Record:
         try:
-            record, _ = run_trial(spec, self.store, self.heart, share=self._share, shared=self._shared)
+            record, _ = run_trial(spec, self.store, self.heart, share=self._share, session=self._session)
         except Exception as error:  # refused before any work: a file went away, a node differs, a bug in a check
             record = self._refused(trial, spec, error)
         if record["id"] == trial:
