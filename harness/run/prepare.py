@@ -87,11 +87,9 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
         "data_fingerprint": source.fingerprint,
         "preprocessing": preprocessing.as_dict(),
         "blocks": block_pattern(model.name),
-        "eval_limit": spec.eval_limit,
         "stack": stack.identity(),
         "bits": str(bits),
-        "calib": spec.calib,
-        "seed": spec.seed,
+        **spec.identity(),
         **({} if made is None else {"calib_source": made.identity()}),
     }
     return Prepared(

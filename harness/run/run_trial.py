@@ -352,6 +352,7 @@ class _Run:
             calib=spec.calib,
             calib_source=source,
             seed=spec.seed,
+            asked=replace(spec, method=stack, calib_source=source).as_dict(),
             protocol=prepared.stack.protocol,
             stages=self.stages.rows,
             seconds=round(time.perf_counter() - self.started, 3),

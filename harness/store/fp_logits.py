@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from harness.store.store import Store, write_aside
+from harness.trial.fields import Part
 from harness.trial.identity import content_id
+from harness.trial.spec import identity_fields
 
 KEPT_BYTES = 2**30  # 50,000 images with 1,000 classes are 200 MB; larger heads are computed again
 
@@ -70,7 +72,8 @@ class StoredReference(Reference):
         self, store: Store, identity: Mapping[str, Any], batch: int, environment: Mapping[str, Any], *, read: bool = True
     ) -> None:
         super().__init__()
-        names = ("model", "weights_sha256", "data_fingerprint", "preprocessing", "eval_limit")
+        names = ["model", "weights_sha256", "data_fingerprint", "preprocessing"]
+        names += [name for name in identity_fields(Part.NETWORK, Part.DATA, Part.EVALUATION) if name in identity]
         machine = {name: environment[name] for name in ("device", "cpu", "threads")}
         torch_version = environment["versions"]["torch"]
         payload = {name: identity[name] for name in names}

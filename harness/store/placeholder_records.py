@@ -5,15 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from harness.trial.fields import fields_of
 from harness.trial.identity import content_id
 from harness.trial.record import SCHEMA_VERSION, Record
-from harness.trial.spec import HOW, TrialSpec
+from harness.trial.spec import TrialSpec
 
 
 def skipped_id(spec: TrialSpec) -> str:
     """Id of a cell whose real id cannot be computed, because its network or data cannot be loaded."""
-    values = spec.as_dict()
-    return content_id({"what": "skipped", **{name: values[name] for name in values if name not in HOW}})
+    values = {one.name: one.plain(getattr(spec, one.name)) for one in fields_of(type(spec)) if one.is_identity}
+    return content_id({"what": "skipped", **values})
 
 
 def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, environment: dict[str, Any]) -> Record:
@@ -38,6 +39,7 @@ def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, env
         calib=spec.calib,
         calib_source=spec.calib_source,
         seed=spec.seed,
+        asked=spec.as_dict(),
         protocol="strict",
         stages=[],
         seconds=0.0,

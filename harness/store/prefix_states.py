@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.store.store import Store, write_aside, write_json
+from harness.trial.fields import Part
 from harness.trial.identity import content_id
+from harness.trial.spec import identity_fields
 
 if TYPE_CHECKING:
     from harness.quant.network.qmodel import QuantizedModel
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 def origin_id(identity: Mapping[str, Any]) -> str:
     """Id of the network and the calibration images of a trial: what every step starts from."""
     images = "calib_source" if "calib_source" in identity else "data_fingerprint"
-    names = ("model", "weights_sha256", images, "preprocessing", "calib", "seed")
+    names = ["model", "weights_sha256", images, "preprocessing"]
+    names += [name for name in identity_fields(Part.NETWORK, Part.DATA, Part.CALIBRATION) if name in identity]
     return content_id({"what": "origin", **{name: identity[name] for name in names}})
 
 
@@ -38,7 +41,8 @@ def prefix_ids(identity: Mapping[str, Any], protocols: Sequence[str]) -> tuple[s
     for length in range(1, len(identity["stack"]) + 1):
         payload = {**identity, "what": "prefix", "stack": identity["stack"][:length]}
         if "paper" not in protocols[:length]:
-            del payload["eval_limit"]
+            for name in identity_fields(Part.EVALUATION):
+                payload.pop(name, None)
         ids.append(content_id(payload))
     return tuple(ids)
 

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from harness.trial.fields import fields_of
 from harness.trial.record import Record
-from harness.trial.spec import DATA
+from harness.trial.spec import DATA, TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,6 +64,8 @@ COLUMNS: dict[str, str] = {
     "stages": "string",
     "calib_source": "string",
 }
+# A field of a trial that is declared with a column of its own stands behind them without a line here.
+COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
@@ -99,6 +102,8 @@ def row(record: Record) -> dict[str, Any]:
         "coverage": _coverage(record.get("coverage", [])),
         "calib_source": record.get("calib_source", DATA),
     }
+    asked = record.get("asked", {})
+    values |= {one.name: asked.get(one.name, one.default) for one in fields_of(TrialSpec) if one.about.column}
     return {name: values[name] for name in COLUMNS}
 
 

@@ -15,6 +15,7 @@ from harness.store.placeholder_records import skipped_id
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store
 from harness.sweep.estimate import Cost, Estimator, total
+from harness.trial.fields import Part
 from harness.trial.spec import TrialSpec
 
 DONE, FAILED, INCOMPATIBLE, TO_RUN = "done", "failed", "incompatible", "to run"
@@ -45,14 +46,12 @@ class Cell:
     @property
     def family(self) -> tuple[str, ...]:
         """What trials that can share prefixes have in common."""
-        spec = self.spec
-        return (*self.network, str(spec.calib), spec.calib_source, str(spec.seed), spec.bits)
+        return (*self.spec.common(Part.NETWORK, Part.DATA, Part.CALIBRATION), self.spec.bits)
 
     @property
     def network(self) -> tuple[str, ...]:
         """What trials that can share a loaded network and data have in common."""
-        spec = self.spec
-        return (spec.model, str(spec.weights), spec.data, str(sorted(spec.preprocess.items())))
+        return self.spec.common(Part.NETWORK, Part.DATA)
 
 
 @dataclass(frozen=True)

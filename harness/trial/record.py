@@ -50,6 +50,7 @@ class Record(TypedDict, total=False):
     calib: int
     calib_source: str
     seed: int
+    asked: dict[str, Any]
     protocol: str
     metrics: dict[str, float | int | None]
     on_grid: bool

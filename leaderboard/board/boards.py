@@ -11,10 +11,12 @@ import pandas as pd
 
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.stats.inference import paired_bootstrap
-from harness.trial.spec import calibrated
+from harness.trial.fields import fields_of
+from harness.trial.spec import TrialSpec, calibrated
 
 # Means over seeds are taken only where nothing but the seed differs: every other part of a trial's identity is a key.
 BOARD = ["data", "data_fingerprint", "n_images", "bits", "calib", "calib_source"]
+BOARD += [one.name for one in fields_of(TrialSpec) if one.about.column and one.is_identity]
 COLUMN = ["model", "weights_sha256", "preprocessing"]
 ROW = ["stack", "methods", "protocol"]
 FULL_PRECISION = "fp32"

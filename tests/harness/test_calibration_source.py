@@ -69,7 +69,7 @@ def test_leaderboards_are_separate(store, capsys):
     assert main(["report", "--store", str(store.root)]) == 0
     shown = capsys.readouterr().out
     assert "4 calibration images, 50 evaluation images" in shown
-    assert f"4 calibration images made by {SOURCE}, 50 evaluation images" in shown
+    assert f"4 calibration images synthesised by {SOURCE}, 50 evaluation images" in shown
 
 
 def test_a_record_repeats_itself(store, capsys):

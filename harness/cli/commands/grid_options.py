@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli import trial_options
 from harness.cli.commands.options import add_json, add_store
 from harness.errors import UsageError
 from harness.text import quoted
@@ -18,17 +19,6 @@ if TYPE_CHECKING:
     from harness.sweep.launch.options import Options
     from harness.sweep.plan import Plan
 
-TRIAL = {
-    "method": ("<stack,...>", "stacks; commas inside parentheses belong to settings"),
-    "model": ("<name,...>", "timm models or patterns such as 'deit_*' (default: embedded)"),
-    "weights": ("<file>", "safetensors file of the model"),
-    "data": ("<path,...>", "image folder (default: embedded)"),
-    "bits": ("<widths,...>", "for example w8a8,w4a8 (default: w8a8)"),
-    "calib": ("<n,...>", "calibration images (default: 256)"),
-    "calib-source": ("<name,...>", "data, or what makes the images from the network: psaq (default: data)"),
-    "seed": ("<n,...>", "for example 0,1,2 or 'range(3)' (default: 0)"),
-    "eval-limit": ("<n>", "evaluate on n images (default: all)"),
-}
 LAUNCHER = {
     "workers": ("workers", "<n>", "local: processes (default: one per GPU, else one per four cores)"),
     "partition": ("partition", "<name>", "slurm: partition"),
@@ -49,26 +39,15 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="<key=value>", help="Hydra overrides, for example seed=range(3)")
     trials = parser.add_argument_group("trials (their product is the grid)")
     trials.add_argument("--experiment", metavar="<name>", help="named experiment: smoke, table1, calibration, or your own")
-    for name, (metavar, text) in TRIAL.items():
-        trials.add_argument(f"--{name}", metavar=metavar, help=text)
-    trials.add_argument(
-        "--preprocess",
-        action="append",
-        default=[],
-        metavar="<key=value>",
-        help="recipe=paper, or override crop_pct, interpolation, ...",
-    )
     trials.add_argument("--ladder", action="store_true", help="also every prefix of each stack")
     how = parser.add_argument_group("how it runs")
+    trial_options.add_grid(trials, how)
     how.add_argument("--name", metavar="<name>", help="of the sweep (default: the experiment's)")
     how.add_argument("--launcher", metavar="<kind>", help="local or slurm (default: local)")
     for name, (_, metavar, text) in LAUNCHER.items():
         how.add_argument(f"--{name}", metavar=metavar, help=text)
     how.add_argument("--setup", action="append", default=[], metavar="<line>", help="slurm: shell line before the job")
     how.add_argument("--sbatch", action="append", default=[], metavar="<key=value>", help="slurm: further sbatch option")
-    how.add_argument("--batch", metavar="<n>", help="evaluation batch (default: 64)")
-    how.add_argument("--memory", metavar="<size>", help="for what a search keeps (default: half of what is free)")
-    how.add_argument("--device", metavar="<name>", help="cpu, cuda (default: a GPU where there is one)")
     how.add_argument("--no-share", action="store_true", help="every trial computes everything itself")
     how.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
     how.add_argument("--config-dir", type=Path, metavar="<dir>", help="folder with your experiment/ and launcher/ files")
@@ -114,11 +93,9 @@ def _gpu_here() -> bool:
 def overrides(arguments: argparse.Namespace) -> list[str]:
     """Flags as overrides, in front of the overrides that were given as such."""
     flags = [("experiment", arguments.experiment), ("launcher", _launcher(arguments)), ("name", arguments.name)]
-    flags += [(name.replace("-", "_"), getattr(arguments, name.replace("-", "_"))) for name in TRIAL]
-    flags += [("batch", arguments.batch), ("device", arguments.device), ("memory", arguments.memory)]
     flags += [(f"launcher.{key}", getattr(arguments, flag.replace("-", "_"))) for flag, (key, _, _) in LAUNCHER.items()]
     texts = [f"{key}={value}" for key, value in flags if value is not None]
-    texts += [f"preprocess.{_pair(item, '--preprocess')}" for item in arguments.preprocess]
+    texts += trial_options.overrides(arguments)
     texts += [f"launcher.setup=[{','.join(map(quoted, arguments.setup))}]"] if arguments.setup else []
     texts += [f"+launcher.sbatch.{_pair(item, '--sbatch', quote=True)}" for item in arguments.sbatch]
     texts += ["ladder=true"] if arguments.ladder else []

@@ -10,7 +10,7 @@ from harness.cli.commands.options import add_json, add_store, new_verb
 from harness.errors import UsageError, nearest
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
-from harness.trial.spec import HOW
+from harness.trial.spec import execution_fields
 
 if TYPE_CHECKING:
     from harness.sweep.launch.options import Options
@@ -89,16 +89,17 @@ def changed(launcher: dict[str, Any], texts: list[str]) -> tuple[Options, dict[s
     from harness.sweep.launch.options import launcher_options
 
     options, changes = dict(launcher), {}
+    how = {one.name: one for one in execution_fields()}
     for key, value in parse_settings(texts).items():
         if key == "launcher":
             options = {"kind": value}
         elif key.startswith("launcher."):
             options[key.removeprefix("launcher.")] = value
-        elif key in HOW:
-            changes[key] = int(value) if key == "batch" else str(value)
+        elif key in how:
+            changes[key] = how[key].read(value)
         else:
             raise UsageError(
-                f"{key!r} cannot change in a sweep: expected {', '.join(HOW)} or launcher.<option>",
+                f"{key!r} cannot change in a sweep: expected {', '.join(how)} or launcher.<option>",
                 f"what a trial is makes its id; start another sweep instead (defaults: {CONF.name}/sweep.yaml)",
             )
     return launcher_options(options), changes

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import shlex
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.commands.options import add_json, add_store, new_verb
+from harness.cli.trial_options import add_trial, given
 from harness.errors import UsageError
 from harness.machine.progress import terminal_progress
 from harness.store.store import Store
-from harness.trial.spec import DATA, EMBEDDED, TrialSpec
+from harness.trial.fields import SpecField, fields_of
+from harness.trial.spec import TrialSpec, execution_fields
 
 if TYPE_CHECKING:
     from harness.trial.record import Record
@@ -32,36 +34,9 @@ def add_parser(verbs: Any) -> None:
     """Add the verb to the command line."""
     parser = new_verb(verbs, "run", "Run one trial and print its record.", EXAMPLES)
     trial = parser.add_argument_group("trial (what is measured; part of its id)")
-    trial.add_argument("--method", metavar="<stack>", help="methods joined by +, settings in parentheses")
     trial.add_argument("--trial", metavar="<id>", help="repeat a stored trial; --data and --weights say where files are now")
-    trial.add_argument("--model", default="embedded", metavar="<name>", help="timm model arch.tag (default: embedded)")
-    trial.add_argument(
-        "--weights", type=Path, metavar="<file>", help="safetensors file (default: embedded or timm download)"
-    )
-    trial.add_argument("--data", default="embedded", metavar="<path>", help="image folder (default: embedded)")
-    trial.add_argument("--bits", default="w8a8", metavar="<widths>", help="w4a8, w8a8s4 (s: softmax) (default: w8a8)")
-    trial.add_argument("--calib", type=int, default=256, metavar="<n>", help="calibration images (default: 256)")
-    trial.add_argument(
-        "--calib-source", default=DATA, metavar="<name>", help="data, or what makes the images from the network: psaq"
-    )
-    trial.add_argument("--seed", type=int, default=0, metavar="<n>", help="calibration draw and search (default: 0)")
-    trial.add_argument("--eval-limit", type=int, metavar="<n>", help="evaluate on n evenly spaced images (default: all)")
-    trial.add_argument(
-        "--preprocess",
-        action="append",
-        default=[],
-        metavar="<key=value>",
-        help="recipe=paper, or override crop_pct, interpolation, mean, std",
-    )
     how = parser.add_argument_group("how it runs (not part of the id)")
-    how.add_argument("--device", default="auto", metavar="<name>", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    how.add_argument(
-        "--memory",
-        default="auto",
-        metavar="<size>",
-        help="for what a search keeps (default: half of what is free)",
-    )
-    how.add_argument("--batch", type=int, default=64, metavar="<n>", help="evaluation batch (default: 64)")
+    add_trial(trial, how)
     how.add_argument("--force", action="store_true", help="run again although the record exists")
     how.add_argument("--no-share", action="store_true", help="neither use nor keep states of stack prefixes")
     how.add_argument("--quiet", action="store_true", help="no progress")
@@ -76,7 +51,7 @@ def handle(arguments: argparse.Namespace) -> int:
         raise UsageError("expected one of --method <stack> and --trial <id>", "for example: harness run --method fqvit")
     store = Store.default(arguments.store)
     stored = store.find(arguments.trial) if arguments.trial else None
-    spec = _spec(arguments) if stored is None else _repeated(stored, arguments)
+    spec = TrialSpec(**given(arguments)) if stored is None else _repeated(stored, given(arguments))
     progress = terminal_progress(arguments.quiet)
     progress.say("loading torch")
     from harness.run.run_trial import run_trial
@@ -90,35 +65,23 @@ def handle(arguments: argparse.Namespace) -> int:
     return 0 if record["status"] == "done" else 1
 
 
-def _spec(arguments: argparse.Namespace) -> TrialSpec:
-    return TrialSpec(
-        method=arguments.method,
-        model=arguments.model,
-        weights=arguments.weights,
-        data=arguments.data,
-        bits=arguments.bits,
-        calib=arguments.calib,
-        calib_source=arguments.calib_source,
-        seed=arguments.seed,
-        eval_limit=arguments.eval_limit,
-        preprocess=_overrides(arguments.preprocess),
-        batch=arguments.batch,
-        device=arguments.device,
-        memory=arguments.memory,
-    )
+def _repeated(stored: Record, changes: Mapping[str, Any]) -> TrialSpec:
+    """The trial of a record, on this machine: what is given now says where files are and how it runs.
+
+    Raises:
+        UsageError: The record does not say how to repeat it.
+    """
+    asked = stored.get("asked")
+    spec = TrialSpec.from_command(stored["command"]) if asked is None else TrialSpec.from_dict(asked)
+    batch = stored["environment"].get("evaluation_batch", spec.batch)
+    here = {one.name: one.default for one in execution_fields()} | {"batch": batch}
+    here |= {one.name: changes[one.name] for one in fields_of(TrialSpec) if one.name in changes and _is_here(one)}
+    return dataclasses.replace(spec, **here)
 
 
-def _repeated(stored: Record, arguments: argparse.Namespace) -> TrialSpec:
-    """The trial of a record: its command line is what repeats it."""
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    given = parser.parse_args(shlex.split(stored["command"])[1:])
-    given.batch = stored["environment"].get("evaluation_batch", arguments.batch)
-    given.device = arguments.device
-    given.memory = arguments.memory
-    given.data = arguments.data if arguments.data != EMBEDDED else given.data
-    given.weights = arguments.weights or given.weights
-    return _spec(given)
+def _is_here(one: SpecField) -> bool:
+    """Whether a field may differ when a trial is repeated: places of files and how it runs."""
+    return one.about.path or not one.is_identity
 
 
 def compared(stored: Record, record: Record) -> str:
@@ -130,14 +93,6 @@ def compared(stored: Record, record: Record) -> str:
     names = ("n_correct", "n_agree", "n_images")
     before, now = ({name: one["metrics"].get(name) for name in names} for one in (stored, record))
     return f"repetition gives the same counts: {now}" if now == before else f"repetition differs: {before} then, {now} now"
-
-
-def _overrides(items: list[str]) -> dict[str, str]:
-    pairs = [item.partition("=") for item in items]
-    wrong = next((item for item, pair in zip(items, pairs, strict=True) if not pair[1]), None)
-    if wrong is not None:
-        raise UsageError(f"--preprocess {wrong!r} not understood: expected key=value, for example crop_pct=0.875")
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def show(record: Record, store: Store, *, cached: bool, as_json: bool) -> None:
