@@ -1,6 +1,7 @@
-"""The README's example method is real: it registers, passes through the stack check and runs."""
+"""README and docs are true: the example method runs, methods are listed, commands parse, links lead somewhere."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,20 @@ import pytest
 from harness.run.run_trial import run_trial
 from harness.trial.spec import TrialSpec
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture
 def example(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    """The whole method on the page for authors, installed as a package of its own; its name."""
+    (code,) = [block for block in blocks(DOCS / "writing-a-method.md", "python") if '@register("clip"' in block]
     (tmp_path / "readme_clip.py").write_text(code)
     info = tmp_path / "readme_clip-1.0.dist-info"
     info.mkdir()
@@ -31,20 +40,50 @@ def test_the_example_method_runs(example, store):
     assert plain["metrics"]["logit_sqnr_db"] != record["metrics"]["logit_sqnr_db"]
 
 
-def test_every_method_is_in_the_table():
+def test_every_method_is_in_the_table_of_methods():
     from harness.method.registry import available
 
-    text = README.read_text(encoding="utf-8")
-    assert not [name for name in available() if f"`{name}`" not in text]
+    rows = re.findall(r"^\| (`[^|]*) \| (\w+) \|", (DOCS / "methods.md").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = {name: role for names, role in rows for name in re.findall(r"`([^`]+)`", names)}
+    assert listed == {name: str(info.role) for name, info in available().items()}
 
 
-def test_verbs_shown_exist():
+def test_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def commands(page):
+    """The command lines of ``harness`` that a page shows in its shell blocks."""
+    for block in blocks(page, "sh"):
+        yield from (line.rpartition(" && ")[2] for line in block.splitlines() if re.match(r"(.* && )?harness \w", line))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_shown_are_understood(page):
     from harness.cli.main import build_parser
 
-    parser = build_parser()
-    shown = set(re.findall(r"^harness (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE))
-    assert shown
-    for verb in shown:
-        with pytest.raises(SystemExit) as stop:
-            parser.parse_args([verb, "--help"])
-        assert stop.value.code == 0
+    for command in commands(page):
+        try:
+            build_parser().parse_args(shlex.split(command, comments=True)[1:])
+        except SystemExit:
+            pytest.fail(f"{page.name} shows a command that is not understood: {command}")
+
+
+def test_commands_are_shown():
+    assert len(list(commands(README))) >= 6
+    assert sum(len(list(commands(page))) for page in PAGES) > 40
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)", re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+    assert not [link for link in links if "://" not in link and not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_named_are_there(page):
+    if page.name == "CHANGELOG.md":
+        pytest.skip("names files of former versions")
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:harness|methods|baselines|leaderboard|tests|benchmarks)/[\w/.-]*)`", text)
+    assert not [name for name in named if not (ROOT / name).exists()]
