@@ -1,43 +1,21 @@
-"""README and docs are true: the example method runs, methods are listed, commands parse, links lead somewhere."""
+"""README and docs are true: methods are listed, commands parse, links and files exist. The example method: test_docs.py."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-
-from harness.run.run_trial import run_trial
-from harness.trial.spec import TrialSpec
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
+READERS_OWN = {"methods/clip.py"}  # files that a page has the reader write
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 
 
 def blocks(page, language):
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-
-
-@pytest.fixture
-def example(tmp_path, monkeypatch):
-    """The whole method on the page for authors, installed as a package of its own; its name."""
-    (code,) = [block for block in blocks(DOCS / "writing-a-method.md", "python") if '@register("clip"' in block]
-    (tmp_path / "readme_clip.py").write_text(code)
-    info = tmp_path / "readme_clip-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: readme_clip\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[harness.methods]\nclip = readme_clip:Clip\n")
-    monkeypatch.syspath_prepend(tmp_path)
-
-
-def test_the_example_method_runs(example, store):
-    spec = TrialSpec("fqvit+clip(share=0.05)", calib=8, eval_limit=50)
-    record, _ = run_trial(spec, store)
-    assert record["status"] == "done"
-    assert record["stack"] == "fqvit+clip(share=0.05)"
-    plain, _ = run_trial(TrialSpec("fqvit", calib=8, eval_limit=50), store)
-    assert plain["metrics"]["logit_sqnr_db"] != record["metrics"]["logit_sqnr_db"]
 
 
 def test_every_method_is_in_the_table_of_methods():
@@ -86,4 +64,13 @@ def test_files_named_are_there(page):
         pytest.skip("names files of former versions")
     text = page.read_text(encoding="utf-8")
     named = re.findall(r"`((?:harness|methods|baselines|leaderboard|tests|benchmarks)/[\w/.-]*)`", text)
-    assert not [name for name in named if not (ROOT / name).exists()]
+    assert not [name for name in named if name not in READERS_OWN and not (ROOT / name).exists()]
+
+
+def test_python_shown_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path))
+    (code,) = blocks(DOCS / "getting-started.md", "python")
+    names = {}
+    exec(compile(code, "getting-started.md", "exec"), names)
+    assert names["record"]["status"] == "done"
+    assert isinstance(names["network"], torch.nn.Module)
