@@ -29,7 +29,7 @@ CARDS = "model"  # conf/model holds cards: Hydra would take model=<name> for the
 
 @dataclass(frozen=True)
 class Composed:
-    """A sweep as it was asked for.
+    """A sweep as requested on the command line.
 
     Attributes:
         name: Of the sweep; may be empty.

@@ -1,4 +1,4 @@
-"""From what was asked for to the list of trials: model patterns resolved, ladders built, nothing twice."""
+"""From the requested grid to the list of trials: patterns resolved, ladders expanded, duplicates removed."""
 
 from __future__ import annotations
 

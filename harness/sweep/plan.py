@@ -14,7 +14,7 @@ from harness.run.prepare import prepare
 from harness.store.placeholder_records import skipped_id
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store
-from harness.sweep.estimate import Cost, Estimator, total
+from harness.sweep.estimate import CostEstimate, Estimator, total
 from harness.trial.fields import Part
 from harness.trial.spec import TrialSpec
 
@@ -22,11 +22,11 @@ DONE, FAILED, INCOMPATIBLE, TO_RUN = "done", "failed", "incompatible", "to run"
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlanCell:
     """One trial of a plan.
 
     Attributes:
-        spec: What is asked for.
+        spec: The requested trial.
         id: Its id.
         state: ``done``, ``failed``, ``incompatible`` or ``to run``.
         kind: Kind of the failure.
@@ -64,18 +64,18 @@ class Plan:
         steps_stored: Of these, steps whose state is in the store.
         steps_shared: Of these, steps that another trial of the plan computes.
         costs: Estimate per trial to run, shared work counted once.
-        records: Number of past records behind the estimates.
+        records: Number of past records that the estimates rest on.
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[PlanCell, ...]
     steps: int
     steps_stored: int
     steps_shared: int
-    costs: dict[str, Cost]
+    costs: dict[str, CostEstimate]
     records: int
 
     @property
-    def to_run(self) -> list[Cell]:
+    def to_run(self) -> list[PlanCell]:
         """The trials to run."""
         return [cell for cell in self.cells if cell.state == TO_RUN]
 
@@ -122,7 +122,7 @@ def make_plan(
         UsageError: Something is wrong that concerns the sweep as a whole (bits, stack, device).
     """
     opened, kinds = Memo(), set(retry)
-    cells: dict[str, Cell] = {}
+    cells: dict[str, PlanCell] = {}
     with (progress or Progress()).task("plan", len(specs)) as task:
         for spec in task.track(specs):
             cell = _cell(spec, store, opened, kinds)
@@ -131,11 +131,11 @@ def make_plan(
     return _costed(tuple(cells.values()), PrefixStates(store), estimator, share=share)
 
 
-def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> Cell:
+def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> PlanCell:
     try:
         prepared = prepare(spec, opened)
     except (DataError, ModelError, CaptureError) as error:
-        return Cell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
+        return PlanCell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
     record = store.get(prepared.id)
     state, kind, reason = TO_RUN, "", ""
     if record is not None and record["status"] == "done":
@@ -143,13 +143,13 @@ def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> Cell:
     elif record is not None and not retry & {record["error"]["kind"], "all"}:
         kind, reason = record["error"]["kind"], record["error"]["message"]
         state = INCOMPATIBLE if kind == "incompatible" else FAILED
-    return Cell(spec, prepared.id, state, kind, reason, dict(prepared.identity), prepared.prefixes)
+    return PlanCell(spec, prepared.id, state, kind, reason, dict(prepared.identity), prepared.prefixes)
 
 
-def _costed(cells: tuple[Cell, ...], states: PrefixStates, estimator: Estimator, *, share: bool) -> Plan:
+def _costed(cells: tuple[PlanCell, ...], states: PrefixStates, estimator: Estimator, *, share: bool) -> Plan:
     computed: set[str] = set()
     stored = shared = steps = 0
-    costs: dict[str, Cost] = {}
+    costs: dict[str, CostEstimate] = {}
     for cell in cells:
         if cell.state != TO_RUN:
             continue

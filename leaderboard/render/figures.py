@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from harness.leaderboard.published.numbers import Runtime
+from harness.leaderboard.published.numbers import PublishedRuntime
 from harness.leaderboard.stats.pareto import Standing
 
 COLOURS = {"front": "#1b7837", "undecided": "#b8860b", "dominated": "#888888"}
@@ -30,7 +30,7 @@ def pareto_figure(
     axis: str,
     hardware: str,
     full_precision: float,
-    published: Sequence[tuple[Runtime, float]] = (),
+    published: Sequence[tuple[PublishedRuntime, float]] = (),
 ) -> Figure:
     """Cost against accuracy with the front, and published points of other hardware beside it.
 

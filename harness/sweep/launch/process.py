@@ -31,18 +31,18 @@ def main(arguments: list[str]) -> None:
     store, name, number = arguments
     sweep = Sweep(Store(Path(store)), name)
     heart = Heart(sweep.store, display=LineProgress())
-    asked: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_listen, args=(asked, heart.interrupt), daemon=True).start()
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(requests, heart.interrupt), daemon=True).start()
     worker = Worker(sweep, Submission(sweep.folder / "submissions" / number), heart)
     _answer(answers, {"ready": True})
     while True:
-        trial = asked.get()
+        trial = requests.get()
         _answer(answers, {"trial": trial, "status": worker.run(trial)})
 
 
-def _listen(asked: queue.Queue[str], interrupted: Callable[[], None]) -> None:
+def _listen(requests: queue.Queue[str], interrupted: Callable[[], None]) -> None:
     for line in sys.stdin:
-        asked.put(line.strip())
+        requests.put(line.strip())
     interrupted()
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""Start the missing trials of a sweep with the launcher that was asked for."""
+"""Start the missing trials of a sweep with the chosen launcher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.sweep.launch.options import LocalOptions, Options, SlurmOptions
 from harness.sweep.launch.packing import families, pack
 from harness.sweep.launch.show import Show
 from harness.sweep.manifest import Submission, Sweep
-from harness.sweep.plan import Cell, Plan
+from harness.sweep.plan import Plan, PlanCell
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Started:
     results: Mapping[str, str]
 
 
-def packs_of(plan: Plan, options: Options, cells: Sequence[Cell] | None = None) -> list[list[Cell]]:
-    """How trials are put together: into jobs for SLURM, into families for local workers."""
+def packs_of(plan: Plan, options: Options, cells: Sequence[PlanCell] | None = None) -> list[list[PlanCell]]:
+    """How trials are grouped: into jobs for SLURM, into families for local workers."""
     chosen = plan.to_run if cells is None else cells
     if isinstance(options, LocalOptions):
         return list(families(chosen))
@@ -44,7 +44,7 @@ def start(
     plan: Plan,
     options: Options,
     *,
-    cells: Sequence[Cell] | None = None,
+    cells: Sequence[PlanCell] | None = None,
     share: bool = True,
     fail_fast: bool = False,
     changes: Mapping[str, Any] | None = None,

@@ -124,7 +124,7 @@ def run_pack(store: str, sweep_name: str, submission: int, index: int, heart: He
     worker = Worker(sweep, submitted, heart)
     results: dict[str, str] = {}
     for trial in submitted.packs[index]:
-        reason = "the job is told to stop" if heart.interrupted else sweep.stopped
+        reason = "the job was interrupted" if heart.interrupted else sweep.stopped
         if reason:
             print(f"no further trial is started: {reason}", flush=True)
             break
