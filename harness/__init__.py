@@ -60,7 +60,7 @@ PUBLIC = {
     "run_trial": "harness.run.run_trial",
     "walk": "harness.engines.layerwise",
 }
-__all__ = ["__version__", *PUBLIC]  # noqa: PLE0604 (names of the table above)
+__all__ = ["__version__", *PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -41,7 +41,7 @@ def test_importing_the_package_is_light():
 
 
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(AttributeError, match="no public name 'run_trail': expected one of .*run_trial"):
+    with pytest.raises(AttributeError, match=r"no public name 'run_trail': expected one of .*run_trial"):
         harness.run_trail  # noqa: B018 (the access is what is tested)
 
 
