@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.quant.format import integer
-from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.format.affine import Affine
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.log_int_softmax import LogIntSoftmax
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Runtime:
         live_norms: Integer LayerNorm acts although ``quantize`` is off (the search target of Evol-Q's release).
     """
 
-    quantizers: dict[str, Quantizer] = field(default_factory=dict)
+    quantizers: dict[str, NumberFormat] = field(default_factory=dict)
     bias_shifts: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
     rounded: dict[str, Tensor] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Runtime:
     live_softmax: bool = False
     live_norms: bool = False
 
-    def activation(self, quantizer: Quantizer, x: Tensor, *, overwrite: bool = False) -> Tensor:
+    def activation(self, quantizer: NumberFormat, x: Tensor, *, overwrite: bool = False) -> Tensor:
         """An activation behind its quantizer, in part if a method asks for that."""
         if self.drop is None:
             return quantizer(x, overwrite=overwrite)
@@ -79,7 +81,7 @@ class Tap(nn.Module):
             runtime.observe(self.site.name, x)
         if runtime.quantize:
             quantizer = runtime.quantizers.get(self.site.name)
-            if quantizer is not None and quantizer.spec.scheme is not Scheme.LOG_INT_SOFTMAX:
+            if quantizer is not None and not isinstance(quantizer, LogIntSoftmax):
                 return runtime.activation(quantizer, x, overwrite=self.owns and runtime.observe is None)
         return x
 
@@ -138,7 +140,7 @@ class WeightedOperation(nn.Module):
         self.register_buffer("bias", bias, persistent=False)
         self.weight: Tensor
         self.bias: Tensor | None
-        self._cached_for: tuple[Quantizer, Tensor] | None = None
+        self._cached_for: tuple[NumberFormat, Tensor] | None = None
         self._cached: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -222,12 +224,12 @@ class LayerNorm(nn.Module):
         )
 
     def integer_scales(self) -> tuple[Tensor, Tensor] | None:
-        """Scales of the input and output, when this norm runs on integers and both are quantized."""
+        """Scales of the input and output, when this norm runs on integers and both have integer codes."""
         if self.node not in self.runtime.integer_norms:
             return None
         before = self.runtime.quantizers.get(self.in_site)
         after = self.runtime.quantizers.get(self.out_site)
-        return None if before is None or after is None else (before.scale, after.scale)
+        return (before.scale, after.scale) if isinstance(before, Affine) and isinstance(after, Affine) else None
 
 
 class Softmax(nn.Module):
@@ -244,10 +246,10 @@ class Softmax(nn.Module):
         if runtime.quantize or runtime.live_softmax:
             after = runtime.quantizers.get(self.out_site)
             before = runtime.quantizers.get(self.in_site)
-            if after is not None and before is not None and after.spec.scheme is Scheme.LOG_INT_SOFTMAX:
+            if isinstance(after, LogIntSoftmax) and isinstance(before, Affine):
                 return straight_through(
                     x,
-                    lambda x: integer.log_int_softmax(x, before.scale, after.spec.bits),
+                    lambda x: integer.log_int_softmax(x, before.scale, after.bits),
                     lambda x: torch.softmax(x, axis),
                 )
         return torch.softmax(x, axis)

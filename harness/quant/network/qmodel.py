@@ -14,7 +14,7 @@ from harness.graph.fold import fold_batch_norms
 from harness.graph.sites import Site
 from harness.machine.memory import is_out_of_memory
 from harness.models.cards import block_pattern
-from harness.quant.format.quantizer import Quantizer
+from harness.quant.format.base import NumberFormat
 from harness.quant.network.chain import Chain, Segment, build_chain
 from harness.quant.network.external import External
 from harness.quant.network.operators import WeightedOperation
@@ -49,7 +49,7 @@ class QuantizedModel:
         self.chain = chain
         self.name = name
         self.network = network
-        self.quantizers: dict[str, Quantizer] = chain.runtime.quantizers
+        self.quantizers: dict[str, NumberFormat] = chain.runtime.quantizers
         self.bias_shifts: dict[str, Tensor] = chain.runtime.bias_shifts
         self.replaced_weights: dict[str, Tensor] = chain.runtime.weights
         self.rounded_weights: dict[str, Tensor] = chain.runtime.rounded

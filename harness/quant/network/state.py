@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.quant.format.quantizer import TENSORS, from_metadata
+from harness.quant.format.registration import read, written
 from harness.quant.network.qmodel import QuantizedModel
 
 _QUANTIZER, _BIAS, _NORM = "quantizer/", "bias_shift/", "norm/"
@@ -22,9 +22,8 @@ def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
     facts: dict[str, Any] = {"quantizers": {}, "integer_norms": sorted(model.integer_norms)}
     for name, quantizer in model.quantizers.items():
-        facts["quantizers"][name] = quantizer.metadata()
-        for part in TENSORS:
-            tensors[f"{_QUANTIZER}{name}/{part}"] = _own(getattr(quantizer, part))
+        parts, facts["quantizers"][name] = written(quantizer)
+        tensors.update({f"{_QUANTIZER}{name}/{part}": _own(tensor) for part, tensor in parts.items()})
     for name, shift in model.bias_shifts.items():
         tensors[_BIAS + name] = _own(shift)
     for prefix, weights in ((_WEIGHT, model.replaced_weights), (_ROUNDED, model.rounded_weights)):
@@ -52,9 +51,13 @@ def restore(model: QuantizedModel, tensors: dict[str, Tensor], facts: dict[str, 
     if unknown:
         raise KeyError(f"{model.name} has no site {unknown[0]} ({len(unknown)} unknown sites in the state)")
     model.clear()
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in facts["quantizers"]}
+    for key, tensor in tensors.items():
+        if key.startswith(_QUANTIZER):
+            name, _, part = key.removeprefix(_QUANTIZER).rpartition("/")
+            parts[name][part] = tensor.to(model.device)
     for name, metadata in facts["quantizers"].items():
-        parts = {part: tensors[f"{_QUANTIZER}{name}/{part}"].to(model.device) for part in TENSORS}
-        model.quantizers[name] = from_metadata(metadata, parts)
+        model.quantizers[name] = read(parts[name], metadata)
     for name, tensor in tensors.items():
         if name.startswith(_BIAS):
             model.bias_shifts[name.removeprefix(_BIAS)] = tensor.to(model.device)
