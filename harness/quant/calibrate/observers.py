@@ -56,7 +56,7 @@ class Observer(ABC):
         return self.minimum, self.maximum
 
     def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Minimum and maximum of one batch at the spec's granularity."""
+        """Minimum and maximum of one batch, per tensor or per channel as the spec says."""
         if self.spec.axis is None:
             low, high = torch.aminmax(x)
             return low.reshape(1), high.reshape(1)

@@ -32,7 +32,7 @@ def collect(
         observers: By site name; sites of weights are not visited (their values need no data).
         quantize: Observe the network with its present quantizers acting.
         live_softmax: Install proposals at once while the last batch runs, so that log-int-softmax already acts in it:
-            FQ-ViT's release does this, and what lies behind the first softmax sees it.
+            FQ-ViT's release does this, and what comes after the first softmax sees it.
 
     Raises:
         ValueError: There is no batch.

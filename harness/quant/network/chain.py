@@ -150,7 +150,7 @@ class _Builder:
         return None
 
     def operand(self, node: fx.Node, letter: str, source: fx.Node) -> tuple[str, ...]:
-        """Names of the sites that an operand passes through: its own behind that of the value it carries."""
+        """Names of the sites that an operand passes through: its own, then that of the value it carries."""
         return tuple(name for name in (self.read(node, letter), self.carried(source)) if name)
 
     def read(self, node: fx.Node, letter: str) -> str:
@@ -289,7 +289,7 @@ def _entering(span: Span) -> fx.Node:
 
 
 def _last_alive(span: Span) -> fx.Node:
-    """The one node of the span that is read behind it."""
+    """The one node of the span that is read after it."""
     inside = set(span.nodes)
     alive = [node for node in span.nodes if any(user not in inside and not ops.is_symbolic(user) for user in node.users)]
     if len(alive) != 1:

@@ -47,7 +47,7 @@ class Runtime:
     live_norms: bool = False
 
     def activation(self, quantizer: NumberFormat, x: Tensor, *, overwrite: bool = False) -> Tensor:
-        """An activation behind its quantizer, in part if a method asks for that."""
+        """An activation after its quantizer; while a method drops quantization (QDrop), some elements stay as they are."""
         if self.drop is None:
             return quantizer(x, overwrite=overwrite)
         share, generator = self.drop
@@ -56,7 +56,7 @@ class Runtime:
 
 
 class Tap(nn.Module):
-    """The quantizer's place behind a value or constant."""
+    """The quantizer's place after a value or constant."""
 
     def __init__(self, runtime: Runtime, site: Site) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class WeightedOperation(nn.Module):
         return self.runtime.edits.replaced_weights.get(self.site.name, self.weight)
 
     def quantized_weight(self) -> Tensor:
-        """The weight behind its quantizer, computed once per quantizer and weight."""
+        """The weight after its quantizer, computed once per quantizer and weight."""
         if self.site.name in self.runtime.learned:
             return self.runtime.learned[self.site.name]
         quantizer, reference = self.runtime.edits.quantizers.get(self.site.name), self.present_weight
@@ -247,7 +247,7 @@ class Softmax(nn.Module):
 
 
 def straight_through(x: Tensor, exact: Callable[[Tensor], Tensor], smooth: Callable[[Tensor], Tensor]) -> Tensor:
-    """The value of ``exact``; where gradients are asked for, with the gradient of ``smooth``."""
+    """The value of ``exact``; where gradients are needed, with the gradient of ``smooth``."""
     if not (torch.is_grad_enabled() and x.requires_grad):
         return exact(x)
     differentiable = smooth(x)
