@@ -19,8 +19,11 @@ from harness.graph.sites import Place
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer, QuantizerSpec, from_range
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.arithmetic import channel_rows
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.range_search import percentile_search
+from harness.quant.format.uniform import from_range
 from harness.quant.network.operands import inner_norms, operand_bits
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
@@ -91,8 +94,8 @@ class Adalog(Method[AdalogConfig]):
 
         def watch(name: str, x: Tensor) -> None:
             if name in names:
-                ranges = numerics.percentile_search(numerics.channel_rows(x, x.ndim - 1), bits.activation, FRACTIONS)
-                model.quantizers[name] = from_range(QuantizerSpec(bits.activation, axis=x.ndim - 1), *ranges)
+                ranges = percentile_search(channel_rows(x, x.ndim - 1), bits.activation, FRACTIONS)
+                model.quantizers[name] = from_range(AffineSpec(bits.activation, axis=x.ndim - 1), *ranges)
 
         model.observe(images, watch)
         context.notes["reparameterised_norms"] = len(reparameterise(model, self.config.zero_point))
@@ -134,7 +137,7 @@ class _LayerSearch:
         spaces: dict[str, Space] = {}
         operation = self.operation
         if isinstance(operation, WeightedOperation) and self.bits.weight < FLOAT_BITS:
-            spec, rows = QuantizerSpec(self.bits.weight, axis=0), weight_rows(self.model, operation.site.name)
+            spec, rows = AffineSpec(self.bits.weight, axis=0), weight_rows(self.model, operation.site.name)
             spaces[operation.site.name] = uniform_space(rows, spec, self.budget, self.config.zero_points)
         for name, x in self.inputs.items():
             width = operand_bits(self.model.sites[name], self.bits)
@@ -151,27 +154,27 @@ class _LayerSearch:
         if site.kind is Kind.SOFTMAX or site.function == "gelu":
             return logarithmic_space(x, bits, self.budget, probabilities=site.kind is Kind.SOFTMAX)
         heads = self._by_head(x)
-        rows = numerics.channel_rows(x, HEADS) if heads else x.reshape(1, -1)
-        return uniform_space(rows, QuantizerSpec(bits, axis=HEADS if heads else None), self.budget, self.config.zero_points)
+        rows = channel_rows(x, HEADS) if heads else x.reshape(1, -1)
+        return uniform_space(rows, AffineSpec(bits, axis=HEADS if heads else None), self.budget, self.config.zero_points)
 
     def _by_head(self, x: Tensor) -> bool:
         """Whether an operand gets one scale per head: those of products ``(n, heads, tokens, channels)``."""
         return not isinstance(self.operation, WeightedOperation) and x.ndim == 4
 
-    def _operand_error(self, name: str) -> Callable[[Quantizer], Tensor]:
+    def _operand_error(self, name: str) -> Callable[[NumberFormat], Tensor]:
         """Squared output error of the whole operation, or of each head."""
         inputs = list(self.inputs.values())
 
-        def error(quantizer: Quantizer) -> Tensor:
+        def error(quantizer: NumberFormat) -> Tensor:
             self.model.quantizers[name] = quantizer
             rest = (output_of(self.model, self.operation, inputs) - self.target).square_()
-            if quantizer.spec.axis is None:
+            if quantizer.axis is None:
                 return rest.sum(dtype=torch.float64).reshape(1)
-            return numerics.channel_rows(rest, HEADS).sum(dim=1, dtype=torch.float64)
+            return channel_rows(rest, HEADS).sum(dim=1, dtype=torch.float64)
 
         return error
 
-    def _weight_error(self, name: str) -> Callable[[Quantizer], Tensor]:
+    def _weight_error(self, name: str) -> Callable[[NumberFormat], Tensor]:
         """Squared output error of each output channel."""
         operation = self.operation
         assert isinstance(operation, WeightedOperation)
@@ -184,9 +187,9 @@ class _LayerSearch:
             moments = Moments(x.flatten(0, -2), target.flatten(0, -2))
             return lambda candidate: moments.errors(candidate.weight(weight, weight))
 
-        def error(candidate: Quantizer) -> Tensor:
+        def error(candidate: NumberFormat) -> Tensor:
             rest = (operation.function(x, candidate.weight(weight, weight), bias) - self.target).square_()
-            return numerics.channel_rows(rest, 1).sum(dim=1, dtype=torch.float64)
+            return channel_rows(rest, 1).sum(dim=1, dtype=torch.float64)
 
         return error
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer
+from harness.quant.format.affine import Affine
+from harness.quant.format.arithmetic import channel_rows
+from harness.quant.format.base import required
 from harness.quant.network.operands import reads
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
@@ -76,7 +77,8 @@ class Erq(Method[ErqConfig]):
             inputs = _rows(reads(model, operation, quantized, index, quantize=True))
         else:
             inputs = _rows(x if quantizer is None else quantizer(x) for x in exact)
-        weight, rounding = operation.present_weight, model.quantizers[operation.site.name]
+        name, weight = operation.site.name, operation.present_weight
+        rounding = required(Affine, model.quantizers[name], name, "erq")
         ridge = self.config.ridge * inputs.square().mean() * len(inputs)
         if self.config.activations:
             target = operation.function(_rows(exact).float(), weight, operation.shifted_bias()).double()
@@ -88,8 +90,8 @@ class Erq(Method[ErqConfig]):
         if self.config.weights:
             rounded = round_halves(weight, rounding, inputs, ridge, self.config.refinements)
         else:
-            rounded = rounding.exact(weight, axis=0)
-        model.rounded_weights[operation.site.name] = rounded
+            rounded = rounding.quantize(weight)
+        model.rounded_weights[name] = rounded
 
 
 def ridge_update(inputs: Tensor, error: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +112,7 @@ def ridge_update(inputs: Tensor, error: Tensor, ridge: Tensor) -> tuple[Tensor, 
     return solution[:-1], solution[-1]
 
 
-def round_halves(weight: Tensor, quantizer: Quantizer, inputs: Tensor, ridge: Tensor, refinements: int) -> Tensor:
+def round_halves(weight: Tensor, quantizer: Affine, inputs: Tensor, ridge: Tensor, refinements: int) -> Tensor:
     """Round half of the columns, let the others make up for it, and go on with their half (paper, Sec. 3.3).
 
     Args:
@@ -139,11 +141,11 @@ def round_halves(weight: Tensor, quantizer: Quantizer, inputs: Tensor, ridge: Te
     return result.to(weight.dtype)
 
 
-def _refined(values: Tensor, quantizer: Quantizer, gram: Tensor, refinements: int) -> Tensor:
+def _refined(values: Tensor, quantizer: Affine, gram: Tensor, refinements: int) -> Tensor:
     """Round to nearest, then flip one rounding per output at a time while ``dW G dW^T`` falls."""
     scale = quantizer.scale.double().reshape(-1, 1)
     zero_point = quantizer.zero_point.double().reshape(-1, 1)
-    low, high = quantizer.spec.code_range
+    low, high = quantizer.code_range
     position = values / scale + zero_point
     codes = position.round().clamp(low, high)
     for _ in range(refinements):
@@ -164,4 +166,4 @@ def _refined(values: Tensor, quantizer: Quantizer, gram: Tensor, refinements: in
 
 def _rows(found: Iterable[Tensor]) -> Tensor:
     """What was read, token by token, float64."""
-    return torch.cat([numerics.channel_rows(x, x.ndim - 1).T.double() for x in found])
+    return torch.cat([channel_rows(x, x.ndim - 1).T.double() for x in found])

@@ -12,8 +12,9 @@ from torch import Tensor
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer
+from harness.quant.format.affine import Affine
+from harness.quant.format.arithmetic import channel_rows
+from harness.quant.format.base import required
 from harness.quant.network.operands import reads
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
@@ -59,9 +60,9 @@ class Gptq(Method[GptqConfig]):
 
     def _round(self, model: QuantizedModel, name: str, hessian: Tensor) -> list[float]:
         """Install the rounded weight unless rounding to nearest is better; returns both output errors."""
-        weight, quantizer = model.weights[name].present_weight, model.quantizers[name]
+        weight, quantizer = model.weights[name].present_weight, required(Affine, model.quantizers[name], name, "gptq")
         rounded = round_columns(weight, quantizer, hessian, damping=self.config.damping, order=self.config.order)
-        nearest = quantizer.exact(weight, axis=0)
+        nearest = quantizer.quantize(weight)
         errors = [output_error(weight, one, hessian) for one in (nearest, rounded)]
         model.rounded_weights[name] = rounded if errors[1] <= errors[0] else nearest
         return [errors[0], min(errors)]
@@ -73,7 +74,7 @@ def output_error(weight: Tensor, rounded: Tensor, hessian: Tensor) -> float:
     return float(((change @ hessian) * change).sum())
 
 
-def round_columns(weight: Tensor, quantizer: Quantizer, hessian: Tensor, *, damping: float, order: bool) -> Tensor:
+def round_columns(weight: Tensor, quantizer: Affine, hessian: Tensor, *, damping: float, order: bool) -> Tensor:
     """GPTQ's rounding of a weight ``(outputs, inputs)`` on the grid of its quantizer.
 
     Args:
@@ -97,7 +98,7 @@ def round_columns(weight: Tensor, quantizer: Quantizer, hessian: Tensor, *, damp
     result = torch.empty_like(remaining)
     for column in range(len(columns)):
         values = remaining[:, column]
-        codes = torch.round(values / scale + zero_point).clamp(*quantizer.spec.code_range)
+        codes = torch.round(values / scale + zero_point).clamp(*quantizer.code_range)
         result[:, column] = (codes - zero_point) * scale
         error = (values - result[:, column]) / inverse[column, column]
         remaining[:, column + 1 :] -= error[:, None] * inverse[column, column + 1 :]
@@ -111,6 +112,6 @@ def _hessian(model: QuantizedModel, operation: WeightedOperation, inputs: list[T
     size = operation.weight.shape[1]
     total = torch.zeros(size, size, dtype=torch.float64, device=operation.weight.device)
     for x in reads(model, operation, inputs, index, quantize=True):
-        rows = numerics.channel_rows(x, x.ndim - 1).double()
+        rows = channel_rows(x, x.ndim - 1).double()
         total.add_(rows @ rows.T)
     return 2 * total

@@ -17,7 +17,9 @@ from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.format import uniform as numerics
+from harness.quant.format.affine import Affine
+from harness.quant.format.arithmetic import along
+from harness.quant.format.base import required
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -130,10 +132,9 @@ class _Student:
         self.model.rounded_weights.update({name: self._rounded(name) for name in self.weights})
 
     def _rounded(self, name: str) -> Tensor:
-        quantizer, origin = self.model.quantizers[name], self.origins[name]
-        axis = quantizer.spec.axis or 0
-        moved = origin + self.weights[name] * numerics.along(quantizer.scale, origin.ndim, axis)
-        return quantizer.exact(moved, through=moved.requires_grad, axis=axis)
+        quantizer, origin = required(Affine, self.model.quantizers[name], name, "psaqv2"), self.origins[name]
+        moved = origin + self.weights[name] * along(quantizer.scale, origin.ndim, quantizer.axis or 0)
+        return quantizer.straight_through(moved)
 
 
 class _Game:

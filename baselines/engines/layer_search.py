@@ -18,8 +18,11 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context
 from harness.quant.calibrate.installation import FLOAT_BITS
-from harness.quant.format import nonuniform
-from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.twin_gelu import GELU_MINIMUM, TwinGelu
+from harness.quant.format.twin_softmax import TwinSoftmax
+from harness.quant.format.uniform import from_range
 from harness.quant.network.operands import operand_bits
 from harness.quant.network.operators import MatMul, WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
@@ -116,7 +119,7 @@ class _Searcher:
         self.plan = plan
         self.context = context
         self.generator = context.generator("layer search")
-        self._first: dict[str, Quantizer] = {}
+        self._first: dict[str, NumberFormat] = {}
 
     def install_ranges(self, images: Tensor) -> None:
         """Min-max quantizers everywhere: where the gradient of the quantized network is taken."""
@@ -212,7 +215,7 @@ class _Searcher:
         chosen = best.repeat_interleave(scales.shape[1] // groups)
         self.model.quantizers[name] = replace(first, scale=scales.gather(0, chosen[None])[0])
 
-    def _score(self, module: Operation, seen: _Seen, name: str, candidate: Quantizer, groups: int) -> Tensor:
+    def _score(self, module: Operation, seen: _Seen, name: str, candidate: NumberFormat, groups: int) -> Tensor:
         self.model.quantizers[name] = candidate
         output = output_of(self.model, module, seen.inputs)
         channel = 1 if isinstance(module, WeightedOperation) and module.weight.ndim > 2 else output.ndim - 1
@@ -271,34 +274,34 @@ def _groups(module: WeightedOperation) -> int:
     return QKV_GROUPS if module.site.attention and rows == QKV_GROUPS * columns else 1
 
 
-def _weight_quantizer(module: WeightedOperation, bits: int) -> Quantizer:
+def _weight_quantizer(module: WeightedOperation, bits: int) -> NumberFormat:
     """Symmetric; one scale per group, written out per channel where there are several."""
     groups = _groups(module)
     bound = module.present_weight.reshape(groups, -1).abs().amax(dim=1)
     if groups == 1:
-        return from_range(QuantizerSpec(bits, signed=True, symmetric=True), -bound, bound)
+        return from_range(AffineSpec(bits, signed=True, symmetric=True), -bound, bound)
     bound = bound.repeat_interleave(len(module.weight) // groups)
-    return from_range(QuantizerSpec(bits, signed=True, symmetric=True, axis=0), -bound, bound)
+    return from_range(AffineSpec(bits, signed=True, symmetric=True, axis=0), -bound, bound)
 
 
-def _operand_quantizer(site: Site, x: Tensor, bits: int, *, twin: bool) -> Quantizer:
+def _operand_quantizer(site: Site, x: Tensor, bits: int, *, twin: bool) -> NumberFormat:
     zero, half = torch.zeros(1, device=x.device), 2 ** (bits - 1)
     low, high = (end.reshape(1) for end in torch.aminmax(x))
     if twin and site.kind is Kind.SOFTMAX:
         steps = torch.full((2,), 1 / half, device=x.device)
-        return Quantizer(QuantizerSpec(bits, scheme=Scheme.TWIN_SOFTMAX), steps, zero, zero, zero + 1)
+        return TwinSoftmax(bits, steps, zero, zero + 1)
     if twin and site.function == "gelu" and float(low) < 0 < float(high):
-        steps = torch.cat([zero + nonuniform.GELU_MINIMUM / half, high / half])
-        return Quantizer(QuantizerSpec(bits, scheme=Scheme.TWIN_GELU), steps, zero, low, high)
+        steps = torch.cat([zero + GELU_MINIMUM / half, high / half])
+        return TwinGelu(bits, steps, low, high)
     bound = torch.maximum(-low, high)
-    return from_range(QuantizerSpec(bits, signed=True, symmetric=True), -bound, bound)
+    return from_range(AffineSpec(bits, signed=True, symmetric=True), -bound, bound)
 
 
-def _candidates(start: Quantizer, plan: Plan) -> list[Quantizer]:
+def _candidates(start: NumberFormat, plan: Plan) -> list[NumberFormat]:
     """The grid of one quantizer: factors of its scale, or what its twin range leaves free."""
-    if start.spec.scheme is Scheme.TWIN_SOFTMAX:
+    if isinstance(start, TwinSoftmax):
         large = start.scale[1:]
         return [replace(start, scale=torch.cat([large / 2**split, large])) for split in range(FINEST_SPLIT)]
-    if start.spec.scheme is Scheme.TWIN_GELU:
+    if isinstance(start, TwinGelu):
         return [replace(start, scale=torch.cat([start.scale[:1], start.scale[1:] * f])) for f in plan.factors]
     return [replace(start, scale=start.scale * factor) for factor in plan.factors]

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from harness.baselines.engines.progressive_search import progressive_search
-from harness.quant.format import uniform as numerics
-from harness.quant.format.nonuniform import ADALOG_R
-from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.format.adaptive_log import ADALOG_R, AdaptiveLog
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.arithmetic import EPSILON
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.range_search import quantile
+from harness.quant.format.uniform import Uniform, from_range
 
 NARROWEST = 0.9  # percentile of the narrowest range on the grid
 SECOND = 16  # candidates of the second parameter on the grid
@@ -46,12 +49,12 @@ class Space:
         both: Whether finer steps move the second parameter too.
     """
 
-    start: Quantizer
+    start: NumberFormat
     grid: tuple[Tensor, Tensor]
-    build: Callable[[Tensor], Quantizer]
+    build: Callable[[Tensor], NumberFormat]
     both: bool
 
-    def search(self, error: Callable[[Quantizer], Tensor], budget: Budget) -> Quantizer:
+    def search(self, error: Callable[[NumberFormat], Tensor], budget: Budget) -> NumberFormat:
         """The quantizer with the least error, group by group.
 
         Args:
@@ -66,7 +69,7 @@ class Space:
         )
 
 
-def uniform_space(rows: Tensor, spec: QuantizerSpec, budget: Budget, centre: Centre) -> Space:
+def uniform_space(rows: Tensor, spec: AffineSpec, budget: Budget, centre: Centre) -> Space:
     """Scales from percentile to full range, and integer zero points.
 
     Args:
@@ -79,16 +82,16 @@ def uniform_space(rows: Tensor, spec: QuantizerSpec, budget: Budget, centre: Cen
     start = from_range(spec, ordered[:, 0], ordered[:, -1])
     low, high = spec.code_range
     zeros = min(SECOND, high + 1)
-    narrow = numerics.quantile(ordered, NARROWEST) - numerics.quantile(ordered, 1 - NARROWEST)
+    narrow = quantile(ordered, NARROWEST) - quantile(ordered, 1 - NARROWEST)
     wide = ordered[:, -1] - ordered[:, 0]
     share = torch.linspace(0, 1, max(budget.candidates // zeros, 2), device=rows.device)[:, None]
-    scales = (narrow + share * (wide - narrow)).clamp_min(numerics.EPSILON) / (high - low)
+    scales = (narrow + share * (wide - narrow)).clamp_min(EPSILON) / (high - low)
     middle = start.zero_point if centre == "range" else torch.full_like(start.zero_point, (high + 1) // 2)
     offsets = torch.arange(zeros, device=rows.device)[:, None] - zeros // 2
 
-    def build(parameters: Tensor) -> Quantizer:
-        scale, zero = parameters[0].clamp_min(numerics.EPSILON), parameters[1]
-        return Quantizer(spec, scale, zero, (low - zero) * scale, (high - zero) * scale)
+    def build(parameters: Tensor) -> NumberFormat:
+        scale, zero = parameters[0].clamp_min(EPSILON), parameters[1]
+        return Uniform.of(spec, scale, zero, (low - zero) * scale, (high - zero) * scale)
 
     return Space(start, (scales, (middle + offsets).clamp(low, high)), build, both=False)
 
@@ -104,19 +107,18 @@ def logarithmic_space(x: Tensor, bits: int, budget: Budget, *, probabilities: bo
     """
     zero = torch.zeros(1, device=x.device)
     shift = zero if probabilities else (-x.min()).clamp_min(0).reshape(1)
-    spec = QuantizerSpec(bits, scheme=Scheme.ADAPTIVE_LOG)
 
-    def build(parameters: Tensor) -> Quantizer:
+    def build(parameters: Tensor) -> NumberFormat:
         largest, numerator = parameters[0], parameters[1].round().clamp_min(1)
-        return Quantizer(spec, torch.cat([largest, numerator, shift]), zero, -shift, largest - shift)
+        return AdaptiveLog(bits, torch.cat([largest, numerator, shift]), -shift, largest - shift)
 
     if probabilities:
         largest, numerators = zero[None] + 1, budget.candidates
     else:
         ordered = x.reshape(1, -1).sort(dim=1).values + shift
-        narrow, wide = numerics.quantile(ordered, NARROWEST), ordered[:, -1].clamp_min(numerics.EPSILON)
+        narrow, wide = quantile(ordered, NARROWEST), ordered[:, -1].clamp_min(EPSILON)
         share = torch.linspace(0, 1, max(budget.candidates // SECOND, 2), device=x.device)[:, None]
-        largest, numerators = narrow.clamp_min(numerics.EPSILON) + share * (wide - narrow), SECOND
+        largest, numerators = narrow.clamp_min(EPSILON) + share * (wide - narrow), SECOND
     span = torch.arange(numerators, device=x.device)[:, None] * (budget.candidates / numerators) + SMALLEST_NUMERATOR
     start = build(torch.stack([largest[-1], zero + ADALOG_R]))
     return Space(start, (largest, span), build, both=not probabilities)

@@ -20,8 +20,10 @@ from harness.data.sets import CalibrationSet
 from harness.graph.sites import Place
 from harness.machine.progress import Task
 from harness.method.base import Context
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.format.affine import Affine
+from harness.quant.format.arithmetic import EPSILON, along
+from harness.quant.format.base import required
+from harness.quant.format.uniform import Uniform
 from harness.quant.network.operands import reads
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
@@ -76,11 +78,11 @@ class Rounding:
         quantizer: Its calibrated quantizer; scale and zero point stay.
     """
 
-    def __init__(self, weight: Tensor, quantizer: Quantizer) -> None:
-        axis = quantizer.spec.axis or 0
-        self.scale = numerics.along(quantizer.scale.detach(), weight.ndim, axis)
-        self.zero_point = numerics.along(quantizer.zero_point, weight.ndim, axis)
-        self.low, self.high = quantizer.spec.code_range
+    def __init__(self, weight: Tensor, quantizer: Affine) -> None:
+        axis = quantizer.axis or 0
+        self.scale = along(quantizer.scale.detach(), weight.ndim, axis)
+        self.zero_point = along(quantizer.zero_point, weight.ndim, axis)
+        self.low, self.high = quantizer.code_range
         position = weight / self.scale
         self.floor = position.floor()
         rest = (position - self.floor).clamp(1e-4, 1 - 1e-4)
@@ -199,7 +201,7 @@ class _Run:
         name = self.model.segments[index].name
         self._learn(name, output, target, roundings, list(scales.values()), loss, generator, task)
         with torch.no_grad():
-            found = {site: scale.detach().abs().clamp_min(numerics.EPSILON) for site, scale in scales.items()}
+            found = {site: scale.detach().abs().clamp_min(EPSILON) for site, scale in scales.items()}
             install_scales(self.model, found)
 
     def _layer(self, index: int, name: str, full: Tensor, quantized: Tensor, task: Task) -> None:
@@ -225,7 +227,8 @@ class _Run:
         return torch.cat(list(reads(self.model, operation, x.split(self.config.batch), index, quantize=quantize)))
 
     def _rounding(self, name: str) -> Rounding:
-        return Rounding(self.model.weights[name].present_weight, self.model.quantizers[name])
+        quantizer = required(Affine, self.model.quantizers[name], name, "reconstruction")
+        return Rounding(self.model.weights[name].present_weight, quantizer)
 
     def _scales(self, index: int) -> dict[str, Tensor]:
         """Activation scales of a segment that are learned."""
@@ -363,9 +366,7 @@ class Fima:
 
 def has_learnable_scale(model: QuantizedModel, name: str) -> bool:
     """Whether a site holds a uniform quantizer of something other than a parameter: its scale can follow gradients."""
-    quantizer = model.quantizers.get(name)
-    uniform = quantizer is not None and quantizer.spec.scheme is Scheme.UNIFORM
-    return uniform and model.sites[name].place is not Place.PARAMETER
+    return isinstance(model.quantizers.get(name), Uniform) and model.sites[name].place is not Place.PARAMETER
 
 
 def install_scales(model: QuantizedModel, scales: dict[str, Tensor]) -> None:

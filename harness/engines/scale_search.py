@@ -20,7 +20,7 @@ from harness.graph.sites import Place, Site
 from harness.machine.memory import Budget
 from harness.method.base import Context
 from harness.method.memo import Memo
-from harness.quant.format.quantizer import Scheme
+from harness.quant.format.affine import Affine
 from harness.quant.network.qmodel import QuantizedModel
 
 Scope = Literal["attention_weights", "block_weights", "block"]
@@ -104,11 +104,18 @@ def write_scales(model: QuantizedModel, unit: Unit, vector: Tensor, *, move_zero
         scale = vector[start : start + quantizer.scale.numel()]
         start += quantizer.scale.numel()
         changed = replace(quantizer, scale=scale)
-        uniform = quantizer.spec.scheme in (Scheme.UNIFORM, Scheme.POWER_OF_TWO)
-        if move_zero_points and uniform and not quantizer.spec.symmetric and quantizer.minimum.shape == scale.shape:
-            low, high = quantizer.spec.code_range
-            changed = replace(changed, zero_point=(low - torch.round(quantizer.minimum / scale.detach())).clamp(low, high))
+        if move_zero_points and isinstance(changed, Affine):
+            changed = _with_lower_end(changed)
         model.quantizers[name] = changed
+
+
+def _with_lower_end(quantizer: Affine) -> Affine:
+    """The format with zero points that put the lower end of its range where it was; symmetric ones and others stay."""
+    if quantizer.symmetric or quantizer.minimum.shape != quantizer.scale.shape:
+        return quantizer
+    low, high = quantizer.code_range
+    zero_point = (low - torch.round(quantizer.minimum / quantizer.scale.detach())).clamp(low, high)
+    return replace(quantizer, zero_point=zero_point)
 
 
 class Objective:

@@ -11,7 +11,8 @@ from harness.baselines.engines.reconstruction import Rounding, _Run
 from harness.errors import UsageError
 from harness.method.checkpoint import Checkpoint
 from harness.method.stack import check
-from harness.quant.format.quantizer import QuantizerSpec, from_range
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.uniform import from_range
 from harness.quant.network.inventory import off_grid_sites
 from harness.quant.network.state import state_of
 from tests.baselines import applying
@@ -32,7 +33,7 @@ def test_rounding_starts_at_the_weight_and_never_moves_more_than_one_step(bits, 
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(6, 20, generator=generator)
     low, high = weight.amin(1), weight.amax(1)
-    quantizer = from_range(QuantizerSpec(bits, axis=0), low, high)
+    quantizer = from_range(AffineSpec(bits, axis=0), low, high)
     rounding = Rounding(weight, quantizer)
     step = quantizer.scale[:, None]
     inside = (rounding.floor + quantizer.zero_point[:, None] >= 0) & (

@@ -111,7 +111,7 @@ def test_weights_take_integer_codes_or_say_so(name, model, calibration):
         if quantizer is None or site in off_grid:
             continue
         rows = operation.quantized_weight().flatten(1)
-        assert max(len(row.unique()) for row in rows) <= 2**quantizer.spec.bits
+        assert max(len(row.unique()) for row in rows) <= 2**quantizer.bits
         codes = rows.double() / quantizer.scale[:, None].double() + quantizer.zero_point[:, None]
         assert (codes - codes.round()).abs().max() < 1e-3
 
