@@ -182,9 +182,13 @@ class Budget:
         self._held.append(weakref.ref(new))
         self._measured.add(new)
         for tensor in tensors:
-            new.add(tensor)
-            self._fit()
+            self.add(new, tensor)
         return new
+
+    def add(self, kept: Kept, tensor: Tensor) -> None:
+        """Hold one more tensor beside what ``keep`` returned."""
+        kept.add(tensor)
+        self._fit()
 
     @contextmanager
     def measured(self) -> Iterator[Usage]:

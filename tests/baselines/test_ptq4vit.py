@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.baselines.engines.layer_search import operations_of
+from harness.baselines.engines.segment_operations import operations_of
 from harness.quant.format import nonuniform
 from harness.quant.format.quantizer import Scheme
 from tests.baselines.applying import apply
