@@ -1,4 +1,4 @@
-"""AdaLog: logarithms of an adapted base behind softmax and GELU, uniform quantizers elsewhere (Wu et al., ECCV 2024)."""
+"""AdaLog: logarithms of an adapted base after softmax and GELU, uniform quantizers elsewhere (Wu et al., ECCV 2024)."""
 
 from __future__ import annotations
 
