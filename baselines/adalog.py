@@ -1,4 +1,4 @@
-"""AdaLog: logarithms of an adapted base behind softmax and GELU, uniform quantizers elsewhere (Wu et al., ECCV 2024)."""
+"""AdaLog: logarithms of an adapted base after softmax and GELU, uniform quantizers elsewhere (Wu et al., ECCV 2024)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.baselines.engines.layer_search import Operation, operations_of, output_of
-from harness.baselines.engines.quantizer_spaces import Budget, Centre, Space, logarithmic_space, uniform_space
+from harness.baselines.engines.quantizer_spaces import Centre, SearchEffort, Space, logarithmic_space, uniform_space
 from harness.baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
+from harness.baselines.engines.segment_operations import Operation, operations_of, output_of
 from harness.data.sets import CalibrationSet
+from harness.engines.layerwise import SegmentInputs
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
+from harness.machine.memory import Kept
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
@@ -72,17 +74,27 @@ class Adalog(Method[AdalogConfig]):
 
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
-        """Layers see full-precision inputs; weights and operands take turns."""
+        """Layers see full-precision inputs; weights and operands take turns.
+
+        What segments, and the operations of one segment, read is kept within the context's budget. The inputs and the
+        output of the one operation that is searched are in memory together: an error adds up all images at once.
+        """
         images = calibration.images[: self.config.images]
         context.notes["images_used"] = len(images)
         fixed = self._reparameterised(model, images, context)
         total = sum(len(operations_of(segment.module)) for segment in model.segments)
+        operands: dict[str, Kept] = {}
+        watch = _keeping_operands(model, operands, context)
+        # Values as quantizers will see them: those of the full-precision network with its norms reparameterised.
+        inputs = SegmentInputs(
+            lambda x, start, stop: model.observe(x, watch, start=start, stop=stop), [images], context.budget
+        )
         with context.progress.task("adalog", total) as task:
             for index, segment in enumerate(model.segments):
-                reads: dict[str, Tensor] = {}
-                images = model.observe(images, _keep_operands(model, reads), start=index, stop=index + 1)
+                operands.clear()
+                inputs.advance(index)  # the forward pass in which the operands are watched
                 for operation in operations_of(segment.module).values():
-                    _LayerSearch(model, operation, reads, context.bits, self.config).run(fixed)
+                    _LayerSearch(model, operation, operands, context.bits, self.config).run(fixed)
                     task.advance()
 
     def _reparameterised(self, model: QuantizedModel, images: Tensor, context: Context) -> set[str]:
@@ -102,10 +114,10 @@ class Adalog(Method[AdalogConfig]):
         return names
 
 
-def _keep_operands(model: QuantizedModel, found: dict[str, Tensor]) -> Callable[[str, Tensor], None]:
+def _keeping_operands(model: QuantizedModel, found: dict[str, Kept], context: Context) -> Callable[[str, Tensor], None]:
     def watch(name: str, x: Tensor) -> None:
         if model.sites[name].place is Place.OPERAND:
-            found[name] = x.clone()  # taps reuse the memory of values
+            found[name] = context.budget.keep([x.clone()])  # taps reuse the memory of values
 
     return watch
 
@@ -114,18 +126,18 @@ class _LayerSearch:
     """The searches of one convolution, linear operation or matrix product."""
 
     def __init__(
-        self, model: QuantizedModel, operation: Operation, reads: dict[str, Tensor], bits: Bits, config: AdalogConfig
+        self, model: QuantizedModel, operation: Operation, operands: dict[str, Kept], bits: Bits, config: AdalogConfig
     ) -> None:
         self.model = model
         self.operation = operation
         self.bits = bits
         self.config = config
-        self.budget = Budget(config.candidates, config.keep, config.steps)
+        self.effort = SearchEffort(config.candidates, config.keep, config.steps)
         if isinstance(operation, WeightedOperation):
             names = [operation.operand]
         else:
             names = [operation.left.name, operation.right.name]
-        self.inputs = {name: reads[name] for name in names}
+        self.inputs = {name: operands[name][0] for name in names}
         self.target = output_of(model, operation, list(self.inputs.values()), quantize=False)
 
     def run(self, fixed: set[str]) -> None:
@@ -138,7 +150,7 @@ class _LayerSearch:
         operation = self.operation
         if isinstance(operation, WeightedOperation) and self.bits.weight < FLOAT_BITS:
             spec, rows = AffineSpec(self.bits.weight, axis=0), weight_rows(self.model, operation.site.name)
-            spaces[operation.site.name] = uniform_space(rows, spec, self.budget, self.config.zero_points)
+            spaces[operation.site.name] = uniform_space(rows, spec, self.effort, self.config.zero_points)
         for name, x in self.inputs.items():
             width = operand_bits(self.model.sites[name], self.bits)
             if width < FLOAT_BITS and name not in fixed:
@@ -147,15 +159,15 @@ class _LayerSearch:
         for _ in range(self.config.rounds):
             for name, space in spaces.items():
                 error = self._weight_error if name not in self.inputs else self._operand_error
-                self.model.quantizers[name] = space.search(error(name), self.budget)
+                self.model.quantizers[name] = space.search(error(name), self.effort)
 
     def _operand_space(self, name: str, x: Tensor, bits: int) -> Space:
         site = self.model.sites[name]
         if site.kind is Kind.SOFTMAX or site.function == "gelu":
-            return logarithmic_space(x, bits, self.budget, probabilities=site.kind is Kind.SOFTMAX)
+            return logarithmic_space(x, bits, self.effort, probabilities=site.kind is Kind.SOFTMAX)
         heads = self._by_head(x)
         rows = channel_rows(x, HEADS) if heads else x.reshape(1, -1)
-        return uniform_space(rows, AffineSpec(bits, axis=HEADS if heads else None), self.budget, self.config.zero_points)
+        return uniform_space(rows, AffineSpec(bits, axis=HEADS if heads else None), self.effort, self.config.zero_points)
 
     def _by_head(self, x: Tensor) -> bool:
         """Whether an operand gets one scale per head: those of products ``(n, heads, tokens, channels)``."""
@@ -184,8 +196,8 @@ class _LayerSearch:
         weight, bias = operation.present_weight, operation.shifted_bias()
         if weight.ndim == 2:
             target = self.target if bias is None else self.target - bias
-            moments = Moments(x.flatten(0, -2), target.flatten(0, -2))
-            return lambda candidate: moments.errors(candidate.weight(weight, weight))
+            errors = ProductErrors(x.flatten(0, -2), target.flatten(0, -2))
+            return lambda candidate: errors.of(candidate.weight(weight, weight))
 
         def error(candidate: NumberFormat) -> Tensor:
             rest = (operation.function(x, candidate.weight(weight, weight), bias) - self.target).square_()
@@ -194,7 +206,7 @@ class _LayerSearch:
         return error
 
 
-class Moments:
+class ProductErrors:
     """Squared errors of ``x W^T`` against a target for many ``W``: from ``x^T x`` and ``x^T y`` in float64.
 
     A candidate then costs as much as ``in`` tokens instead of all of them.
@@ -210,7 +222,7 @@ class Moments:
         self.cross = y.T @ x
         self.squares = y.square().sum(dim=0)
 
-    def errors(self, weight: Tensor) -> Tensor:
+    def of(self, weight: Tensor) -> Tensor:
         """Squared error of each output channel, ``(out,)`` float64."""
         weight = weight.double()
         return self.squares - 2 * (weight * self.cross).sum(dim=1) + ((weight @ self.gram) * weight).sum(dim=1)

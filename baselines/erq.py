@@ -11,12 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data.sets import CalibrationSet
+from harness.engines.layerwise import Visit, walk
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.format.affine import Affine
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import required
-from harness.quant.network.operands import reads
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -55,26 +55,27 @@ class Erq(Method[ErqConfig]):
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Layer after layer in closed form, targets in full precision."""
-        full = list(calibration.images[: self.config.images].split(self.config.batch))
-        quantized = full
-        context.notes["images_used"] = sum(map(len, full))
+        images = calibration.images[: self.config.images]
+        context.notes["images_used"] = len(images)
+        quantized = self.config.inputs == "quantized"
+        visits = walk(model, images, context, batch=self.config.batch, full=True, quantized=quantized)
         with context.progress.task("erq", len(model.segments)) as task:
-            for index in range(len(model.segments)):
-                for operation in model.quantized_weights(index):
+            for visit in task.track(visits):
+                for operation in visit.operations:
                     if operation.weight.ndim == 2:
-                        self._layer(model, operation, full, quantized, index)
-                if self.config.inputs == "quantized":
-                    quantized = [model.run(x, index, index + 1) for x in quantized]
-                full = [model.run_full_precision(x, index, index + 1) for x in full]
-                task.advance()
+                        self._layer(visit, operation)
 
-    def _layer(
-        self, model: QuantizedModel, operation: WeightedOperation, full: list[Tensor], quantized: list[Tensor], index: int
-    ) -> None:
-        exact = list(reads(model, operation, full, index, quantize=False))
+    def _layer(self, visit: Visit, operation: WeightedOperation) -> None:
+        """Both steps for one operation.
+
+        The inputs of this one operation, all tokens of all images in float64, are in memory together: the closed forms
+        solve for them as one matrix.
+        """
+        model = visit.model
+        exact = list(visit.reads(operation, quantize=False))
         quantizer = model.quantizers.get(operation.operand)
         if self.config.inputs == "quantized":
-            inputs = _rows(reads(model, operation, quantized, index, quantize=True))
+            inputs = _rows(visit.reads(operation, quantize=True))
         else:
             inputs = _rows(x if quantizer is None else quantizer(x) for x in exact)
         name, weight = operation.site.name, operation.present_weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,12 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data.sets import CalibrationSet
+from harness.engines.layerwise import walk
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.format.affine import Affine
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import required
-from harness.quant.network.operands import reads
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -45,17 +46,15 @@ class Gptq(Method[GptqConfig]):
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Segment after segment on quantized inputs; scales and zero points stay, convolutions too unless pointwise."""
-        inputs = list(calibration.images[: self.config.images].split(self.config.batch))
-        context.notes["images_used"] = sum(map(len, inputs))
+        images = calibration.images[: self.config.images]
+        context.notes["images_used"] = len(images)
         errors: dict[str, list[float]] = {}
         with context.progress.task("gptq", len(model.segments)) as task:
-            for index in range(len(model.segments)):
-                for operation in model.quantized_weights(index):
+            for visit in task.track(walk(model, images, context, batch=self.config.batch)):
+                for operation in visit.operations:
                     if operation.weight.ndim == 2:
-                        hessian = _hessian(model, operation, inputs, index)
+                        hessian = _hessian(operation, visit.reads(operation, quantize=True))
                         errors[operation.site.name] = self._round(model, operation.site.name, hessian)
-                inputs = [model.run(x, index, index + 1) for x in inputs]
-                task.advance()
         context.notes["output_error_nearest_and_gptq"] = errors
 
     def _round(self, model: QuantizedModel, name: str, hessian: Tensor) -> list[float]:
@@ -107,11 +106,11 @@ def round_columns(weight: Tensor, quantizer: Affine, hessian: Tensor, *, damping
     return restored.to(weight.dtype)
 
 
-def _hessian(model: QuantizedModel, operation: WeightedOperation, inputs: list[Tensor], index: int) -> Tensor:
-    """``2 X^T X`` over all tokens of what the operation reads behind its quantizer, float64."""
+def _hessian(operation: WeightedOperation, inputs: Iterable[Tensor]) -> Tensor:
+    """``2 X^T X`` over all tokens of what the operation reads after its quantizer, float64; one batch in memory."""
     size = operation.weight.shape[1]
     total = torch.zeros(size, size, dtype=torch.float64, device=operation.weight.device)
-    for x in reads(model, operation, inputs, index, quantize=True):
+    for x in inputs:
         rows = channel_rows(x, x.ndim - 1).double()
         total.add_(rows @ rows.T)
     return 2 * total

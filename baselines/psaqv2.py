@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.baselines.engines.reconstruction import has_learnable_scale, install_scales
+from harness.baselines.engines.activation_scales import has_learnable_scale, install_scales
 from harness.baselines.engines.synthesis import Canvas, SynthesisConfig, attention_outputs
 from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.baselines.engines.layer_search import Plan, search_layers
+from harness.baselines.engines.layer_search import LayerSearchSettings, search_layers
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -51,7 +51,9 @@ class Ptq4vit(Method[Ptq4vitConfig]):
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Search with inputs from the full-precision network (parallel calibration)."""
         c = self.config
-        plan = Plan(c.low, c.high, c.steps, c.rounds, c.score, c.gradient, sequential=False, twin=c.twin, batch=c.batch)
+        settings = LayerSearchSettings(
+            c.low, c.high, c.steps, c.rounds, c.score, c.gradient, sequential=False, twin=c.twin, batch=c.batch
+        )
         images = calibration.images[: c.images]
         context.notes["images_used"] = len(images)
-        search_layers(model, images, plan, context)
+        search_layers(model, images, settings, context)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.method.registration import Role as Role
     from harness.method.registration import register as register
     from harness.quant.format.base import NumberFormat as NumberFormat
-    from harness.quant.format.base import number_format as number_format
+    from harness.quant.format.registration import number_format as number_format
     from harness.quant.network.qmodel import QuantizedModel as QuantizedModel
     from harness.quant.network.qmodel import quantizable as quantizable
     from harness.run.reload import load_quantized as load_quantized
@@ -54,7 +54,7 @@ PUBLIC = {
     "UsageError": "harness.errors",
     "capture": "harness.graph.capture",
     "load_quantized": "harness.run.reload",
-    "number_format": "harness.quant.format.base",
+    "number_format": "harness.quant.format.registration",
     "quantizable": "harness.quant.network.qmodel",
     "register": "harness.method.registration",
     "run_trial": "harness.run.run_trial",

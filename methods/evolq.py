@@ -178,7 +178,7 @@ class _Search:
             self.best_top1, self.best_state = top1, state.state_of(self.model)
 
     def keep(self, done: int) -> None:
-        """Let an interrupted search go on behind unit ``done``."""
+        """Let an interrupted search go on after unit ``done``."""
         tensors, best_facts = self.best_state if self.best_top1 >= 0 else ({}, {})
         facts = {name: getattr(self, name) for name in RESUMED}
         facts |= {"done": done, "evaluations": self.objective.evaluations, "best_facts": best_facts}

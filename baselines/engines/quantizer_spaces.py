@@ -24,7 +24,7 @@ Centre = Literal["range", "middle"]
 
 
 @dataclass(frozen=True)
-class Budget:
+class SearchEffort:
     """How far a search goes.
 
     Attributes:
@@ -54,28 +54,28 @@ class Space:
     build: Callable[[Tensor], NumberFormat]
     both: bool
 
-    def search(self, error: Callable[[NumberFormat], Tensor], budget: Budget) -> NumberFormat:
+    def search(self, error: Callable[[NumberFormat], Tensor], effort: SearchEffort) -> NumberFormat:
         """The quantizer with the least error, group by group.
 
         Args:
             error: Error of each group ``(groups,)``.
-            budget: How far to go.
+            effort: How far to go.
         """
-        count = max(budget.candidates // budget.keep, 2)
+        count = max(effort.candidates // effort.keep, 2)
         fine = (max(count // 2, 2), 2) if self.both else (count, 1)
-        steps = budget.steps if len(self.grid[0]) > 1 else 1  # one parameter, and all of its values are tried
+        steps = effort.steps if len(self.grid[0]) > 1 else 1  # one parameter, and all of its values are tried
         return self.build(
-            progressive_search(self.grid, lambda p: error(self.build(p)), keep=budget.keep, fine=fine, steps=steps)
+            progressive_search(self.grid, lambda p: error(self.build(p)), keep=effort.keep, fine=fine, steps=steps)
         )
 
 
-def uniform_space(rows: Tensor, spec: AffineSpec, budget: Budget, centre: Centre) -> Space:
+def uniform_space(rows: Tensor, spec: AffineSpec, effort: SearchEffort, centre: Centre) -> Space:
     """Scales from percentile to full range, and integer zero points.
 
     Args:
         rows: Values ``(groups, n)``.
         spec: Asymmetric.
-        budget: Its candidates make the grid.
+        effort: Its candidates make the grid.
         centre: Zero points around that of the min-max range, or around the middle code.
     """
     ordered = rows.sort(dim=1).values
@@ -84,7 +84,7 @@ def uniform_space(rows: Tensor, spec: AffineSpec, budget: Budget, centre: Centre
     zeros = min(SECOND, high + 1)
     narrow = quantile(ordered, NARROWEST) - quantile(ordered, 1 - NARROWEST)
     wide = ordered[:, -1] - ordered[:, 0]
-    share = torch.linspace(0, 1, max(budget.candidates // zeros, 2), device=rows.device)[:, None]
+    share = torch.linspace(0, 1, max(effort.candidates // zeros, 2), device=rows.device)[:, None]
     scales = (narrow + share * (wide - narrow)).clamp_min(EPSILON) / (high - low)
     middle = start.zero_point if centre == "range" else torch.full_like(start.zero_point, (high + 1) // 2)
     offsets = torch.arange(zeros, device=rows.device)[:, None] - zeros // 2
@@ -96,13 +96,13 @@ def uniform_space(rows: Tensor, spec: AffineSpec, budget: Budget, centre: Centre
     return Space(start, (scales, (middle + offsets).clamp(low, high)), build, both=False)
 
 
-def logarithmic_space(x: Tensor, bits: int, budget: Budget, *, probabilities: bool) -> Space:
+def logarithmic_space(x: Tensor, bits: int, effort: SearchEffort, *, probabilities: bool) -> Space:
     """Bases ``2^(q/37)`` from q = 10 on; for other values than probabilities also the largest value.
 
     Args:
         x: Values.
         bits: Width of the codes.
-        budget: Its candidates make the grid.
+        effort: Its candidates make the grid.
         probabilities: The largest value is one and nothing is shifted.
     """
     zero = torch.zeros(1, device=x.device)
@@ -113,12 +113,12 @@ def logarithmic_space(x: Tensor, bits: int, budget: Budget, *, probabilities: bo
         return AdaptiveLog(bits, torch.cat([largest, numerator, shift]), -shift, largest - shift)
 
     if probabilities:
-        largest, numerators = zero[None] + 1, budget.candidates
+        largest, numerators = zero[None] + 1, effort.candidates
     else:
         ordered = x.reshape(1, -1).sort(dim=1).values + shift
         narrow, wide = quantile(ordered, NARROWEST), ordered[:, -1].clamp_min(EPSILON)
-        share = torch.linspace(0, 1, max(budget.candidates // SECOND, 2), device=x.device)[:, None]
+        share = torch.linspace(0, 1, max(effort.candidates // SECOND, 2), device=x.device)[:, None]
         largest, numerators = narrow.clamp_min(EPSILON) + share * (wide - narrow), SECOND
-    span = torch.arange(numerators, device=x.device)[:, None] * (budget.candidates / numerators) + SMALLEST_NUMERATOR
+    span = torch.arange(numerators, device=x.device)[:, None] * (effort.candidates / numerators) + SMALLEST_NUMERATOR
     start = build(torch.stack([largest[-1], zero + ADALOG_R]))
     return Space(start, (largest, span), build, both=not probabilities)

@@ -19,10 +19,10 @@ ZeroPoint = Literal["released", "rounded"]
 
 @torch.no_grad()
 def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[WeightedOperation]]:
-    """Rewrite every inner LayerNorm whose readers have a channel-wise quantizer, and the weights behind it (Eq. 8 to 12).
+    """Rewrite every inner LayerNorm whose readers have a channel-wise quantizer, and the weights after it (Eq. 8 to 12).
 
     With ``r = s / mean(s)`` and ``d = mean(s) (z - mean(z))`` the norm's weight becomes ``g / r``, its bias ``b / r + d``,
-    the weights behind it ``W r`` and their bias loses ``W r d``: the network computes what it did. The quantizers of the
+    the weights after it ``W r`` and their bias loses ``W r d``: the network computes what it did. The quantizers of the
     rewritten weights are for the caller to renew.
 
     Args:

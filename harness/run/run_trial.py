@@ -270,7 +270,6 @@ class _Run:
             lambda: (time.perf_counter() - began, self.quantized.image_forwards - forwards),
         )
         self.progress.interruptible(checkpoint.flush)
-        spilled = self.budget.spilled_bytes
         with self.stages.stage(step.info.name, len(calibration), checkpoint) as notes:
             context = Context(
                 bits=prepared.bits,
@@ -285,9 +284,9 @@ class _Run:
             )
             if step.method.protocol == Protocol.PAPER:
                 context.evaluate = self.top1
-            step.method.apply(self.quantized, calibration, context)
-            if self.budget.spilled_bytes > spilled:
-                notes["spilled_bytes"] = self.budget.spilled_bytes - spilled
+            with self.budget.measured() as usage:
+                step.method.apply(self.quantized, calibration, context)
+            notes.update(usage.facts())
         checkpoint.remove()
 
     def top1(self) -> float:

@@ -172,13 +172,18 @@ def about(help: str, metavar: str, part: Part, **more: Any) -> Mapping[str, Abou
     return {METADATA: About(help, metavar, part, **more)}
 
 
-@cache
 def fields_of(spec: type[Any]) -> tuple[SpecField, ...]:
     """The declared fields of a specification's class, in their order.
 
     Raises:
         TypeError: A field has no declaration, or a type that cannot be read from text.
     """
+    found: tuple[SpecField, ...] = _fields_of(spec)  # mypy takes a class for unhashable, so the cache has no type
+    return found
+
+
+@cache
+def _fields_of(spec: Any) -> Any:
     hints = get_type_hints(spec)
     return tuple(_field(field, hints[field.name]) for field in dataclasses.fields(spec))
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm import create_model
 
-from harness.baselines.adalog import Moments
+from harness.baselines.adalog import ProductErrors
 from harness.baselines.engines.progressive_search import progressive_search
-from harness.baselines.engines.quantizer_spaces import Budget, logarithmic_space, uniform_space
+from harness.baselines.engines.quantizer_spaces import SearchEffort, logarithmic_space, uniform_space
 from harness.data.sets import CalibrationSet
 from harness.quant.format.adaptive_log import AdaptiveLog, adaptive_log
 from harness.quant.format.affine import AffineSpec
@@ -20,7 +20,7 @@ from harness.quant.network.inventory import coverage, off_grid_sites
 from harness.quant.network.qmodel import quantizable
 from tests.baselines.applying import apply
 
-FEW = Budget(candidates=64, keep=8, steps=4)
+FEW = SearchEffort(candidates=64, keep=8, steps=4)
 
 
 @given(bits=st.integers(2, 8), numerator=st.integers(1, 140), largest=st.floats(0.05, 20), shift=st.floats(0, 0.2))
@@ -93,7 +93,7 @@ def test_errors_from_moments_equal_those_of_the_products():
     x, weight = torch.randn(300, 12), torch.randn(5, 12)
     target = torch.randn(300, 5)
     direct = (x.double() @ weight.double().T - target.double()).square().sum(dim=0)
-    assert torch.allclose(Moments(x, target).errors(weight), direct, rtol=1e-10)
+    assert torch.allclose(ProductErrors(x, target).of(weight), direct, rtol=1e-10)
 
 
 def test_quantizers_are_those_of_the_paper(model, calibration, context):
@@ -138,7 +138,7 @@ def test_tensor_wise_search_of_weights_equals_brute_force_on_the_first_layer(mod
     operation = model.weights[name]
     x = calibration.images[:4]
     target = operation.function(x, operation.weight, operation.bias)
-    space = uniform_space(operation.weight.flatten(1), AffineSpec(4, axis=0), Budget(32, 16, 1), "range")
+    space = uniform_space(operation.weight.flatten(1), AffineSpec(4, axis=0), SearchEffort(32, 16, 1), "range")
     best = None
     for scale in space.grid[0]:
         for zero in space.grid[1]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.baselines.engines.layer_search import operations_of
+from harness.baselines.engines.segment_operations import operations_of
 from harness.quant.format.twin_gelu import GELU_MINIMUM, TwinGelu, twin_gelu
 from harness.quant.format.twin_softmax import TwinSoftmax, twin_softmax
 from harness.quant.format.uniform import Uniform
