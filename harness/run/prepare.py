@@ -20,6 +20,7 @@ from harness.models.loading import LoadedModel, load_model
 from harness.store.prefix_states import origin_id, prefix_ids
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
+from harness.trial.record import LARGEST
 from harness.trial.spec import TrialSpec
 
 
@@ -66,6 +67,7 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
     Raises:
         UsageError: Something is wrong with the stack, bits, model, weights, data or device.
     """
+    _check_numbers(spec)
     opened = opened or Memo()
     bits = Bits.parse(spec.bits)
     stack = stacks.check(spec.method)
@@ -108,6 +110,14 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
         prefixes=prefix_ids(identity, [step.method.protocol for step in stack.steps]),
         device=device,
     )
+
+
+def _check_numbers(spec: TrialSpec) -> None:
+    """Refuse numbers that no table could hold: a record with one could not be read again."""
+    for name in ("seed", "calib", "eval_limit", "batch"):
+        value = getattr(spec, name)
+        if value is not None and value > LARGEST:
+            raise UsageError(f"{name} {value} is not possible: expected at most {LARGEST}")
 
 
 def device_of(name: str) -> torch.device:

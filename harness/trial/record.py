@@ -208,7 +208,7 @@ def parse_record(text: str | bytes) -> Record:
         NotARecordError: It is not JSON, or not a record of this schema.
     """
     try:
-        content = from_json(text, allow_inf_nan=False)
+        content = from_json(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, allow_inf_nan=False)
     except ValueError as error:
         raise NotARecordError(f"not readable as JSON: {error}") from error
     problems = problems_of(content)

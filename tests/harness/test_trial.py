@@ -153,6 +153,7 @@ def test_strict_methods_get_no_evaluation(store, monkeypatch):
         (["--method", "fqvit", "--batch", "0"], "expected at least 1"),
         (["--method", "fqvit", "--eval-limit", "0"], "at least 1"),
         (["--method", "fqvit", "--calib", "many"], "invalid int value"),
+        (["--method", "fqvit", "--seed", "99999999999999999999"], "expected at most 9223372036854775807"),
     ],
 )
 def test_mistakes_end_with_one_line_and_exit_code_2(arguments, message, harness, tmp_path):
