@@ -64,16 +64,21 @@ def run_trial(
     store.check_writable()
     given = Given(prepared, store, progress or Progress(), session, session.budget, share, share and not force)
     done = Done(Stages(given.device, session.savings, given.progress))
+    return _worked(given, done), False
+
+
+def _worked(given: Given, done: Done) -> Record:
+    """Do the work; every failure becomes a record with its reason and with all that was measured before."""
     try:
         model = captured(given, done)
         quantize(given, done, model)
         measure(given, done, model)
-    except Exception as error:  # every failure becomes a record with its reason
+    except Exception as error:
         record = record_of(given, done, "failed")
         record["error"] = error_info(error)
-        store.save(record)
-        return record, False
-    return _saved(given, done, model), False
+        given.store.save(record)
+        return record
+    return _saved(given, done, model)
 
 
 def _saved(given: Given, done: Done, model: QuantizedModel) -> Record:
