@@ -29,6 +29,7 @@ from harness.cli.commands import (
     sweep,
 )
 from harness.errors import HarnessError, nearest
+from harness.machine.logs import warnings_to_stderr
 
 DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
 EXAMPLES = """examples:
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    warnings_to_stderr()
     parser = build_parser()
     arguments = parser.parse_args(argv)
     if arguments.verb is None:

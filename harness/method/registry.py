@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-import sys
+import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -19,6 +19,8 @@ from typing import Any
 
 from harness.errors import HarnessError, UsageError, nearest
 from harness.method.registration import MethodInfo, Role, first_line, owner_of
+
+log = logging.getLogger(__name__)
 
 GROUP = "harness.methods"
 # What a module with mistakes raises while its source is read: wrong syntax, a missing role, an argument that is no literal.
@@ -94,7 +96,7 @@ def _readable_infos(file: Path, module: str, source: str) -> list[MethodInfo]:
     try:
         return list(_infos_of_file(file, module, source))
     except BROKEN as error:
-        print(f"warning: {module} is left out: {_reason(error)}", file=sys.stderr)
+        log.warning("%s is left out: %s", module, _reason(error))
         return []
 
 
@@ -114,7 +116,7 @@ def _plugin(entry: EntryPoint) -> MethodInfo | None:
             raise ImportError(f"its class registers as {info.name!r}")
         return info
     except BROKEN as error:
-        print(f"warning: plugin {entry.name} of {owner} ({entry.value}) is left out: {_reason(error)}", file=sys.stderr)
+        log.warning("plugin %s of %s (%s) is left out: %s", entry.name, owner, entry.value, _reason(error))
         return None
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from harness.trial.fields import fields_of
 from harness.trial.identity import content_id
-from harness.trial.record import SCHEMA_VERSION, Record
+from harness.trial.record import SCHEMA_VERSION, Environment, Record, Status, as_kind
 from harness.trial.spec import TrialSpec
 
 
@@ -17,7 +18,7 @@ def skipped_id(spec: TrialSpec) -> str:
     return content_id({"what": "skipped", **values})
 
 
-def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, environment: dict[str, Any]) -> Record:
+def unrun(spec: TrialSpec, trial: str, status: Status, kind: str, message: str, environment: Mapping[str, Any]) -> Record:
     """A record without results.
 
     Args:
@@ -45,7 +46,7 @@ def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, env
         seconds=0.0,
         spec={},
         command=spec.command(spec.method),
-        environment=environment,
+        environment=cast(Environment, dict(environment)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        error={"kind": kind, "message": message, "traceback": ""},
+        error={"kind": as_kind(kind), "message": message, "traceback": ""},
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from harness.trial.fields import fields_of
-from harness.trial.record import Record
+from harness.trial.record import CoverageRow, Environment, Record
 from harness.trial.spec import DATA, TrialSpec
 
 if TYPE_CHECKING:
@@ -132,14 +132,14 @@ def _total(stages: Iterable[Any], name: str) -> float | None:
     return sum(values) if values else None
 
 
-def _device(machine: dict[str, Any]) -> str | None:
+def _device(machine: Environment) -> str | None:
     """The GPU, or the CPU with its number of threads: what times may be compared on."""
     if machine.get("device") != "cpu":
         return machine.get("device")
     return ", ".join(["CPU", str(machine.get("cpu") or "unknown"), f"{machine.get('threads', '?')} threads"])
 
 
-def _coverage(rows: list[dict[str, Any]]) -> str | None:
+def _coverage(rows: Iterable[CoverageRow]) -> str | None:
     """Which tensors are quantized at how many bits, in one line, fewest bits first."""
     by_bits: dict[str, list[str]] = {}
     for entry in rows:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +18,8 @@ import psutil
 
 from harness.machine.progress import Progress, Task
 from harness.store.store import Store, write_json
+
+log = logging.getLogger(__name__)
 
 INTERVAL_VARIABLE = "HARNESS_HEARTBEAT_SECONDS"
 INTERVAL_SECONDS = 5.0
@@ -140,7 +142,7 @@ class Heart(Progress):
         try:
             write_json(path_of(self._store, trial), asdict(self._beat))
         except OSError as error:  # a full disk must not end the trial here; its record will say so
-            print(f"warning: heartbeat of {trial} not written: {error}", file=sys.stderr)
+            log.warning("heartbeat of %s not written: %s", trial, error)
 
     @property
     def interrupted(self) -> bool:

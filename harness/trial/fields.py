@@ -35,7 +35,7 @@ class Part(StrEnum):
     EXECUTION = "execution"
 
 
-class Identity(StrEnum):
+class IdRule(StrEnum):
     """How a field enters a trial's id.
 
     ``resolved``: through what it stands for (a model name through the hash of its weights). ``always``: as it is.
@@ -69,7 +69,7 @@ class About:
     help: str
     metavar: str
     part: Part
-    identity: Identity = Identity.CHANGED
+    identity: IdRule = IdRule.CHANGED
     nesting: int = 45
     at_least: int | None = None
     settings: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 ID_VERSION = 1
 ID_LENGTH = 16
+ID_PATTERN = f"^[0-9a-f]{{{ID_LENGTH}}}$"
 
 
 def content_id(payload: Mapping[str, Any]) -> str:
@@ -24,6 +26,11 @@ def content_id(payload: Mapping[str, Any]) -> str:
     """
     text = json.dumps({"id_version": ID_VERSION, **payload}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id."""
+    return re.fullmatch(ID_PATTERN, text) is not None
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

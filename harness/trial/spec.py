@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.text import parse_size
-from harness.trial.fields import Identity, Part, SpecField, about, fields_of
+from harness.trial.fields import IdRule, Part, SpecField, about, fields_of
 
 EMBEDDED = "embedded"
 DATA = "data"  # calibration images come from the data
@@ -41,7 +41,7 @@ class TrialSpec:
             "stack of methods joined by +, settings in parentheses",
             "stack",
             Part.STACK,
-            identity=Identity.RESOLVED,
+            identity=IdRule.RESOLVED,
             nesting=90,
             settings=True,
             spelled=True,
@@ -49,7 +49,7 @@ class TrialSpec:
     )
     model: str = field(
         default=EMBEDDED,
-        metadata=about("timm model arch.tag", "name", Part.NETWORK, identity=Identity.RESOLVED, nesting=10, spelled=True),
+        metadata=about("timm model arch.tag", "name", Part.NETWORK, identity=IdRule.RESOLVED, nesting=10, spelled=True),
     )
     weights: Path | None = field(
         default=None,
@@ -57,14 +57,14 @@ class TrialSpec:
             "safetensors file (without one: embedded or timm download)",
             "file",
             Part.NETWORK,
-            identity=Identity.RESOLVED,
+            identity=IdRule.RESOLVED,
             nesting=20,
             path=True,
         ),
     )
     data: str = field(
         default=EMBEDDED,
-        metadata=about("image folder", "path", Part.DATA, identity=Identity.RESOLVED, nesting=30, path=True, spelled=True),
+        metadata=about("image folder", "path", Part.DATA, identity=IdRule.RESOLVED, nesting=30, path=True, spelled=True),
     )
     bits: str = field(
         default="w8a8",
@@ -72,7 +72,7 @@ class TrialSpec:
             "w4a8, w8a8s4 (s: attention probabilities)",
             "widths",
             Part.STACK,
-            identity=Identity.RESOLVED,
+            identity=IdRule.RESOLVED,
             nesting=80,
             spelled=True,
         ),
@@ -83,7 +83,7 @@ class TrialSpec:
             "calibration images",
             "n",
             Part.CALIBRATION,
-            identity=Identity.ALWAYS,
+            identity=IdRule.ALWAYS,
             nesting=60,
             spelled=True,
         ),
@@ -94,7 +94,7 @@ class TrialSpec:
             "data, or what synthesises images from the network alone, for example psaq",
             "name",
             Part.CALIBRATION,
-            identity=Identity.RESOLVED,
+            identity=IdRule.RESOLVED,
             nesting=50,
             settings=True,
         ),
@@ -105,7 +105,7 @@ class TrialSpec:
             "draw of calibration images, and everything random in methods",
             "n",
             Part.CALIBRATION,
-            identity=Identity.ALWAYS,
+            identity=IdRule.ALWAYS,
             nesting=70,
             at_least=0,
             spelled=True,
@@ -117,7 +117,7 @@ class TrialSpec:
             "evaluate on n evenly spaced images (without it: on all)",
             "n",
             Part.EVALUATION,
-            identity=Identity.ALWAYS,
+            identity=IdRule.ALWAYS,
             nesting=40,
             at_least=1,
         ),
@@ -128,7 +128,7 @@ class TrialSpec:
             "recipe=paper, or override crop_pct, interpolation, mean, std",
             "key=value",
             Part.NETWORK,
-            identity=Identity.RESOLVED,
+            identity=IdRule.RESOLVED,
             nesting=0,
             keys=("recipe", "crop_pct", "interpolation", "mean", "std"),
         ),
@@ -233,7 +233,7 @@ def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
 def identity_fields(*parts: Part, spec: type[TrialSpec] = TrialSpec) -> tuple[str, ...]:
     """Names of the fields of these parts that enter the id as they are."""
     return tuple(
-        one.name for one in fields_of(spec) if one.about.part in parts and one.about.identity is not Identity.RESOLVED
+        one.name for one in fields_of(spec) if one.about.part in parts and one.about.identity is not IdRule.RESOLVED
     )
 
 
@@ -244,4 +244,4 @@ def execution_fields(spec: type[TrialSpec] = TrialSpec) -> tuple[SpecField, ...]
 
 def _enters(one: SpecField, value: Any) -> bool:
     kind = one.about.identity
-    return one.is_identity and (kind is Identity.ALWAYS or (kind is Identity.CHANGED and value != one.default))
+    return one.is_identity and (kind is IdRule.ALWAYS or (kind is IdRule.CHANGED and value != one.default))

@@ -9,7 +9,8 @@ from harness.errors import StackError, UsageError
 from harness.method.calibration_source import check_source
 from harness.method.stack import check
 from harness.run.prepare import prepare
-from harness.run.run_trial import Session, run_trial
+from harness.run.run_trial import run_trial
+from harness.run.session import Session
 from harness.store.table import table
 from harness.sweep.compose import compose_sweep
 from harness.trial.spec import TrialSpec

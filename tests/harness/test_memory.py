@@ -11,7 +11,8 @@ from harness.data.sets import CalibrationSet
 from harness.errors import UsageError
 from harness.machine.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
 from harness.method.stack import check
-from harness.run.run_trial import Session, run_trial
+from harness.run.run_trial import run_trial
+from harness.run.session import Session
 from harness.text import parse_size
 from harness.trial.spec import TrialSpec
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.errors import UsageError
 from harness.sweep.launch import snapshot
-from harness.trial.fields import Identity, Part, fields_of
+from harness.trial.fields import IdRule, Part, fields_of
 from harness.trial.spec import TrialSpec, execution_fields, identity_fields
 
 WORDS = st.text(alphabet="abcXYZ059._-/ '\"=,()", min_size=1, max_size=12)
@@ -47,7 +47,7 @@ def test_every_field_is_documented_and_belongs_to_one_part():
 
 def test_the_fields_that_enter_ids_as_they_are():
     """A field that is added later must be declared ``changed``: these three are in the ids of all earlier records."""
-    always = {one.name for one in fields_of(TrialSpec) if one.about.identity is Identity.ALWAYS}
+    always = {one.name for one in fields_of(TrialSpec) if one.about.identity is IdRule.ALWAYS}
     assert always == {"calib", "seed", "eval_limit"}
     assert TrialSpec("fqvit").identity() == {"calib": 256, "seed": 0, "eval_limit": None}
     assert set(identity_fields(Part.CALIBRATION)) == {"calib", "seed"}

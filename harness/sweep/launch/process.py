@@ -22,12 +22,14 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    from harness.machine.logs import warnings_to_stderr
     from harness.machine.progress import LineProgress
     from harness.store.store import Store
     from harness.sweep.heartbeat import Heart
     from harness.sweep.launch.worker import Worker
     from harness.sweep.manifest import Submission, Sweep
 
+    warnings_to_stderr()
     store, name, number = arguments
     sweep = Sweep(Store(Path(store)), name)
     heart = Heart(sweep.store, display=LineProgress())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 from harness.errors import UsageError
 from harness.sweep.heartbeat import process_alive
 from harness.sweep.manifest import Submission, Sweep
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _slurm(submission: Submission, jobs: list[str]) -> dict[str, QueuePlace]:
     try:
         states = job_states(jobs)
     except UsageError as error:
-        print(f"warning: {error}; trials of submission {submission.number} are assumed to be queued", file=sys.stderr)
+        log.warning("%s; trials of submission %s are assumed to be queued", error, submission.number)
         states = None
     found: dict[str, QueuePlace] = {}
     for index, pack in enumerate(submission.packs):

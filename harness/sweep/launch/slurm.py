@@ -19,6 +19,7 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from harness.errors import UsageError
+from harness.machine.logs import warnings_to_stderr
 from harness.machine.progress import LineProgress
 from harness.store.store import Store
 from harness.sweep import heartbeat
@@ -51,6 +52,7 @@ class Pack:
         """Run the pack's trials; those that are done already are passed over."""
         from harness.sweep.launch.worker import run_pack
 
+        warnings_to_stderr()
         self._heart = Heart(Store(Path(self.store)), heartbeat.environ_job(), LineProgress())
         return run_pack(self.store, self.sweep, self.submission, self.index, self._heart)
 
