@@ -170,7 +170,7 @@ def test_warnings_come_once_and_nothing_else_is_said(said, warnings):
 def test_what_fails_later_is_one_line_and_exit_code_2(verb, name, said):
     command = {"describe": f"describe method {name}", "run": f"run --method minmax+{name}"}
     code, out, err = said[command.get(verb, f"plan --method minmax,minmax+{name}")]
-    if verb == "describe" and name in UNUSABLE and name != "set_default":
+    if verb == "describe" and name in UNUSABLE:
         assert (code, err) == (0, ""), "its settings can be described although it cannot be set up"
         return
     lines = [line for line in err.splitlines() if line.startswith("error: ")]
