@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.method.stack import check
 from harness.run.run_trial import run_trial
 from harness.trial.spec import TrialSpec
 
@@ -69,6 +70,8 @@ def test_the_method_lowers_the_error(package, store, monkeypatch):
 def test_snippets_run(snippet, model, calibration, context):
     if "layerwise" in snippet and importlib.util.find_spec("harness.engines.layerwise") is None:
         pytest.skip("the walk is not there yet")
+    for step in check("minmax").steps:
+        step.method.apply(model, calibration, context())
     exec(compile(snippet, "writing-a-method.md", "exec"), {"model": model, "calibration": calibration, "context": context})
 
 

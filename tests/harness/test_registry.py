@@ -1,12 +1,14 @@
 """Finding methods without importing them, and plugins of other packages."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
+from harness.cli.main import main
 from harness.errors import HarnessError, UsageError
 from harness.method import registry
 from harness.method.registration import Role
@@ -66,6 +68,17 @@ def test_every_setting_is_documented():
     for name, _ in importable():
         for setting in settings_of(registry.load(name).Config):
             assert setting.description, f"{name}.{setting.name}"
+
+
+def test_settings_know_their_bounds(capsys):
+    settings = {setting.name: setting for setting in settings_of(registry.load("psaq").Config)}
+    assert settings["iterations"].bounds == {"ge": 1}
+    assert settings["warmup"].expected == "float, at least 0, below 1"
+    assert main(["describe", "method", "psaq"]) == 0
+    assert "warmup = 0.2  [float, at least 0, below 1]" in capsys.readouterr().out
+    assert main(["describe", "method", "psaq", "--json"]) == 0
+    described = {setting["name"]: setting["bounds"] for setting in json.loads(capsys.readouterr().out)["settings"]}
+    assert described["warmup"] == {"ge": 0, "lt": 1}
 
 
 def test_a_plugin_of_another_package_is_found_and_loads(plugin):
