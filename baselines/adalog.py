@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -71,6 +71,7 @@ class Adalog(Method[AdalogConfig]):
     """Search scales, zero points and logarithm bases from coarse to fine by the squared error of each layer's output."""
 
     Config = AdalogConfig
+    quick: ClassVar[Mapping[str, Any]] = {"candidates": 32, "steps": 2, "rounds": 1}
 
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -39,6 +40,7 @@ class Easyquant(Method[EasyquantConfig]):
     """Alternate line searches for the scales of weights and operands of each layer."""
 
     Config = EasyquantConfig
+    quick: ClassVar[Mapping[str, Any]] = {"steps": 6}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Search with inputs that are quantized already, unless told otherwise."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -57,6 +57,7 @@ class Psaqv2(Method[Psaqv2Config]):
     """
 
     Config = Psaqv2Config
+    quick: ClassVar[Mapping[str, Any]] = {"rounds": 1, "image_steps": 1, "student_steps": 2}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Play the game; learned weights are rounded onto their quantizers' grids at the end.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -47,6 +48,7 @@ class Ptq4vit(Method[Ptq4vitConfig]):
     """Search scales of weights and operands layer by layer, with twin ranges behind softmax and GELU."""
 
     Config = Ptq4vitConfig
+    quick: ClassVar[Mapping[str, Any]] = {"steps": 6, "rounds": 1}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Search with inputs from the full-precision network (parallel calibration)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -109,6 +110,7 @@ class Evolq(Method[EvolqConfig]):
     """Perturb the scales of one block at a time and keep what lowers a contrastive loss of the logits."""
 
     Config = EvolqConfig
+    quick: ClassVar[Mapping[str, Any]] = {"passes": 1, "cycles": 1}
 
     @property
     def protocol(self) -> Protocol:

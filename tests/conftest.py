@@ -1,53 +1,7 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-from harness.data.preprocessing import of_model
-from harness.data.sets import CalibrationSet
-from harness.data.sources import open_source
-from harness.method.base import Context
-from harness.models.loading import load_model
-from harness.quant.network.qmodel import QuantizedModel, quantizable
-from harness.store.store import Store
-from harness.trial.bits import Bits
-
-
-@pytest.fixture(scope="session")
-def embedded():
-    return load_model("embedded")
-
-
-@pytest.fixture(scope="session")
-def preprocessing(embedded):
-    return of_model(embedded.network, {})
-
-
-@pytest.fixture(scope="session")
-def calibration(preprocessing) -> CalibrationSet:
-    return open_source("embedded").calibration(16, 0, preprocessing)
-
-
-@pytest.fixture(scope="session")
-def captured_model(embedded, preprocessing) -> QuantizedModel:
-    return quantizable(embedded.network, preprocessing.input_size, embedded.name)
-
-
-@pytest.fixture
-def model(captured_model: QuantizedModel) -> QuantizedModel:
-    """The embedded network without quantizers; capture is shared, quantizers are not."""
-    captured_model.clear()
-    return captured_model
-
-
-@pytest.fixture
-def context():
-    return lambda bits="w4a8", seed=0, **more: Context(Bits.parse(bits), seed, **more)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs")
+pytest_plugins = ["harness.testing.plugin"]
 
 
 @pytest.fixture(autouse=True)

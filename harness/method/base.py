@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -75,10 +75,12 @@ class Strategy(ABC, Generic[C]):
     Attributes:
         Config: The frozen dataclass of its settings.
         info: Name, role, needs and provides, set by ``register``.
+        quick: Settings with which it takes a second or less on the embedded network; tests use them.
     """
 
     Config: ClassVar[type]
     info: ClassVar[MethodInfo]
+    quick: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: C) -> None:
         self.config = config

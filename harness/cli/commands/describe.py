@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.cli.commands.options import add_json, new_verb
 from harness.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from harness.method.registration import MethodInfo
 
 EXAMPLES = """  harness describe method evolq
   harness describe model deit_tiny_patch16_224.fb_in1k
@@ -57,25 +60,39 @@ def _model(arguments: argparse.Namespace) -> int:
 
 
 def _method(arguments: argparse.Namespace) -> int:
-    from harness.method.registry import load
-    from harness.method.settings import settings_of
+    from harness.method.guard import guarded
+    from harness.method.registry import available, load
 
     method = load(arguments.name)
-    info, settings = method.info, settings_of(method.Config)
-    presets: dict[str, dict[str, Any]] = getattr(method.Config, "PRESETS", {})
-    if arguments.json:
-        about = {**asdict(info), "needs": sorted(info.needs), "provides": sorted(info.provides)}
-        print(json.dumps({**about, "settings": [asdict(s) for s in settings], "presets": presets}, indent=1))
-        return 0
-    print(f"{info.name}  ({info.role}, version {info.version}, from {info.source})\n{info.summary}")
-    print(f"paper     {info.paper or '-'}")
-    print(f"needs     {', '.join(sorted(info.needs)) or '-'}\nprovides  {', '.join(sorted(info.provides)) or '-'}\n")
-    for setting in settings:
-        print(f"  {setting.name} = {_plain(setting.default)}  [{setting.type}]\n      {setting.description}")
-    for name, values in presets.items():
-        print(f"\npreset {name}: " + ", ".join(f"{key}={_plain(value)}" for key, value in values.items()))
-    print(f"\nexample   harness run --method {_example(info.name, str(info.role))}")
+    info = available()[arguments.name]
+    with guarded(f"method {info.name!r} of {info.source} cannot be described"):
+        text = (_method_as_json if arguments.json else _method_as_text)(info, method.Config)
+    print(text)
     return 0
+
+
+def _method_as_json(info: MethodInfo, config: type[Any]) -> str:
+    from harness.method.settings import settings_of
+
+    about = {**asdict(info), "needs": sorted(info.needs), "provides": sorted(info.provides)}
+    settings = [asdict(setting) for setting in settings_of(config)]
+    return json.dumps({**about, "settings": settings, "presets": getattr(config, "PRESETS", {})}, indent=1)
+
+
+def _method_as_text(info: MethodInfo, config: type[Any]) -> str:
+    from harness.method.settings import settings_of
+
+    lines = [
+        f"{info.name}  ({info.role}, version {info.version}, from {info.source})\n{info.summary}",
+        f"paper     {info.paper or '-'}",
+        f"needs     {', '.join(sorted(info.needs)) or '-'}\nprovides  {', '.join(sorted(info.provides)) or '-'}\n",
+    ]
+    for setting in settings_of(config):
+        lines.append(f"  {setting.name} = {_plain(setting.default)}  [{setting.expected}]\n      {setting.description}")
+    presets: dict[str, dict[str, Any]] = getattr(config, "PRESETS", {})
+    for name, values in presets.items():
+        lines.append(f"\npreset {name}: " + ", ".join(f"{key}={_plain(value)}" for key, value in values.items()))
+    return "\n".join([*lines, f"\nexample   harness run --method {_example(info.name, str(info.role))}"])
 
 
 def _plain(value: Any) -> str:
