@@ -13,6 +13,7 @@ import dataclasses
 import importlib
 import importlib.util
 import logging
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
