@@ -7,14 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.machine.measure import COMMIT
+from harness.quant.network.qmodel import QuantizedModel
+from harness.quant.network.state import restore, state_of
 from harness.store.store import write_aside
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.quant.network.qmodel import QuantizedModel
 
 WRITE_SECONDS = 2.0  # between two writes: a block of a small network takes less time than a write to a network disk
 MODEL, OWN = "model/", "own/"
@@ -44,11 +46,6 @@ class Checkpoint:
         """
         if self._path is None or not self._path.is_file():
             return None
-        from safetensors import SafetensorError, safe_open
-
-        from harness.machine.measure import COMMIT
-        from harness.quant.network.state import restore, state_of
-
         before = state_of(model)
         try:
             with safe_open(self._path, framework="pt") as handle:
@@ -74,9 +71,6 @@ class Checkpoint:
         """
         if self._path is None:
             return
-        from harness.machine.measure import COMMIT
-        from harness.quant.network.state import state_of
-
         own, about = state_of(model)
         seconds, forwards = self._cost()
         merged = {MODEL + name: tensor for name, tensor in own.items()}
@@ -91,8 +85,6 @@ class Checkpoint:
         pending, self._pending = self._pending, None
         if pending is None or self._path is None:
             return
-        from safetensors.torch import save_file
-
         tensors, about = pending
         self._path.parent.mkdir(parents=True, exist_ok=True)
         apart = {name: tensor.clone() for name, tensor in tensors.items()}  # the format refuses tensors that share memory

@@ -10,14 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.quant.network.qmodel import QuantizedModel
+from harness.quant.network.state import load_state, save_state
 from harness.store.store import Store, write_aside, write_json
 from harness.trial.identity import content_id
-
-if TYPE_CHECKING:
-    from harness.quant.network.qmodel import QuantizedModel
-    from harness.trial.record import Stage
+from harness.trial.record import Stage
 
 
 def origin_id(identity: Mapping[str, Any]) -> str:
@@ -70,16 +69,12 @@ class PrefixStates:
         Raises:
             OSError, ValueError, KeyError, TypeError, SafetensorError: The files are broken or of another network.
         """
-        from harness.quant.network.state import load_state
-
         about = json.loads((self.folder(prefix) / "stages.json").read_text(encoding="utf-8"))
         load_state(model, self.folder(prefix) / "state.safetensors")
         return about["stages"], about["environment"]
 
     def save(self, model: QuantizedModel, prefix: str, stages: list[Stage], environment: dict[str, Any]) -> None:
         """Keep the model's state as that of a prefix, and drop the partial state of its search."""
-        from harness.quant.network.state import save_state
-
         folder = self.folder(prefix)
         folder.mkdir(parents=True, exist_ok=True)
         write_aside(folder / "state.safetensors", lambda path: save_state(model, path))

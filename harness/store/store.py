@@ -13,13 +13,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import numpy as np
 
 from harness.errors import UsageError
 from harness.trial.record import Record, problems_of
-
-if TYPE_CHECKING:
-    import numpy as np
 
 ENVIRONMENT_VARIABLE = "HARNESS_HOME"
 DEFAULT_ROOT = "runs"
@@ -176,8 +175,6 @@ class Store:
         Raises:
             UsageError: The trial has no bitmap.
         """
-        import numpy as np
-
         path = self.folder(trial) / "correct.npy"
         record = self.get(trial) if count is None else None
         if (record is None and count is None) or not path.is_file():
@@ -201,8 +198,6 @@ def read_record(path: Path) -> Record | BrokenFile | None:
 
 
 def _write_bits(target: Path, correct: np.ndarray) -> None:
-    import numpy as np
-
     with target.open("wb") as handle:
         np.save(handle, np.packbits(correct, axis=1), allow_pickle=False)
 

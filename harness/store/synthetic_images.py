@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store, write_aside
 from harness.trial.record import Stage
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class GeneratedImages:
