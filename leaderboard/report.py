@@ -130,7 +130,7 @@ def write(
     if "latex" in formats:
         written.append(_text(folder / "leaderboard.tex", "\n\n".join(map(tables.board_latex, found)) + "\n"))
     if "html" in formats:
-        from harness.leaderboard.render.page import page
+        from harness.leaderboard.render.page import page  # plotly, only for the page
 
         written.append(_text(folder / "index.html", page(rows)))
     return written
@@ -142,7 +142,7 @@ def _text(path: Path, content: str) -> Path:
 
 
 def _figures(found: Sequence[Board], evidence: Evidence, folder: Path, cost: str) -> list[Path]:
-    from harness.leaderboard.render.figures import pareto_figure, save
+    from harness.leaderboard.render.figures import pareto_figure, save  # matplotlib, only for pictures
 
     written = []
     for board in found:

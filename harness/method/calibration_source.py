@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+
+from harness.data.preprocessing import Preprocessing
 from harness.errors import StackError, UsageError, nearest
 from harness.method import registry, stack
 from harness.method.base import C, Context, Strategy
 from harness.method.registration import MethodInfo, Role
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.spec import DATA
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.data.preprocessing import Preprocessing
-    from harness.quant.network.qmodel import QuantizedModel
 
 
 class CalibrationSource(Strategy[C]):

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from harness.machine import measure
+from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import restore, state_of
 from harness.store.artifacts import Artifact
-
-if TYPE_CHECKING:
-    from harness.quant.network.qmodel import QuantizedModel
 
 WRITE_SECONDS = 2.0  # between two writes: a block of a small network takes less time than a write to a network disk
 MODEL, OWN = "model/", "own/"

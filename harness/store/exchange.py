@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from harness.errors import UsageError, nearest
 from harness.store.store import BrokenFile, Store, write_aside, write_json
 from harness.store.table import table
@@ -149,8 +151,6 @@ def _decoded(text: Any) -> bytes | None:
 
 
 def _full_rows(source: Path) -> list[tuple[Any, Any]]:
-    import pandas as pd
-
     form = source.suffix.lstrip(".")
     if form not in FORMATS:
         raise UsageError(

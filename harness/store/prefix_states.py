@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
+from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import restore, state_of
 from harness.store.artifacts import Artifact
 from harness.store.store import Store, sharded
 from harness.trial.fields import Part
 from harness.trial.identity import content_id
+from harness.trial.record import Stage
 from harness.trial.spec import identity_fields
-
-if TYPE_CHECKING:
-    from harness.quant.network.qmodel import QuantizedModel
-    from harness.trial.record import Stage
 
 
 def origin_id(identity: Mapping[str, Any]) -> str:

@@ -13,14 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from harness.errors import UsageError
 from harness.trial.identity import ID_LENGTH, is_id
 from harness.trial.record import NotARecordError, Record, parse_record
-
-if TYPE_CHECKING:
-    import numpy as np
 
 ENVIRONMENT_VARIABLE = "HARNESS_HOME"
 DEFAULT_ROOT = "runs"
@@ -181,8 +180,6 @@ class Store:
         Raises:
             UsageError: The trial has no bitmap.
         """
-        import numpy as np
-
         path = self.folder(trial) / "correct.npy"
         record = self.get(trial) if count is None else None
         if (record is None and count is None) or not path.is_file():
@@ -218,8 +215,6 @@ def read_record(path: Path) -> Record | BrokenFile | None:
 
 
 def _write_bits(target: Path, correct: np.ndarray) -> None:
-    import numpy as np
-
     with target.open("wb") as handle:
         np.save(handle, np.packbits(correct, axis=1), allow_pickle=False)
 

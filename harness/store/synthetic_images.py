@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from harness.store.artifacts import Artifact
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store
 from harness.trial.record import Stage
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class SyntheticImages:

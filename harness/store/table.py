@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from harness.trial.fields import fields_of
 from harness.trial.record import CoverageRow, Environment, Record
 from harness.trial.spec import DATA, TrialSpec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
 COLUMNS: dict[str, str] = {
@@ -112,8 +111,6 @@ def table(records: Iterable[Record]) -> pd.DataFrame:
 
     Records are read in chunks and let go, so that memory holds rows, not records.
     """
-    import pandas as pd
-
     rows = map(row, records)
     chunks = [_typed([])]
     while chunk := list(itertools.islice(rows, CHUNK)):
@@ -122,8 +119,6 @@ def table(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
     return pd.DataFrame({name: pd.array([r[name] for r in rows], dtype=kind) for name, kind in COLUMNS.items()})  # type: ignore[call-overload]
 
 

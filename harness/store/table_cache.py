@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
+from pyarrow import ArrowException
 
 from harness.machine.progress import Progress
 from harness.store.store import BrokenFile, Store, read_record, write_aside
 from harness.store.table import COLUMNS, table
 from harness.trial.record import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAME = "results.parquet"
 STAMP = "file_stamp"
@@ -38,8 +38,6 @@ def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = Fals
         progress: Display.
         rebuild: Parse everything.
     """
-    import pandas as pd
-
     cached = None if rebuild else _cached(store)
     folders = {folder.name: folder for folder in store.trial_folders()}
     stamps = dict(_stamps(folders))
@@ -66,9 +64,6 @@ def path_of(store: Store) -> Path:
 
 def _cached(store: Store) -> pd.DataFrame | None:
     """The cache when it is there, readable and of this version's columns."""
-    import pandas as pd
-    from pyarrow import ArrowException
-
     try:
         cached = pd.read_parquet(path_of(store))
     except (OSError, ValueError, ArrowException):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
+    from torch import Tensor  # ids are needed where torch is not: in looking at sweeps
 
 ID_VERSION = 1
 ID_LENGTH = 16

@@ -20,6 +20,7 @@ from harness.leaderboard.stats.inference import (
     paired_over_seeds,
     variance_split,
 )
+from harness.method.stack import check
 from harness.text import split_outside
 from harness.trial.spec import calibrated
 
@@ -88,8 +89,6 @@ def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
 
 
 def _canonical(what: str) -> str:
-    from harness.method.stack import check
-
     try:
         return str(check(what))
     except UsageError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -130,8 +131,6 @@ def shortened(label: str, most: int = 44) -> str:
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write ``path`` with .svg and .png added; the same records give the same bytes."""
-    from matplotlib import rc_context
-
     written = []
     with rc_context({"svg.hashsalt": "harness", "svg.fonttype": "none"}):
         for suffix in (".svg", ".png"):

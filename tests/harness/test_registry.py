@@ -2,9 +2,6 @@
 
 import importlib.util
 import json
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
@@ -186,19 +183,3 @@ def test_a_checkout_without_its_links_says_so(monkeypatch):
 def test_unknown_method():
     with pytest.raises(UsageError, match="Did you mean omse"):
         registry.load("omze")
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "methods"], ["list", "models"], ["run", "--help"]])
-def test_light_verbs_do_not_import_torch(arguments):
-    code = f"""
-        import sys
-        from harness.cli.main import main
-        try:
-            main({arguments!r})
-        except SystemExit:
-            pass
-        heavy = [name for name in ("torch", "timm", "pandas", "pydantic", "numpy") if name in sys.modules]
-        sys.exit(f"imported {{heavy}}" if heavy else 0)
-    """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr

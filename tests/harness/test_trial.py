@@ -212,7 +212,7 @@ def test_list_describe_report_doctor(harness):
     assert all(row["ok"] for row in json.loads(out))
 
 
-def test_help_and_unknown_verbs(harness):
+def test_help_and_unknown_commands(harness):
     code, out, _ = harness()
     assert code == 0
     assert "examples:" in out

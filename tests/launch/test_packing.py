@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.sweep.cells import PlanCell
 from harness.sweep.estimate import CostEstimate
 from harness.sweep.launch.packing import pack
-from harness.sweep.plan import PlanCell
 from harness.trial.spec import TrialSpec
 
 

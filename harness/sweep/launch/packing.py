@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
+from harness.sweep.cells import Plan, PlanCell
 from harness.sweep.estimate import CostEstimate
-from harness.sweep.plan import PlanCell
+from harness.sweep.launch.options import LocalOptions, Options
 
 UNKNOWN_SECONDS = 15 * 60.0  # assumed for a trial without an estimate
+
+
+def packs_of(plan: Plan, options: Options, cells: Sequence[PlanCell] | None = None) -> list[list[PlanCell]]:
+    """How trials are grouped: into jobs for SLURM, into families for local workers."""
+    chosen = plan.to_run if cells is None else cells
+    if isinstance(options, LocalOptions):
+        return list(families(chosen))
+    return pack(chosen, plan.costs, seconds=options.timeout_min * 60 / 2, most=options.pack)
 
 
 def pack(

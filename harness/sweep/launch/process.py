@@ -16,18 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from harness.machine.logs import warnings_to_stderr
+from harness.machine.progress import LineProgress
+from harness.store.store import Store
+from harness.sweep.heartbeat import Heart
+from harness.sweep.manifest import Submission, Sweep
+
 
 def main(arguments: list[str]) -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    from harness.machine.logs import warnings_to_stderr
-    from harness.machine.progress import LineProgress
-    from harness.store.store import Store
-    from harness.sweep.heartbeat import Heart
+    # Loads torch. Here, not above: what libraries print while they load must not get among the answers, nor Ctrl-C end them.
     from harness.sweep.launch.worker import Worker
-    from harness.sweep.manifest import Submission, Sweep
 
     warnings_to_stderr()
     store, name, number = arguments

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.errors import UsageError
 from harness.sweep.heartbeat import process_alive
+from harness.sweep.launch.cluster import job_states
 from harness.sweep.manifest import Submission, Sweep
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,6 @@ def _local(submission: Submission, about: Mapping[str, Any]) -> dict[str, QueueP
 
 
 def _slurm(submission: Submission, jobs: list[str]) -> dict[str, QueuePlace]:
-    from harness.sweep.launch.slurm import job_states
-
     created = submission.content["created"]
     try:
         states = job_states(jobs)
