@@ -11,6 +11,7 @@ from harness.models.loading import load_model
 from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.store.store import Store
 from harness.trial.bits import Bits
+from tests.opening import _opened_once, opened_afresh  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session")

@@ -174,7 +174,7 @@ def test_a_model_for_other_data_is_refused(harness, tmp_path):
     assert "has 1000 classes, data 'embedded' has 10" in err
 
 
-def test_a_model_that_cannot_be_captured_leaves_a_failure_record(harness, monkeypatch):
+def test_a_model_that_cannot_be_captured_leaves_a_failure_record(harness, opened_afresh, monkeypatch):
     from harness.errors import CaptureError
 
     def refuse(*args):
