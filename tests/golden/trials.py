@@ -1,12 +1,8 @@
 """The golden trials: small runs on the embedded network, at least one of every method that runs here without extras."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from harness.run.prepare import Prepared, prepare
 from harness.run.run_trial import Session, run_trial
@@ -14,6 +10,7 @@ from harness.store.store import Store
 from harness.trial.identity import ID_VERSION
 from harness.trial.spec import TrialSpec
 from tests.golden.digest import COLLECTED, SEARCHED, State, machine, read_state
+from tests.threads import one_thread
 
 
 def small(method: str, bits: str, **changes: Any) -> TrialSpec:
@@ -117,14 +114,3 @@ class Runs:
 def tolerance_of(name: str) -> float:
     """How near a state must be to the file's on a machine that the file does not know."""
     return COLLECTED if BY_NAME[name] in COLLECTING else SEARCHED
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """How a sum is split over threads changes its last bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
