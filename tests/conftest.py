@@ -11,6 +11,7 @@ from harness.models.loading import load_model
 from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.store.store import Store
 from harness.trial.bits import Bits
+from tests import lanes
 from tests.opening import _opened_once, opened_afresh  # noqa: F401 (fixtures)
 
 
@@ -54,3 +55,8 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    lanes.mark(items)

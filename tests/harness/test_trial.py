@@ -36,6 +36,7 @@ def harness(tmp_path, capsys, monkeypatch):
     return call
 
 
+@pytest.mark.slow
 def test_the_main_job(harness, tmp_path):
     code, out, _ = harness("run", "--method", STACK, "--bits", "w4a8", *QUICK, "--json")
     record = json.loads(out)
@@ -69,6 +70,7 @@ def test_the_same_trial_again_does_no_work(harness, monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_force_repeats_with_the_same_result(harness):
     _, first, _ = harness("run", "--method", STACK, *QUICK, "--json")
     _, second, _ = harness("run", "--method", STACK, *QUICK, "--json", "--force")
