@@ -27,10 +27,15 @@ class Network:
         self.calibration = source.calibration(32, 0, preprocessing)
         self.photographs, _ = next(iter(source.evaluation(64, preprocessing).batches(64)))
         self.target = self.model.full_precision(self.photographs)
-        self._schemes = {}
+        self._schemes, self._apart = {}, {}
 
     def apart(self, stack, bits):
-        """Relative squared error of the logits, and the share of predictions that stay; schemes are calibrated once."""
+        """Relative squared error of the logits, and the share of predictions that stay; both are computed once."""
+        if (stack, bits) not in self._apart:
+            self._apart[stack, bits] = self._compared(stack, bits)
+        return self._apart[stack, bits]
+
+    def _compared(self, stack, bits):
         scheme, *rest = check(stack).steps
         key = (str(scheme.info.name), bits)
         self.model.clear()

@@ -1,20 +1,18 @@
 """Capture, folding and quantization of every family, with random weights."""
 
 import pytest
-import timm
 import torch
-from timm.layers import set_fused_attn
 from torch import nn
 
 from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError
-from harness.graph.capture import capture
 from harness.graph.fold import fold_batch_norms
 from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.cards import cards
 from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
+from tests.graph import networks
 
 FAMILIES = {
     "vit_tiny_patch16_224": 14,
@@ -31,33 +29,17 @@ def test_cards_claim_what_is_tested_here():
     assert claimed <= set(FAMILIES)
 
 
-@pytest.fixture(scope="module", params=sorted(FAMILIES))
-def network(request):
-    set_fused_attn(False)
-    torch.manual_seed(0)
-    network = timm.create_model(request.param, pretrained=False).eval()
-    for module in network.modules():  # statistics as after training, so that folding has something to do
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
-            module.weight.data.uniform_(0.5, 1.5)
-            module.bias.data.normal_(0, 0.1)
-    return request.param, network
-
-
-def test_capture_folding_and_quantization(network):
-    name, network = network
-    images = torch.randn(3, *network.pretrained_cfg["input_size"])
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_capture_folding_and_quantization(name):
+    images = torch.randn(3, *networks.size_of(name))
     with torch.no_grad():
-        expected = network(images)
-    captured = capture(network, network.pretrained_cfg["input_size"])
-    with torch.no_grad():
-        (logits,) = captured.module()(images)
+        expected = networks.network(name)(images)
+        (logits,) = networks.graph(name).module()(images)
     assert torch.equal(logits, expected), "the captured graph must equal the model bit for bit"
-    folded = fold_batch_norms(captured)
+    folded = fold_batch_norms(networks.graph(name))
     assert not [node for node in folded.graph.nodes if "batch_norm" in str(node.target)]
 
-    model = quantizable(network, network.pretrained_cfg["input_size"], name)
+    model, _ = networks.captured(name)
     assert len(model.segments) == FAMILIES[name]
     for result in (model(images), model.full_precision(images)):
         assert (result - expected).abs().max() <= 1e-4 * expected.abs().max()

@@ -1,5 +1,7 @@
 """The networks of the papers: capture against their cards, and against sites, bits and granularity written down here."""
 
+import functools
+
 import pytest
 import timm
 import torch
@@ -18,12 +20,14 @@ from harness.quant.calibrate.installation import install_weight_ranges, value_si
 from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
+from tests.graph.networks import captured
 
 EMBEDDED = "vit_pico_patch4_28.fashion_mnist"
 
 
+@functools.cache
 def structure(name):
-    """The network without numbers: capture needs none."""
+    """The network without numbers: capture needs none. Captured once for all tests."""
     if name == EMBEDDED:
         network = load_model("embedded").network
     else:
@@ -133,13 +137,8 @@ def granularity(quantizer):
 
 @pytest.mark.parametrize("family", TABLES)
 def test_the_sites_of_a_family_are_those_written_down(family):
-    set_fused_attn(False)
-    name = next(name for name in cards() if name.startswith(family))
-    network = timm.create_model(name, pretrained=False).eval()
-    model = quantizable(network, network.pretrained_cfg["input_size"], name)
-    check("fqvit").steps[0].method.apply(
-        model, CalibrationSet(torch.randn(2, *network.pretrained_cfg["input_size"])), Context(Bits.parse("w4a8"))
-    )
+    model, size = captured(next(name for name in cards() if name.startswith(family)))
+    check("fqvit").steps[0].method.apply(model, CalibrationSet(torch.randn(2, *size)), Context(Bits.parse("w4a8")))
     order = list(model.sites)
     before = -1
     for entry in TABLES[family].replace("\n", " | ").split("|"):

@@ -84,7 +84,7 @@ def test_mistakes_that_concern_the_whole_sweep_end_it(store):
         make_plan([TrialSpec("fqvit", bits="w99")], store)
 
 
-def test_the_network_is_loaded_once(store, monkeypatch):
+def test_the_network_is_loaded_once(store, opened_afresh, monkeypatch):
     from harness.run import prepare as module
 
     loads = []

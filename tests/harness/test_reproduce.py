@@ -69,6 +69,7 @@ def test_minutes_are_those_of_the_search():
     assert "41.5 min" in text
 
 
+@pytest.mark.slow
 def test_the_command_runs_scaled_down(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HARNESS_HOME", str(tmp_path))
     monkeypatch.setattr("sys.argv", ["harness", "reproduce", "evolq_table2"])

@@ -17,6 +17,7 @@ from harness.sweep.manifest import Sweep, adopt, create, find, sweeps
 from harness.sweep.plan import make_plan
 from harness.sweep.status import counts, kinds, states_of
 from harness.trial.spec import TrialSpec
+from tests.launch.waiting import wait_for
 
 SPECS = [TrialSpec("fqvit", seed=seed) for seed in range(3)]
 
@@ -142,10 +143,8 @@ def test_a_heart_beats_while_its_block_runs(store, monkeypatch):
         with heart.task("omse", 5) as task:
             task.advance(2)
             first = heartbeat.read(store, "ab12cd34ef56ab78").beat
-            time.sleep(0.2)
-            beat = heartbeat.read(store, "ab12cd34ef56ab78")
+            beat = wait_for(lambda: (now := heartbeat.read(store, "ab12cd34ef56ab78")).beat > first and now.step and now)
             assert beat.progress == "omse 2/5"
-            assert beat.beat > first
             assert beat.alive()
             assert heart.owns(beat)
     assert heartbeat.read(store, "ab12cd34ef56ab78") is None

@@ -36,6 +36,7 @@ def harness(tmp_path, capsys, monkeypatch):
     return call
 
 
+@pytest.mark.slow
 def test_the_main_job(harness, tmp_path):
     code, out, _ = harness("run", "--method", STACK, "--bits", "w4a8", *QUICK, "--json")
     record = json.loads(out)
@@ -69,6 +70,7 @@ def test_the_same_trial_again_does_no_work(harness, monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_force_repeats_with_the_same_result(harness):
     _, first, _ = harness("run", "--method", STACK, *QUICK, "--json")
     _, second, _ = harness("run", "--method", STACK, *QUICK, "--json", "--force")
@@ -175,7 +177,7 @@ def test_a_model_for_other_data_is_refused(harness, tmp_path):
     assert "has 1000 classes, data 'embedded' has 10" in err
 
 
-def test_a_model_that_cannot_be_captured_leaves_a_failure_record(harness, monkeypatch):
+def test_a_model_that_cannot_be_captured_leaves_a_failure_record(harness, opened_afresh, monkeypatch):
     from harness.errors import CaptureError
 
     def refuse(*args):

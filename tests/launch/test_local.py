@@ -14,10 +14,10 @@ from harness.store.check import problems
 from harness.store.store import Store
 from harness.sweep import heartbeat
 from harness.sweep.manifest import find
-from tests.launch.waiting import searching, wait_for
+from tests.launch.waiting import wait_for
 
 GRID = ["--method", "fqvit,fqvit+omse", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50", "--device", "cpu"]
-SLOW = "fqvit+evolq(passes=25)"
+SEARCH = "fqvit+evolq(passes=2,cycles=1)"
 
 
 Ended = namedtuple("Ended", "returncode stdout stderr")
@@ -104,11 +104,12 @@ def test_workers_that_cannot_start_are_explained(home, harness, tmp_path, monkey
     assert "worker-0.txt" in ended.stderr
 
 
-def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harness, status):
-    sweep = launcher("--method", f"{SLOW},minmax", *GRID[2:], "--workers", "1")
-    beat = wait_for(lambda: list(home.root.rglob("partial.safetensors")) and searching(home))
+def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harness, status, gate):
+    sweep = launcher("--method", f"{SEARCH},minmax", *GRID[2:], "--workers", "1")
+    beat = gate.held(home)
     os.kill(beat.pid, signal.SIGKILL)
-    _, err = sweep.communicate(timeout=300)
+    gate.open()
+    _, err = sweep.communicate()
     assert sweep.returncode == 1
     assert "killed: its process ended with signal SIGKILL in stage evolq" in err
     counted = status()
@@ -125,21 +126,22 @@ def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harn
     assert evolq["notes"]["seconds_before_interruption"] > 0, "the search went on where it was"
 
 
-def test_a_launcher_that_is_killed_loses_nothing(home, harness, status):
+def test_a_launcher_that_is_killed_loses_nothing(home, harness, status, gate):
     """Killed twice: what is finished stays, what ran is lost and said so, nothing is there twice."""
     for _ in range(2):
-        sweep = launcher("--method", f"fqvit,{SLOW}", *GRID[2:], "--quiet")
-        beat = wait_for(lambda: searching(home))
+        sweep = launcher("--method", f"fqvit,{SEARCH}", *GRID[2:], "--quiet")
+        beat = gate.held(home)
         before = {record["id"]: record["created"] for record in home.records()}
         sweep.kill()
         sweep.communicate()
-        wait_for(lambda pid=beat.pid, started=beat.started_process: not heartbeat.process_alive(pid, started), 30)
+        wait_for(lambda pid=beat.pid, started=beat.started_process: not heartbeat.process_alive(pid, started))
         assert {record["id"]: record["created"] for record in home.records()}.items() >= before.items()
         assert [p for p in problems(home) if not p.path.name.startswith(".")] == []
         states = status()["states"]
         assert states.get("lost", 0) == 1
         assert sum(states.values()) == 4
         assert "running" not in states
+    gate.open()
     harness("resume", "--quiet", check=0)
     assert status()["states"] == {"done": 4}
     assert len(list(home.records())) == 4
@@ -164,11 +166,11 @@ def test_fail_fast_starts_nothing_more(home, harness, status, tmp_path, monkeypa
     assert 16 in {record["environment"]["evaluation_batch"] for record in home.records()}
 
 
-def test_ctrl_c_and_cancel(home, harness, status):
-    sweep = launcher("--method", SLOW, *GRID[2:])
-    wait_for(lambda: searching(home))
+def test_ctrl_c_and_cancel(home, harness, status, gate):
+    sweep = launcher("--method", SEARCH, *GRID[2:])
+    gate.held(home)
     assert "told to stop" in harness("cancel", check=0).stdout
-    _, err = sweep.communicate(timeout=60)
+    _, err = sweep.communicate()
     assert sweep.returncode == 130
     assert "harness resume" in err
     assert "Traceback" not in err

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,9 @@ from harness.sweep.status import states_of
 from harness.trial.spec import TrialSpec
 from tests.launch.waiting import searching, wait_for
 from tests.slurm import requires_slurm
+from tests.threads import one_thread
 
-SEARCH = "fqvit+evolq(passes=12)"
+SEARCH = "fqvit+evolq(passes=2,cycles=1)"
 
 
 def spec(method="fqvit", **changes):
@@ -152,11 +152,11 @@ def quick_beats(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_beats, monkeypatch):
+def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_beats, gate, monkeypatch):
     """submitit's local mode: the same signal, checkpoint and second start as on a cluster."""
     alone, store = Store(tmp_path / "alone"), Store(tmp_path / "runs")
     code = snapshot.take(tmp_path / "code")
-    monkeypatch.setenv("PYTHONPATH", str(code))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(code), os.environ["PYTHONPATH"]]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     sweep, submission = swept(store, [spec(SEARCH), spec("minmax")], None)
     ids = [planned.id for planned in sweep.planned]
@@ -164,20 +164,15 @@ def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_bea
     executor = submitit.AutoExecutor(folder=submission.folder / "local", cluster="local")
     executor.update_parameters(timeout_min=20)
     job = executor.submit(Pack(str(store.root), sweep.name, 1, 0))
-    beat = wait_for(lambda: searching(store, ids[:1], 30))
+    beat = gate.held(store, ids[:1])
     os.kill(beat.pid, signal.SIGUSR2)
+    gate.open()
     wait_for(job.done)
     assert job.result() == {ids[0]: "done", ids[1]: "done"}
     record = store.get(ids[0])
     assert record["stages"][3]["notes"]["seconds_before_interruption"] > 0
-    script = f"""
-from pathlib import Path
-from harness.trial.spec import TrialSpec
-from harness.store.store import Store
-from harness.run.run_trial import run_trial
-run_trial(TrialSpec.from_dict({spec(SEARCH).as_dict()!r}), Store(Path({str(alone.root)!r})))
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
+    with one_thread():
+        run_trial(spec(SEARCH), alone)
     for name in ("quantizers.safetensors", "correct.npy"):
         assert (alone.folder(ids[0]) / name).read_bytes() == (store.folder(ids[0]) / name).read_bytes(), name
     assert alone.get(ids[0])["metrics"] == record["metrics"]

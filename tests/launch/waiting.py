@@ -1,12 +1,28 @@
-"""Wait for something that other processes do."""
+"""Wait for something that other processes do, and make them wait: tests depend on states, never on times."""
 
 import time
+from pathlib import Path
 
 from harness.sweep import heartbeat
 
+# Into every process that is started: after some blocks a search is saved and held there for as long as a file exists.
+HOLDING = """
+import os, sys, time
+if {hold!r} and ("harness.sweep.launch.process" in sys.orig_argv or "submitit.core._submit" in sys.orig_argv):
+    from harness.method import checkpoint
+    checkpoint.WRITE_SECONDS = 0
+    done, blocks = checkpoint.Checkpoint.block_done, []
+    def block_done(self, *given):
+        done(self, *given)
+        blocks.append(1)
+        while len(blocks) >= 2 and os.path.exists({hold!r}):
+            time.sleep(0.02)
+    checkpoint.Checkpoint.block_done = block_done
+"""
 
-def wait_for(look, seconds=180):
-    """The first true result of ``look``."""
+
+def wait_for(look, seconds=900):
+    """The first true result of ``look``; the limit only ends tests that would hang."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
@@ -17,9 +33,34 @@ def wait_for(look, seconds=180):
 
 
 def searching(store, trials=None, steps=20):
-    """The heartbeat of the first of the trials (all of the store when none are named) that is well inside a search."""
+    """The heartbeat of the first of the trials (all of the store when none are named) that is well inside a search.
+
+    A beat that a dead process has left is none.
+    """
     for trial in trials if trials is not None else [folder.name for folder in store.trial_folders()]:
         beat = heartbeat.read(store, trial)
-        if beat is not None and beat.stage == "evolq" and beat.step > steps:
+        if beat is not None and beat.stage == "evolq" and beat.step > steps and beat.alive():
             return beat
     return None
+
+
+class Gate:
+    """Holds searches of other processes after their second block, until it is opened.
+
+    Args:
+        folder: An empty folder, which comes onto the path of the processes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "hold"
+        self._file.touch()
+        (folder / "sitecustomize.py").write_text(HOLDING.format(hold=str(self._file)))
+
+    def open(self) -> None:
+        """Let searches go on, also those that come later."""
+        self._file.unlink()
+
+    def held(self, store, trials=None):
+        """Wait until a search stands at the gate with its state saved; returns its heartbeat."""
+        wait_for(lambda: list(store.root.rglob("partial.safetensors")))
+        return wait_for(lambda: searching(store, trials, steps=0))

@@ -16,6 +16,7 @@ from harness.method.base import Context
 from harness.method.stack import check
 from harness.models.loading import load_model
 from harness.quant.network.qmodel import quantizable
+from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
 from tests.shared import DEIT, REFERENCE, requires_reference
 
@@ -92,11 +93,17 @@ def evaluation():
     return images("evaluation_images.npz")
 
 
+CALIBRATED = {}
+
+
 def calibrate(model, calibration, bits, stack):
-    model.quantizers.clear()
-    model.integer_norms.clear()
-    for step in check(stack).steps:
-        step.method.apply(model, calibration, Context(Bits.parse(bits)))
+    """Every stack is calibrated once, for all tests that look at it."""
+    model.clear()
+    if (bits, stack) not in CALIBRATED:
+        for step in check(stack).steps:
+            step.method.apply(model, calibration, Context(Bits.parse(bits)))
+        CALIBRATED[bits, stack] = state_of(model)
+    restore(model, *CALIBRATED[bits, stack])
 
 
 def sqnr(reference, other) -> float:
