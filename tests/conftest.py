@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from harness.data.preprocessing import of_model
 from harness.data.sets import CalibrationSet
@@ -50,6 +51,11 @@ def context():
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
+
+
+# An example that takes long says something about the machine only.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

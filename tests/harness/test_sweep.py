@@ -187,7 +187,7 @@ def test_skipped_trials_get_their_ids_once_they_can_be_prepared(store, sweep, mo
 def test_snapshots_are_shared_while_the_code_is_the_same(tmp_path):
     first, second = snapshot.take(tmp_path), snapshot.take(tmp_path)
     assert first == second
-    assert (first / "harness" / "cli.py").is_file()
+    assert (first / "harness" / "cli" / "main.py").is_file()
     assert (first / "harness" / "conf" / "sweep.yaml").is_file()
     assert (first / "harness" / "embedded" / "weights.safetensors").is_file()
     assert not list(first.rglob("__pycache__"))
