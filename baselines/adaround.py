@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -37,6 +38,7 @@ class Adaround(Method[AdaroundConfig]):
     """Learn the rounding of each weight against its layer's output."""
 
     Config = AdaroundConfig
+    quick: ClassVar[Mapping[str, Any]] = {"iterations": 2}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Layer after layer; scales stay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -41,6 +42,7 @@ class Brecq(Method[BrecqConfig]):
     """Learn the rounding of the weights of each block against the block's output."""
 
     Config = BrecqConfig
+    quick: ClassVar[Mapping[str, Any]] = {"iterations": 2}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Block after block; activation scales are learned with the rounding if at all (released code: a stage later)."""

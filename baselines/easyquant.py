@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from harness.baselines.engines.layer_search import Plan, search_layers
+from harness.baselines.engines.layer_search import LayerSearchSettings, search_layers
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -39,13 +40,14 @@ class Easyquant(Method[EasyquantConfig]):
     """Alternate line searches for the scales of weights and operands of each layer."""
 
     Config = EasyquantConfig
+    quick: ClassVar[Mapping[str, Any]] = {"steps": 6}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Search with inputs that are quantized already, unless told otherwise."""
         c = self.config
-        plan = Plan(
+        settings = LayerSearchSettings(
             c.low, c.high, c.steps, c.rounds, "cosine", "random", sequential=c.sequential, twin=False, batch=c.images
         )
         images = calibration.images[: c.images]
         context.notes["images_used"] = len(images)
-        search_layers(model, images, plan, context)
+        search_layers(model, images, settings, context)

@@ -11,11 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data.sets import CalibrationSet
+from harness.engines.layerwise import Visit, walk
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer
-from harness.quant.network.operands import reads
+from harness.quant.format.affine import Affine
+from harness.quant.format.arithmetic import channel_rows
+from harness.quant.format.base import required
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -54,29 +55,31 @@ class Erq(Method[ErqConfig]):
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Layer after layer in closed form, targets in full precision."""
-        full = list(calibration.images[: self.config.images].split(self.config.batch))
-        quantized = full
-        context.notes["images_used"] = sum(map(len, full))
+        images = calibration.images[: self.config.images]
+        context.notes["images_used"] = len(images)
+        quantized = self.config.inputs == "quantized"
+        visits = walk(model, images, context, batch=self.config.batch, full=True, quantized=quantized)
         with context.progress.task("erq", len(model.segments)) as task:
-            for index in range(len(model.segments)):
-                for operation in model.quantized_weights(index):
+            for visit in task.track(visits):
+                for operation in visit.operations:
                     if operation.weight.ndim == 2:
-                        self._layer(model, operation, full, quantized, index)
-                if self.config.inputs == "quantized":
-                    quantized = [model.run(x, index, index + 1) for x in quantized]
-                full = [model.run_full_precision(x, index, index + 1) for x in full]
-                task.advance()
+                        self._layer(visit, operation)
 
-    def _layer(
-        self, model: QuantizedModel, operation: WeightedOperation, full: list[Tensor], quantized: list[Tensor], index: int
-    ) -> None:
-        exact = list(reads(model, operation, full, index, quantize=False))
+    def _layer(self, visit: Visit, operation: WeightedOperation) -> None:
+        """Both steps for one operation.
+
+        The inputs of this one operation, all tokens of all images in float64, are in memory together: the closed forms
+        solve for them as one matrix.
+        """
+        model = visit.model
+        exact = list(visit.reads(operation, quantize=False))
         quantizer = model.quantizers.get(operation.operand)
         if self.config.inputs == "quantized":
-            inputs = _rows(reads(model, operation, quantized, index, quantize=True))
+            inputs = _rows(visit.reads(operation, quantize=True))
         else:
             inputs = _rows(x if quantizer is None else quantizer(x) for x in exact)
-        weight, rounding = operation.present_weight, model.quantizers[operation.site.name]
+        name, weight = operation.site.name, operation.present_weight
+        rounding = required(Affine, model.quantizers[name], name, "erq")
         ridge = self.config.ridge * inputs.square().mean() * len(inputs)
         if self.config.activations:
             target = operation.function(_rows(exact).float(), weight, operation.shifted_bias()).double()
@@ -88,8 +91,8 @@ class Erq(Method[ErqConfig]):
         if self.config.weights:
             rounded = round_halves(weight, rounding, inputs, ridge, self.config.refinements)
         else:
-            rounded = rounding.exact(weight, axis=0)
-        model.rounded_weights[operation.site.name] = rounded
+            rounded = rounding.quantize(weight)
+        model.rounded_weights[name] = rounded
 
 
 def ridge_update(inputs: Tensor, error: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +113,7 @@ def ridge_update(inputs: Tensor, error: Tensor, ridge: Tensor) -> tuple[Tensor, 
     return solution[:-1], solution[-1]
 
 
-def round_halves(weight: Tensor, quantizer: Quantizer, inputs: Tensor, ridge: Tensor, refinements: int) -> Tensor:
+def round_halves(weight: Tensor, quantizer: Affine, inputs: Tensor, ridge: Tensor, refinements: int) -> Tensor:
     """Round half of the columns, let the others make up for it, and go on with their half (paper, Sec. 3.3).
 
     Args:
@@ -139,11 +142,11 @@ def round_halves(weight: Tensor, quantizer: Quantizer, inputs: Tensor, ridge: Te
     return result.to(weight.dtype)
 
 
-def _refined(values: Tensor, quantizer: Quantizer, gram: Tensor, refinements: int) -> Tensor:
+def _refined(values: Tensor, quantizer: Affine, gram: Tensor, refinements: int) -> Tensor:
     """Round to nearest, then flip one rounding per output at a time while ``dW G dW^T`` falls."""
     scale = quantizer.scale.double().reshape(-1, 1)
     zero_point = quantizer.zero_point.double().reshape(-1, 1)
-    low, high = quantizer.spec.code_range
+    low, high = quantizer.code_range
     position = values / scale + zero_point
     codes = position.round().clamp(low, high)
     for _ in range(refinements):
@@ -164,4 +167,4 @@ def _refined(values: Tensor, quantizer: Quantizer, gram: Tensor, refinements: in
 
 def _rows(found: Iterable[Tensor]) -> Tensor:
     """What was read, token by token, float64."""
-    return torch.cat([numerics.channel_rows(x, x.ndim - 1).T.double() for x in found])
+    return torch.cat([channel_rows(x, x.ndim - 1).T.double() for x in found])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -38,6 +39,7 @@ class Fimaq(Method[FimaqConfig]):
     """QDrop's reconstruction with a diagonal and low-rank Fisher loss."""
 
     Config = FimaqConfig
+    quick: ClassVar[Mapping[str, Any]] = {"iterations": 3, "rank": 2}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Block after block, inputs mixed from both networks."""

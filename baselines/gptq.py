@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,11 +11,12 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data.sets import CalibrationSet
+from harness.engines.layerwise import walk
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer
-from harness.quant.network.operands import reads
+from harness.quant.format.affine import Affine
+from harness.quant.format.arithmetic import channel_rows
+from harness.quant.format.base import required
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -44,24 +46,22 @@ class Gptq(Method[GptqConfig]):
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Segment after segment on quantized inputs; scales and zero points stay, convolutions too unless pointwise."""
-        inputs = list(calibration.images[: self.config.images].split(self.config.batch))
-        context.notes["images_used"] = sum(map(len, inputs))
+        images = calibration.images[: self.config.images]
+        context.notes["images_used"] = len(images)
         errors: dict[str, list[float]] = {}
         with context.progress.task("gptq", len(model.segments)) as task:
-            for index in range(len(model.segments)):
-                for operation in model.quantized_weights(index):
+            for visit in task.track(walk(model, images, context, batch=self.config.batch)):
+                for operation in visit.operations:
                     if operation.weight.ndim == 2:
-                        hessian = _hessian(model, operation, inputs, index)
+                        hessian = _hessian(operation, visit.reads(operation, quantize=True))
                         errors[operation.site.name] = self._round(model, operation.site.name, hessian)
-                inputs = [model.run(x, index, index + 1) for x in inputs]
-                task.advance()
         context.notes["output_error_nearest_and_gptq"] = errors
 
     def _round(self, model: QuantizedModel, name: str, hessian: Tensor) -> list[float]:
         """Install the rounded weight unless rounding to nearest is better; returns both output errors."""
-        weight, quantizer = model.weights[name].present_weight, model.quantizers[name]
+        weight, quantizer = model.weights[name].present_weight, required(Affine, model.quantizers[name], name, "gptq")
         rounded = round_columns(weight, quantizer, hessian, damping=self.config.damping, order=self.config.order)
-        nearest = quantizer.exact(weight, axis=0)
+        nearest = quantizer.quantize(weight)
         errors = [output_error(weight, one, hessian) for one in (nearest, rounded)]
         model.rounded_weights[name] = rounded if errors[1] <= errors[0] else nearest
         return [errors[0], min(errors)]
@@ -73,7 +73,7 @@ def output_error(weight: Tensor, rounded: Tensor, hessian: Tensor) -> float:
     return float(((change @ hessian) * change).sum())
 
 
-def round_columns(weight: Tensor, quantizer: Quantizer, hessian: Tensor, *, damping: float, order: bool) -> Tensor:
+def round_columns(weight: Tensor, quantizer: Affine, hessian: Tensor, *, damping: float, order: bool) -> Tensor:
     """GPTQ's rounding of a weight ``(outputs, inputs)`` on the grid of its quantizer.
 
     Args:
@@ -97,7 +97,7 @@ def round_columns(weight: Tensor, quantizer: Quantizer, hessian: Tensor, *, damp
     result = torch.empty_like(remaining)
     for column in range(len(columns)):
         values = remaining[:, column]
-        codes = torch.round(values / scale + zero_point).clamp(*quantizer.spec.code_range)
+        codes = torch.round(values / scale + zero_point).clamp(*quantizer.code_range)
         result[:, column] = (codes - zero_point) * scale
         error = (values - result[:, column]) / inverse[column, column]
         remaining[:, column + 1 :] -= error[:, None] * inverse[column, column + 1 :]
@@ -106,11 +106,11 @@ def round_columns(weight: Tensor, quantizer: Quantizer, hessian: Tensor, *, damp
     return restored.to(weight.dtype)
 
 
-def _hessian(model: QuantizedModel, operation: WeightedOperation, inputs: list[Tensor], index: int) -> Tensor:
-    """``2 X^T X`` over all tokens of what the operation reads behind its quantizer, float64."""
+def _hessian(operation: WeightedOperation, inputs: Iterable[Tensor]) -> Tensor:
+    """``2 X^T X`` over all tokens of what the operation reads after its quantizer, float64; one batch in memory."""
     size = operation.weight.shape[1]
     total = torch.zeros(size, size, dtype=torch.float64, device=operation.weight.device)
-    for x in reads(model, operation, inputs, index, quantize=True):
-        rows = numerics.channel_rows(x, x.ndim - 1).double()
+    for x in inputs:
+        rows = channel_rows(x, x.ndim - 1).double()
         total.add_(rows @ rows.T)
     return 2 * total

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
-from harness.graph.sites import Place
+from harness.graph.sites import Place, Site
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.statistics import channel_ranges
-from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.format.uniform import Uniform
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -43,13 +43,15 @@ class Groupwise(Method[GroupwiseConfig]):
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """One pass for the channels' ranges; channels are sorted by their range and cut into equal groups."""
-        names = [name for name, quantizer in model.quantizers.items() if _takes_groups(model, name, quantizer)]
-        for name, (low, high) in channel_ranges(model, names, calibration.batches(self.config.batch)).items():
-            quantizer = model.quantizers[name]
+        found = {
+            name: quantizer
+            for name, quantizer in model.quantizers.items()
+            if isinstance(quantizer, Uniform) and quantizer.axis is None and _takes_groups(model.sites[name])
+        }
+        for name, (low, high) in channel_ranges(model, found, calibration.batches(self.config.batch)).items():
             ends = group_ranges(low, high, self.config.groups)
-            spec = replace(quantizer.spec, axis=model.sites[name].axis, fractional=False)
-            model.quantizers[name] = replace(quantizer, spec=spec).with_range(*ends)
-        context.notes["groupwise_sites"] = len(names)
+            model.quantizers[name] = replace(found[name], axis=model.sites[name].axis, fractional=False).with_range(*ends)
+        context.notes["groupwise_sites"] = len(found)
 
 
 def group_ranges(low: Tensor, high: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -68,11 +70,9 @@ def group_ranges(low: Tensor, high: Tensor, groups: int) -> tuple[Tensor, Tensor
     return grouped_low, grouped_high
 
 
-def _takes_groups(model: QuantizedModel, name: str, quantizer: Quantizer) -> bool:
-    """Uniform per-tensor quantizers of tensors whose last axis is channels; scores and probabilities have none."""
-    site = model.sites[name]
-    plain = quantizer.spec.scheme is Scheme.UNIFORM and quantizer.spec.axis is None
+def _takes_groups(site: Site) -> bool:
+    """Tensors whose last axis is channels; scores and probabilities have none."""
     kinds = (Kind.LAYER_NORM, Kind.LINEAR, Kind.ACTIVATION)
     product = site.place is Place.OPERAND and Kind.MATMUL in site.feeds
     channels_last = site.axis != 1  # convolutions' channels are second
-    return plain and site.place in (Place.VALUE, Place.OPERAND) and site.kind in kinds and not product and channels_last
+    return site.place in (Place.VALUE, Place.OPERAND) and site.kind in kinds and not product and channels_last

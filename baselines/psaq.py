@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -45,6 +46,7 @@ class Psaq(CalibrationSource[PsaqConfig]):
     """Learn images from noise: diverse patch similarities, a random class, natural total variation."""
 
     Config = PsaqConfig
+    quick: ClassVar[Mapping[str, Any]] = {"iterations": 3}
 
     def images(self, model: QuantizedModel, count: int, preprocessing: Preprocessing, context: Context) -> Tensor:
         """Make images batch by batch.

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.baselines.engines.reconstruction import has_learnable_scale, install_scales
+from harness.baselines.engines.activation_scales import has_learnable_scale, install_scales
 from harness.baselines.engines.synthesis import Canvas, SynthesisConfig, attention_outputs
 from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.format import uniform as numerics
+from harness.quant.format.affine import Affine
+from harness.quant.format.arithmetic import along
+from harness.quant.format.base import required
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -55,6 +57,7 @@ class Psaqv2(Method[Psaqv2Config]):
     """
 
     Config = Psaqv2Config
+    quick: ClassVar[Mapping[str, Any]] = {"rounds": 1, "image_steps": 1, "student_steps": 2}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Play the game; learned weights are rounded onto their quantizers' grids at the end.
@@ -130,10 +133,9 @@ class _Student:
         self.model.rounded_weights.update({name: self._rounded(name) for name in self.weights})
 
     def _rounded(self, name: str) -> Tensor:
-        quantizer, origin = self.model.quantizers[name], self.origins[name]
-        axis = quantizer.spec.axis or 0
-        moved = origin + self.weights[name] * numerics.along(quantizer.scale, origin.ndim, axis)
-        return quantizer.exact(moved, through=moved.requires_grad, axis=axis)
+        quantizer, origin = required(Affine, self.model.quantizers[name], name, "psaqv2"), self.origins[name]
+        moved = origin + self.weights[name] * along(quantizer.scale, origin.ndim, quantizer.axis or 0)
+        return quantizer.straight_through(moved)
 
 
 class _Game:

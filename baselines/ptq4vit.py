@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.baselines.engines.layer_search import Plan, search_layers
+from harness.baselines.engines.layer_search import LayerSearchSettings, search_layers
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -47,11 +48,14 @@ class Ptq4vit(Method[Ptq4vitConfig]):
     """Search scales of weights and operands layer by layer, with twin ranges behind softmax and GELU."""
 
     Config = Ptq4vitConfig
+    quick: ClassVar[Mapping[str, Any]] = {"steps": 6, "rounds": 1}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Search with inputs from the full-precision network (parallel calibration)."""
         c = self.config
-        plan = Plan(c.low, c.high, c.steps, c.rounds, c.score, c.gradient, sequential=False, twin=c.twin, batch=c.batch)
+        settings = LayerSearchSettings(
+            c.low, c.high, c.steps, c.rounds, c.score, c.gradient, sequential=False, twin=c.twin, batch=c.batch
+        )
         images = calibration.images[: c.images]
         context.notes["images_used"] = len(images)
-        search_layers(model, images, plan, context)
+        search_layers(model, images, settings, context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -36,6 +37,7 @@ class Qdrop(Method[QdropConfig]):
     """Learn roundings and activation scales while a share of the activations stays unquantized."""
 
     Config = QdropConfig
+    quick: ClassVar[Mapping[str, Any]] = {"iterations": 2}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Block after block, inputs mixed from both networks."""

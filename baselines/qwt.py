@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import torch
@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data.sets import CalibrationSet
+from harness.engines.layerwise import Visit, walk
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.network.inventory import HALF_BYTES
@@ -48,31 +49,48 @@ class Qwt(Method[QwtConfig]):
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Block after block; each sees what the compensations before it changed. Kept in half precision."""
-        full = list(calibration.batches(self.config.batch))
-        quantized = full
-        extra = 0
-        explained: dict[str, float] = {}
-        ridges: dict[str, float] = {}
+        found = _Found()
+        visits = walk(model, calibration.images, context, batch=self.config.batch, full=True)
         with context.progress.task("qwt", len(model.segments)) as task:
-            for index, segment in enumerate(model.segments):
-                inputs = quantized
-                target = [model.run_full_precision(x, index, index + 1) for x in full]
-                outputs = [model.run(x, index, index + 1) for x in inputs]
-                missing = [want - got for want, got in zip(target, outputs, strict=True)]
-                same = segment.is_block and inputs[0].shape == missing[0].shape and inputs[0].ndim != 2
-                if same and any(float(one.abs().max()) > 0 for one in missing) and _channels_last(model, index):
-                    x, y = torch.cat(inputs), torch.cat(missing)
-                    ridge = self.config.ridge or held_out_ridge(x, y)
-                    weight, bias = Moments(x.flatten(0, -2), y.flatten(0, -2)).fit(ridge)
-                    ridges[segment.name] = ridge
-                    model.compensations[segment.name] = weight.half().float(), bias.half().float()
-                    extra += HALF_BYTES * (weight.numel() + bias.numel())
-                    outputs = [model.run(x, index, index + 1) for x in inputs]
-                    left = sum(float((a - b).square().sum()) for a, b in zip(target, outputs, strict=True))
-                    explained[segment.name] = 1 - left / sum(float(one.square().sum()) for one in missing)
-                quantized, full = outputs, target
-                task.advance()
-        context.notes.update(extra_bytes=extra, explained=explained, ridges=ridges)
+            for visit in task.track(visits):
+                self._compensate(visit, context, found)
+        context.notes.update(vars(found))
+
+    def _compensate(self, visit: Visit, context: Context, found: _Found) -> None:
+        """Fit and install the linear layer of one block, unless it has nothing to make up for."""
+        model, name = visit.model, visit.segment.name
+        inputs = visit.quantized
+        pairs = zip(visit.targets, visit.outputs, strict=True)
+        missing = context.budget.keep(target - output for target, output in pairs)
+        same = visit.segment.is_block and inputs[0].shape == missing[0].shape and inputs[0].ndim != 2
+        lossless = not any(float(one.abs().max()) > 0 for one in missing)
+        if not same or lossless or not _channels_last(model, visit.index):
+            return
+        # One block's inputs and errors of all images are in memory together: the closed form sums over them in one go.
+        x, y = torch.cat(list(inputs)), torch.cat(list(missing))
+        ridge = self.config.ridge or held_out_ridge(x, y)
+        weight, bias = RidgeRegression(x.flatten(0, -2), y.flatten(0, -2)).fit(ridge)
+        found.ridges[name] = ridge
+        model.compensations[name] = weight.half().float(), bias.half().float()
+        found.extra_bytes += HALF_BYTES * (weight.numel() + bias.numel())
+        visit.changed()
+        left = sum(float((a - b).square().sum()) for a, b in zip(visit.targets, visit.outputs, strict=True))
+        found.explained[name] = 1 - left / sum(float(one.square().sum()) for one in missing)
+
+
+@dataclass
+class _Found:
+    """Facts of a run, for its record.
+
+    Attributes:
+        extra_bytes: Size of all compensations in half precision.
+        explained: Share of each block's squared error that its compensation takes away.
+        ridges: The regulariser of each block.
+    """
+
+    extra_bytes: int = 0
+    explained: dict[str, float] = field(default_factory=dict)
+    ridges: dict[str, float] = field(default_factory=dict)
 
 
 def held_out_ridge(inputs: Tensor, missing: Tensor) -> float:
@@ -88,17 +106,17 @@ def held_out_ridge(inputs: Tensor, missing: Tensor) -> float:
     x, y = inputs[:-left_out].flatten(0, -2), missing[:-left_out].flatten(0, -2)
     other_x, other_y = inputs[-left_out:].flatten(0, -2), missing[-left_out:].flatten(0, -2)
 
-    moments = Moments(x, y)
+    regression = RidgeRegression(x, y)
 
     def error(ridge: float) -> float:
-        weight, bias = moments.fit(ridge)
+        weight, bias = regression.fit(ridge)
         return float((other_x @ weight + bias - other_y).square().sum())
 
     return min(RIDGES, key=error)
 
 
-class Moments:
-    """What a ridge regression with an intercept needs to know of its rows, whatever the ridge.
+class RidgeRegression:
+    """A ridge regression with an intercept: the moments of its rows, from which any ridge is solved.
 
     Args:
         inputs: ``(rows, channels)``.

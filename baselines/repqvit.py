@@ -16,9 +16,12 @@ from harness.graph.sites import Site
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
-from harness.quant.format import nonuniform
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.arithmetic import channel_rows
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.log_sqrt2 import LogSqrt2, log_sqrt2
+from harness.quant.format.range_search import outer_quantiles, percentile_search
+from harness.quant.format.uniform import from_range
 from harness.quant.network.operands import inner_norms, operand_bits, operand_sites
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -83,22 +86,21 @@ class Repqvit(Method[RepqvitConfig]):
         if bits >= FLOAT_BITS:
             return
         for name in names:
-            ranges = numerics.percentile_search(weight_rows(model, name), bits, FRACTIONS)
-            model.quantizers[name] = from_range(QuantizerSpec(bits, axis=0), *ranges)
+            ranges = percentile_search(weight_rows(model, name), bits, FRACTIONS)
+            model.quantizers[name] = from_range(AffineSpec(bits, axis=0), *ranges)
 
-    def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> Quantizer:
+    def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> NumberFormat:
         if site.kind is Kind.SOFTMAX and self.config.softmax == "log_sqrt2":
             return _log_sqrt2(x, bits)
         if channelwise:
-            ranges = numerics.percentile_search(numerics.channel_rows(x, x.ndim - 1), bits, FRACTIONS)
-            return from_range(QuantizerSpec(bits, axis=x.ndim - 1), *ranges)
-        return from_range(QuantizerSpec(bits), *numerics.percentile_search(x.reshape(1, -1), bits, FRACTIONS))
+            ranges = percentile_search(channel_rows(x, x.ndim - 1), bits, FRACTIONS)
+            return from_range(AffineSpec(bits, axis=x.ndim - 1), *ranges)
+        return from_range(AffineSpec(bits), *percentile_search(x.reshape(1, -1), bits, FRACTIONS))
 
 
-def _log_sqrt2(x: Tensor, bits: int) -> Quantizer:
+def _log_sqrt2(x: Tensor, bits: int) -> NumberFormat:
     """The largest value is the percentile with the least squared error."""
-    candidates = [high for _, high in numerics.outer_quantiles(x.reshape(1, -1), FRACTIONS)]
-    errors = torch.stack([(x - nonuniform.log_sqrt2(x, scale, bits)).square().mean() for scale in candidates])
+    candidates = [high for _, high in outer_quantiles(x.reshape(1, -1), FRACTIONS)]
+    errors = torch.stack([(x - log_sqrt2(x, scale, bits)).square().mean() for scale in candidates])
     scale = torch.cat(candidates)[errors.argmin()].reshape(1)
-    zero = torch.zeros_like(scale)
-    return Quantizer(QuantizerSpec(bits, scheme=Scheme.LOG_SQRT2), scale, zero, zero, scale)
+    return LogSqrt2(bits, scale, torch.zeros_like(scale), scale)

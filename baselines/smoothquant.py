@@ -13,8 +13,9 @@ from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.statistics import channel_ranges
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Scheme
+from harness.quant.format.arithmetic import EPSILON
+from harness.quant.format.base import required
+from harness.quant.format.uniform import Uniform
 from harness.quant.network.operands import inner_norms
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
@@ -52,8 +53,8 @@ class Smoothquant(Method[SmoothquantConfig]):
                 continue
             low, high = ranges[norm]
             strongest = torch.stack([operation.present_weight.abs().amax(0) for operation in operations]).amax(0)
-            spread = torch.maximum(-low, high).clamp_min(numerics.EPSILON)
-            factor = spread**self.config.alpha / strongest.clamp_min(numerics.EPSILON) ** (1 - self.config.alpha)
+            spread = torch.maximum(-low, high).clamp_min(EPSILON)
+            factor = spread**self.config.alpha / strongest.clamp_min(EPSILON) ** (1 - self.config.alpha)
             self._move(model, norm, operations, factor, (low / factor, high / factor))
             smoothed += 1
         context.notes["smoothed_norms"] = smoothed
@@ -73,15 +74,14 @@ class Smoothquant(Method[SmoothquantConfig]):
             name = operation.site.name
             model.replaced_weights[name] = weight
             if name in model.quantizers:
-                per_row = model.quantizers[name].spec.axis is not None
-                rows = weight.flatten(1) if per_row else weight.reshape(1, -1)
-                model.quantizers[name] = model.quantizers[name].with_range(*rows.aminmax(dim=1))
+                quantizer = required(Uniform, model.quantizers[name], name, "smoothquant")
+                rows = weight.reshape(1, -1) if quantizer.axis is None else weight.flatten(1)
+                model.quantizers[name] = quantizer.with_range(*rows.aminmax(dim=1))
         low, high = ends
         for site in (model.layer_norms[norm][1], *(operation.operand for operation in operations)):
-            quantizer = model.quantizers.get(site)
-            if quantizer is not None and quantizer.spec.scheme is Scheme.UNIFORM:
-                whole = quantizer.spec.axis is None
-                new = (low.min().reshape(1), high.max().reshape(1)) if whole else (low, high)
+            if site in model.quantizers:
+                quantizer = required(Uniform, model.quantizers[site], site, "smoothquant")
+                new = (low.min().reshape(1), high.max().reshape(1)) if quantizer.axis is None else (low, high)
                 model.quantizers[site] = quantizer.with_range(*new)
 
 

@@ -57,6 +57,12 @@ class IncompatibleError(UsageError):
     kind = "incompatible"
 
 
+class FormatError(UsageError, ValueError):
+    """A number format that is not known, or whose state would be lost. A kept state that holds one is computed anew."""
+
+    kind = "incompatible"
+
+
 class DivergedError(HarnessError):
     """A loss or logits that are not finite."""
 

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.leaderboard.board.boards import FULL_PRECISION, Board, Cell, Network, Recipe, boards
+from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Network, Recipe, boards
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.ladder import gains, ladder_markdown
 from harness.leaderboard.board.noise import noise_markdown
-from harness.leaderboard.published.numbers import Runtime, accuracies, compare, comparison_markdown, models, runtimes
+from harness.leaderboard.published.numbers import (
+    PublishedRuntime,
+    accuracies,
+    compare,
+    comparison_markdown,
+    models,
+    runtimes,
+)
 from harness.leaderboard.published.ordering import ordering_markdown, orderings
 from harness.leaderboard.render import tables
 from harness.leaderboard.stats.pareto import Point, Standing, standings
@@ -49,7 +56,7 @@ def _board_parts(board: Board, evidence: Evidence) -> Iterator[str]:
 
 
 def points_of(board: Board, network: Network, axis: str, evidence: Evidence) -> dict[str, list[Standing]]:
-    """Pareto standings of one network by hardware: times of different machines are never put on one front.
+    """Pareto standings of one network by hardware: times of different machines never share a front.
 
     Args:
         board: The leaderboard.
@@ -65,15 +72,15 @@ def points_of(board: Board, network: Network, axis: str, evidence: Evidence) -> 
     return {hardware: standings(points) for hardware, points in by_hardware.items()}
 
 
-def _point(recipe: Recipe, cell: Cell, axis: str, evidence: Evidence) -> Point:
+def _point(recipe: Recipe, cell: BoardCell, axis: str, evidence: Evidence) -> Point:
     cost = getattr(cell, axis)
     costs = cell.seconds_by_seed if axis == "seconds" else (cost,)
     correct = evidence.correct(cell.ids)
     return Point(recipe.label, costs, cell.top1, None if correct is None else correct.mean(0))
 
 
-def published_points(board: Board, network: Network) -> list[tuple[Runtime, float]]:
-    """Published runtimes of a network with the same source's idea of its accuracy, where bits agree."""
+def published_points(board: Board, network: Network) -> list[tuple[PublishedRuntime, float]]:
+    """Published runtimes of a network with the accuracy that the same method reports at the same bit-width."""
     found = []
     for runtime in runtimes():
         if models().get(runtime.model) != network.model or runtime.weight_bits is None:
@@ -97,7 +104,7 @@ def write(
     Args:
         rows: One row per record, as ``harness.store.table.table`` makes it.
         evidence: Per-image results.
-        folder: Made if it does not exist.
+        folder: Created if it does not exist.
         formats: Any of ``FORMATS``; ``svg`` writes PNG files too.
         costs: Axes of the Pareto pictures: ``seconds``, ``size_bytes``, ``bit_operations``.
 
@@ -123,7 +130,7 @@ def write(
     if "latex" in formats:
         written.append(_text(folder / "leaderboard.tex", "\n\n".join(map(tables.board_latex, found)) + "\n"))
     if "html" in formats:
-        from harness.leaderboard.render.page import page
+        from harness.leaderboard.render.page import page  # plotly, only for the page
 
         written.append(_text(folder / "index.html", page(rows)))
     return written
@@ -135,7 +142,7 @@ def _text(path: Path, content: str) -> Path:
 
 
 def _figures(found: Sequence[Board], evidence: Evidence, folder: Path, cost: str) -> list[Path]:
-    from harness.leaderboard.render.figures import pareto_figure, save
+    from harness.leaderboard.render.figures import pareto_figure, save  # matplotlib, only for pictures
 
     written = []
     for board in found:

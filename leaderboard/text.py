@@ -1,4 +1,4 @@
-"""Text that cannot break out of where it is put, and numbers as tables show them."""
+"""Text escaped for Markdown, code and LaTeX, and numbers as tables show them."""
 
 from __future__ import annotations
 

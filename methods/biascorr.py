@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.data.sets import CalibrationSet
+from harness.engines.layerwise import Visit, walk
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.network.operators import WeightedOperation
@@ -56,20 +57,14 @@ class Biascorr(Method[BiascorrConfig]):
 
     def _empirical(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Segment after segment: the inputs of a segment already contain the corrections of those before it."""
-        activations = list(calibration.batches(self.config.batch))
         with context.progress.task("empirical bias correction", len(model.segments)) as task:
-            for index in range(len(model.segments)):
-                for operation in model.quantized_weights(index):
-                    model.shift_bias(operation.node, _mean_input_product(model, operation, activations, index))
-                with torch.no_grad():
-                    activations = [model.run(x, index, index + 1) for x in activations]
-                task.advance()
+            for visit in task.track(walk(model, calibration.images, context, batch=self.config.batch)):
+                for operation in visit.operations:
+                    model.shift_bias(operation.node, _mean_input_product(visit, operation))
 
 
 @torch.no_grad()
-def _mean_input_product(
-    model: QuantizedModel, operation: WeightedOperation, activations: list[Tensor], index: int
-) -> Tensor:
+def _mean_input_product(visit: Visit, operation: WeightedOperation) -> Tensor:
     """Minus the mean over images and positions of the operation's output error ``(Wq - W) x``, per output channel."""
     error = operation.quantized_weight() - operation.present_weight
     total = torch.zeros(error.shape[0], dtype=torch.float64, device=error.device)
@@ -84,6 +79,6 @@ def _mean_input_product(
             total += rows.double().sum(dim=1)
             count += rows.shape[1]
 
-    for x in activations:
-        model.observe(x, watch, quantize=True, start=index, stop=index + 1)
+    for x in visit.quantized:
+        visit.model.observe(x, watch, quantize=True, start=visit.index, stop=visit.index + 1)
     return -(total / count).to(error.dtype)

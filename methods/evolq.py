@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from harness.engines.scale_search import Objective, Unit, read_scales, units_of,
 from harness.machine.progress import Task
 from harness.method.base import Context, Method, Protocol
 from harness.method.registration import Role, register
-from harness.quant.format.uniform import EPSILON
+from harness.quant.format.arithmetic import EPSILON
 from harness.quant.network import state
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -109,6 +110,7 @@ class Evolq(Method[EvolqConfig]):
     """Perturb the scales of one block at a time and keep what lowers a contrastive loss of the logits."""
 
     Config = EvolqConfig
+    quick: ClassVar[Mapping[str, Any]] = {"passes": 1, "cycles": 1}
 
     @property
     def protocol(self) -> Protocol:
@@ -178,7 +180,7 @@ class _Search:
             self.best_top1, self.best_state = top1, state.state_of(self.model)
 
     def keep(self, done: int) -> None:
-        """Let an interrupted search go on behind unit ``done``."""
+        """Let an interrupted search go on after unit ``done``."""
         tensors, best_facts = self.best_state if self.best_top1 >= 0 else ({}, {})
         facts = {name: getattr(self, name) for name in RESUMED}
         facts |= {"done": done, "evaluations": self.objective.evaluations, "best_facts": best_facts}

@@ -13,9 +13,10 @@ from harness.graph.sites import Site
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers, value_sites
-from harness.quant.calibrate.observers import Observer, PowerOfTwo
+from harness.quant.calibrate.observers import Observer, PowerOfTwoObserver
 from harness.quant.calibrate.statistics import collect
-from harness.quant.format.quantizer import QuantizerSpec, log_int_softmax
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.log_int_softmax import LogIntSoftmax
 from harness.quant.network.qmodel import QuantizedModel
 
 LIS_BITS = 4
@@ -71,7 +72,7 @@ class Fqvit(Method[FqvitConfig]):
         for site in sites:
             if config.lis and site.kind is Kind.SOFTMAX and site.name in observers:
                 del observers[site.name]
-                model.quantizers[site.name] = log_int_softmax(bits.attention or LIS_BITS, model.device)
+                model.quantizers[site.name] = LogIntSoftmax.on(model.device, bits.attention or LIS_BITS)
         batches = list(calibration.batches(config.batch))
         with context.progress.task("calibrate", len(batches)) as task:
             live = config.lis and config.lis_calibration == "release"
@@ -80,9 +81,9 @@ class Fqvit(Method[FqvitConfig]):
         if config.integer_layernorm == "on" or (config.integer_layernorm == "auto" and config.ptf):
             model.integer_norms.update(model.layer_norms)
 
-    def _observer(self, spec: QuantizerSpec, site: Site) -> Observer:
+    def _observer(self, spec: AffineSpec, site: Site) -> Observer:
         if self.config.ptf and takes_power_of_two(site):
-            return PowerOfTwo(spec, site.axis)
+            return PowerOfTwoObserver(spec, site.axis)
         return named_observer(self.config.observer)(spec, site)
 
     def _quantizes_image(self, model: QuantizedModel) -> bool:

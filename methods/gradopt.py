@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -15,7 +16,7 @@ from harness.engines.scale_search import Objective, Unit, read_scales, units_of,
 from harness.machine.progress import Task
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.format.uniform import EPSILON
+from harness.quant.format.arithmetic import EPSILON
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -56,6 +57,7 @@ class Gradopt(Method[GradoptConfig]):
     """Descend a global loss of the logits in the scales of one block at a time, with straight-through rounding."""
 
     Config = GradoptConfig
+    quick: ClassVar[Mapping[str, Any]] = {"passes": 1, "steps": 1}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Run the optimiser; only scales change."""

@@ -12,10 +12,10 @@ from harness.graph.sites import Place
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import weight_rows
-from harness.quant.calibrate.observers import Omse as OmseObserver
+from harness.quant.calibrate.observers import OmseObserver
 from harness.quant.calibrate.statistics import collect
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.format.range_search import shrink_search
+from harness.quant.format.uniform import Uniform
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -54,30 +54,24 @@ class Omse(Method[OmseConfig]):
             self._activations(model, calibration, context)
 
     def _weights(self, model: QuantizedModel, context: Context) -> None:
-        names = [name for name in model.weights if name in model.quantizers]
-        with context.progress.task("omse weights", len(names)) as task:
-            for name in task.track(names):
-                quantizer = model.quantizers[name]
-                quantizer = replace(quantizer, spec=replace(quantizer.spec, symmetric=False))
+        installed = ((name, model.quantizers.get(name)) for name in model.weights)
+        uniform = {name: quantizer for name, quantizer in installed if isinstance(quantizer, Uniform)}
+        with context.progress.task("omse weights", len(uniform)) as task:
+            for name in task.track(list(uniform)):
+                quantizer = replace(uniform[name], symmetric=False)
                 rows = weight_rows(model, name)
                 low, high = rows.aminmax(dim=1)
                 shared = self.config.granularity == "shared"
-                best = numerics.shrink_search(
-                    rows, low, high, quantizer.spec.bits, signed=quantizer.spec.signed, shared=shared
-                )
+                best = shrink_search(rows, low, high, quantizer.bits, signed=quantizer.signed, shared=shared)
                 model.quantizers[name] = quantizer.with_range(*best)
 
     def _activations(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         observers = {
             name: OmseObserver(quantizer.spec, model.sites[name].axis)
             for name, quantizer in model.quantizers.items()
-            if model.sites[name].place is not Place.PARAMETER and _takes_range(quantizer)
+            if isinstance(quantizer, Uniform) and quantizer.axis is None and model.sites[name].place is not Place.PARAMETER
         }
         batches = list(calibration.batches(self.config.batch))
         if observers:
             with context.progress.task("omse activations", len(batches)) as task:
                 model.quantizers.update(collect(model, task.track(batches), observers))
-
-
-def _takes_range(quantizer: Quantizer) -> bool:
-    return quantizer.spec.scheme is Scheme.UNIFORM and quantizer.spec.axis is None

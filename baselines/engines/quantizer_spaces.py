@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from harness.baselines.engines.progressive_search import progressive_search
-from harness.quant.format import uniform as numerics
-from harness.quant.format.nonuniform import ADALOG_R
-from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.format.adaptive_log import ADALOG_R, AdaptiveLog
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.arithmetic import EPSILON
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.range_search import quantile
+from harness.quant.format.uniform import Uniform, from_range
 
 NARROWEST = 0.9  # percentile of the narrowest range on the grid
 SECOND = 16  # candidates of the second parameter on the grid
@@ -21,7 +24,7 @@ Centre = Literal["range", "middle"]
 
 
 @dataclass(frozen=True)
-class Budget:
+class SearchEffort:
     """How far a search goes.
 
     Attributes:
@@ -46,77 +49,76 @@ class Space:
         both: Whether finer steps move the second parameter too.
     """
 
-    start: Quantizer
+    start: NumberFormat
     grid: tuple[Tensor, Tensor]
-    build: Callable[[Tensor], Quantizer]
+    build: Callable[[Tensor], NumberFormat]
     both: bool
 
-    def search(self, error: Callable[[Quantizer], Tensor], budget: Budget) -> Quantizer:
+    def search(self, error: Callable[[NumberFormat], Tensor], effort: SearchEffort) -> NumberFormat:
         """The quantizer with the least error, group by group.
 
         Args:
             error: Error of each group ``(groups,)``.
-            budget: How far to go.
+            effort: How far to go.
         """
-        count = max(budget.candidates // budget.keep, 2)
+        count = max(effort.candidates // effort.keep, 2)
         fine = (max(count // 2, 2), 2) if self.both else (count, 1)
-        steps = budget.steps if len(self.grid[0]) > 1 else 1  # one parameter, and all of its values are tried
+        steps = effort.steps if len(self.grid[0]) > 1 else 1  # one parameter, and all of its values are tried
         return self.build(
-            progressive_search(self.grid, lambda p: error(self.build(p)), keep=budget.keep, fine=fine, steps=steps)
+            progressive_search(self.grid, lambda p: error(self.build(p)), keep=effort.keep, fine=fine, steps=steps)
         )
 
 
-def uniform_space(rows: Tensor, spec: QuantizerSpec, budget: Budget, centre: Centre) -> Space:
+def uniform_space(rows: Tensor, spec: AffineSpec, effort: SearchEffort, centre: Centre) -> Space:
     """Scales from percentile to full range, and integer zero points.
 
     Args:
         rows: Values ``(groups, n)``.
         spec: Asymmetric.
-        budget: Its candidates make the grid.
+        effort: Its candidates make the grid.
         centre: Zero points around that of the min-max range, or around the middle code.
     """
     ordered = rows.sort(dim=1).values
     start = from_range(spec, ordered[:, 0], ordered[:, -1])
     low, high = spec.code_range
     zeros = min(SECOND, high + 1)
-    narrow = numerics.quantile(ordered, NARROWEST) - numerics.quantile(ordered, 1 - NARROWEST)
+    narrow = quantile(ordered, NARROWEST) - quantile(ordered, 1 - NARROWEST)
     wide = ordered[:, -1] - ordered[:, 0]
-    share = torch.linspace(0, 1, max(budget.candidates // zeros, 2), device=rows.device)[:, None]
-    scales = (narrow + share * (wide - narrow)).clamp_min(numerics.EPSILON) / (high - low)
+    share = torch.linspace(0, 1, max(effort.candidates // zeros, 2), device=rows.device)[:, None]
+    scales = (narrow + share * (wide - narrow)).clamp_min(EPSILON) / (high - low)
     middle = start.zero_point if centre == "range" else torch.full_like(start.zero_point, (high + 1) // 2)
     offsets = torch.arange(zeros, device=rows.device)[:, None] - zeros // 2
 
-    def build(parameters: Tensor) -> Quantizer:
-        scale, zero = parameters[0].clamp_min(numerics.EPSILON), parameters[1]
-        return Quantizer(spec, scale, zero, (low - zero) * scale, (high - zero) * scale)
+    def build(parameters: Tensor) -> NumberFormat:
+        scale, zero = parameters[0].clamp_min(EPSILON), parameters[1]
+        return Uniform.of(spec, scale, zero, (low - zero) * scale, (high - zero) * scale)
 
     return Space(start, (scales, (middle + offsets).clamp(low, high)), build, both=False)
 
 
-def logarithmic_space(x: Tensor, bits: int, budget: Budget, *, probabilities: bool) -> Space:
+def logarithmic_space(x: Tensor, bits: int, effort: SearchEffort, *, probabilities: bool) -> Space:
     """Bases ``2^(q/37)`` from q = 10 on; for other values than probabilities also the largest value.
 
     Args:
         x: Values.
         bits: Width of the codes.
-        budget: Its candidates make the grid.
+        effort: Its candidates make the grid.
         probabilities: The largest value is one and nothing is shifted.
     """
     zero = torch.zeros(1, device=x.device)
     shift = zero if probabilities else (-x.min()).clamp_min(0).reshape(1)
-    spec = QuantizerSpec(bits, scheme=Scheme.ADAPTIVE_LOG)
 
-    def build(parameters: Tensor) -> Quantizer:
+    def build(parameters: Tensor) -> NumberFormat:
         largest, numerator = parameters[0], parameters[1].round().clamp_min(1)
-        return Quantizer(spec, torch.cat([largest, numerator, shift]), zero, -shift, largest - shift)
+        return AdaptiveLog(bits, torch.cat([largest, numerator, shift]), -shift, largest - shift)
 
     if probabilities:
-        largest, numerators = zero[None] + 1, budget.candidates
+        largest, numerators = zero[None] + 1, effort.candidates
     else:
         ordered = x.reshape(1, -1).sort(dim=1).values + shift
-        narrow, wide = numerics.quantile(ordered, NARROWEST), ordered[:, -1].clamp_min(numerics.EPSILON)
-        share = torch.linspace(0, 1, max(budget.candidates // SECOND, 2), device=x.device)[:, None]
-        largest, numerators = narrow.clamp_min(numerics.EPSILON) + share * (wide - narrow), SECOND
-    span = torch.arange(numerators, device=x.device)[:, None] * (budget.candidates / numerators) + SMALLEST_NUMERATOR
+        narrow, wide = quantile(ordered, NARROWEST), ordered[:, -1].clamp_min(EPSILON)
+        share = torch.linspace(0, 1, max(effort.candidates // SECOND, 2), device=x.device)[:, None]
+        largest, numerators = narrow.clamp_min(EPSILON) + share * (wide - narrow), SECOND
+    span = torch.arange(numerators, device=x.device)[:, None] * (effort.candidates / numerators) + SMALLEST_NUMERATOR
     start = build(torch.stack([largest[-1], zero + ADALOG_R]))
     return Space(start, (largest, span), build, both=not probabilities)

@@ -7,28 +7,27 @@ they differ in the unit, in what it reads, in the loss, and in whether activatio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
+from harness.baselines.engines.activation_scales import has_learnable_scale, install_scales
+from harness.baselines.engines.reconstruction_losses import Fima, Loss, PredictionGradients, fima_pair, fisher, mse
+from harness.baselines.engines.soft_rounding import SoftRounding
 from harness.data.sets import CalibrationSet
-from harness.graph.sites import Place
+from harness.engines.layerwise import Visit, walk
+from harness.machine.memory import Kept
 from harness.machine.progress import Task
 from harness.method.base import Context
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer, Scheme
-from harness.quant.network.operands import reads
+from harness.quant.format.affine import Affine
+from harness.quant.format.arithmetic import EPSILON
+from harness.quant.format.base import required
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
-
-# AdaRound's stretched sigmoid: h(V) = clip((ZETA - GAMMA) sigmoid(V) + GAMMA, 0, 1).
-ZETA, GAMMA = 1.1, -0.1
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # output, target, indices of the images
 
 
 @dataclass(frozen=True)
@@ -68,49 +67,33 @@ class Switches:
     rank: int = 5
 
 
-class Rounding:
-    """The soft rounding of one weight: ``s (clip(floor(W / s) + h(V) + z) - z)`` (AdaRound, Eq. 22 and 23).
+@dataclass(frozen=True)
+class _Unit:
+    """A block or layer whose roundings are learned together.
 
-    Args:
-        weight: The weight before its quantizer.
-        quantizer: Its calibrated quantizer; scale and zero point stay.
+    Attributes:
+        name: For the record.
+        output: What the unit gives for images with these numbers, differentiable.
+        target: What it should give, for all images.
+        loss: Compares both.
+        generator: Draws the images of each step.
+        roundings: What is learned, by the weight's site name.
+        scales: Activation scales that are learned too.
     """
 
-    def __init__(self, weight: Tensor, quantizer: Quantizer) -> None:
-        axis = quantizer.spec.axis or 0
-        self.scale = numerics.along(quantizer.scale.detach(), weight.ndim, axis)
-        self.zero_point = numerics.along(quantizer.zero_point, weight.ndim, axis)
-        self.low, self.high = quantizer.spec.code_range
-        position = weight / self.scale
-        self.floor = position.floor()
-        rest = (position - self.floor).clamp(1e-4, 1 - 1e-4)
-        self.variable = (-torch.log((ZETA - GAMMA) / (rest - GAMMA) - 1)).requires_grad_(True)
-
-    def up(self) -> Tensor:
-        """How far each weight is rounded up, between 0 and 1."""
-        return ((ZETA - GAMMA) * torch.sigmoid(self.variable) + GAMMA).clamp(0, 1)
-
-    def soft(self) -> Tensor:
-        """The weight while learning."""
-        return self._dequantized(self.up())
-
-    def hard(self) -> Tensor:
-        """The weight with every rounding decided: on the quantizer's grid, at most one step from the weight."""
-        return self._dequantized((self.variable.detach() >= 0).to(self.floor.dtype))
-
-    def undecided(self, beta: float) -> Tensor:
-        """``sum(1 - |2 h - 1|^beta)``: zero when every rounding is up or down."""
-        return (1 - (2 * self.up() - 1).abs().pow(beta)).sum()
-
-    def _dequantized(self, up: Tensor) -> Tensor:
-        codes = (self.floor + up + self.zero_point).clamp(self.low, self.high)
-        return (codes - self.zero_point) * self.scale
+    name: str
+    output: Callable[[Tensor], Tensor]
+    target: Kept
+    loss: Loss
+    generator: torch.Generator
+    roundings: dict[str, SoftRounding]
+    scales: list[Tensor] = field(default_factory=list)
 
 
 def reconstruct(
     model: QuantizedModel, calibration: CalibrationSet, context: Context, config: ReconstructionConfig, switches: Switches
 ) -> None:
-    """Learn the rounding of every quantized weight, segment after segment; interruptible behind each of them.
+    """Learn the rounding of every quantized weight, segment after segment; interruptible after each of them.
 
     Args:
         model: A calibrated model.
@@ -119,15 +102,14 @@ def reconstruct(
         config: How to learn.
         switches: Which method it is.
     """
-    run = _Run(model, calibration, context, config, switches)
-    segments = [i for i in range(len(model.segments)) if run.weights_of(i)]
-    units = sum(run.units_of(i) for i in segments)
+    run = _Reconstruction(model, calibration, context, config, switches)
+    units = sum(map(run.units_of, range(len(model.segments))))
     with context.progress.task("reconstruction", units * config.iterations) as task:
-        run.all(segments, task)
+        run.all(task)
     context.notes.update(units=units, losses=run.losses)
 
 
-class _Run:
+class _Reconstruction:
     """One reconstruction of a whole network."""
 
     def __init__(
@@ -144,141 +126,136 @@ class _Run:
         self.config = config
         self.switches = switches
         self.losses: dict[str, list[float]] = {}
-
-    def weights_of(self, index: int) -> list[str]:
-        """Quantized weights of a segment."""
-        return [operation.site.name for operation in self.model.quantized_weights(index)]
+        self.gradients = PredictionGradients(model, self.images.split(config.batch), context.budget)
 
     def units_of(self, index: int) -> int:
         """Number of units a segment has."""
-        return len(self.weights_of(index)) if self.switches.unit == "layer" else 1
+        layers = len(self.model.quantized_weights(index))
+        return layers if self.switches.unit == "layer" else min(layers, 1)
 
-    def all(self, segments: list[int], task: Task) -> None:
+    def all(self, task: Task) -> None:
         """Segment after segment, from the last finished one after an interruption."""
         done = self._resume()
-        full = quantized = self.images
-        for index in range(len(self.model.segments)):
-            target = self._forward(full, index, quantize=False)
-            if index in segments and index >= done:
-                self._segment(index, full, quantized, target, task)
-                self.context.checkpoint.block_done(self.model, {"done": index + 1, "losses": self.losses}, {})
-            elif index in segments:
-                task.advance(self.units_of(index) * self.config.iterations)
-            quantized = self._forward(quantized, index, quantize=True)
-            full = target
+        for visit in walk(self.model, self.images, self.context, batch=self.config.batch, full=True):
+            units = self.units_of(visit.index)
+            if units and visit.index >= done:
+                self._segment(visit, task)
+                self.context.checkpoint.block_done(self.model, {"done": visit.index + 1, "losses": self.losses}, {})
+            else:
+                task.advance(units * self.config.iterations)
 
     def _resume(self) -> int:
-        kept = self.context.checkpoint.resume(self.model)
-        if kept is None:
+        state = self.context.checkpoint.resume(self.model)
+        if state is None:
             return 0
-        self.losses = kept[0]["losses"]
-        return int(kept[0]["done"])
+        self.losses = state[0]["losses"]
+        return int(state[0]["done"])
 
-    @torch.no_grad()
-    def _forward(self, x: Tensor, index: int, *, quantize: bool) -> Tensor:
-        run = self.model.run if quantize else self.model.run_full_precision
-        return torch.cat([run(part, index, index + 1) for part in x.split(self.config.batch)])
-
-    def _segment(self, index: int, full: Tensor, quantized: Tensor, target: Tensor, task: Task) -> None:
-        if self.switches.unit == "layer":
-            for name in self.weights_of(index):
-                self._layer(index, name, full, quantized, task)
+    def _segment(self, visit: Visit, task: Task) -> None:
+        if self.switches.unit == "block":
+            self._block(visit, task)
             return
-        roundings = {name: self._rounding(name) for name in self.weights_of(index)}
-        scales = self._scales(index)
+        for operation in visit.operations:
+            self._learn(self._layer(visit, operation), task)
+
+    def _block(self, visit: Visit, task: Task) -> None:
+        """One block against its output in full precision; its scales are learned with its roundings."""
+        index, name = visit.index, visit.segment.name
+        roundings = {operation.site.name: self._rounding(operation) for operation in visit.operations}
+        scales = self._scales(visit)
         generator = self.context.generator(f"reconstruction/{index}")
         drop = (self.switches.drop, generator) if self.switches.drop else None
-        loss = self._loss(index, quantized, target)
 
-        def output(here: Tensor) -> Tensor:
-            x = self._inputs(full[here], quantized[here], generator)
+        def output(images: Tensor) -> Tensor:
+            x = self._inputs(visit, images, generator)
             install_scales(self.model, scales)
-            with self.model.learning({name: one.soft() for name, one in roundings.items()}, drop):
+            with self.model.learning({site: one.soft() for site, one in roundings.items()}, drop):
                 return self.model.run(x, index, index + 1)
 
-        name = self.model.segments[index].name
-        self._learn(name, output, target, roundings, list(scales.values()), loss, generator, task)
+        learned = list(scales.values())
+        self._learn(_Unit(name, output, visit.targets, self._loss(visit), generator, roundings, learned), task)
         with torch.no_grad():
-            found = {site: scale.detach().abs().clamp_min(numerics.EPSILON) for site, scale in scales.items()}
+            found = {site: scale.detach().abs().clamp_min(EPSILON) for site, scale in scales.items()}
             install_scales(self.model, found)
 
-    def _layer(self, index: int, name: str, full: Tensor, quantized: Tensor, task: Task) -> None:
+    def _layer(self, visit: Visit, operation: WeightedOperation) -> _Unit:
         """One layer against its own output in full precision."""
-        operation = self.model.weights[name]
-        exact = self._reads(operation, full, index, quantize=False)
-        quantizer = self.model.quantizers.get(operation.operand)
-        if self.switches.inputs == "full":
-            x = exact if quantizer is None else quantizer(exact)
-        else:
-            x = self._reads(operation, quantized, index, quantize=True)
+        budget, size = self.context.budget, self.config.batch
+        # One layer's inputs of all images are in memory together for a moment: batches of one product may round otherwise.
+        exact = torch.cat(list(visit.reads(operation, quantize=False)))
         with torch.no_grad():
             target = operation.function(exact, operation.present_weight, operation.shifted_bias())
-        rounding = self._rounding(name)
+        quantizer = self.model.quantizers.get(operation.operand)
+        if self.switches.inputs == "full":
+            inputs = budget.keep(x if quantizer is None else quantizer(x) for x in exact.split(size))
+        else:
+            inputs = budget.keep(visit.reads(operation, quantize=True))
+        rounding = self._rounding(operation)
 
-        def output(here: Tensor) -> Tensor:
-            return operation.function(x[here], rounding.soft(), operation.shifted_bias())
+        def output(images: Tensor) -> Tensor:
+            return operation.function(inputs.select(images), rounding.soft(), operation.shifted_bias())
 
+        name = operation.site.name
         generator = self.context.generator(f"reconstruction/{name}")
-        self._learn(name, output, target, {name: rounding}, [], _mse, generator, task)
+        return _Unit(name, output, budget.keep(target.split(size)), mse, generator, {name: rounding})
 
-    def _reads(self, operation: WeightedOperation, x: Tensor, index: int, *, quantize: bool) -> Tensor:
-        return torch.cat(list(reads(self.model, operation, x.split(self.config.batch), index, quantize=quantize)))
+    def _rounding(self, operation: WeightedOperation) -> SoftRounding:
+        name = operation.site.name
+        quantizer = required(Affine, self.model.quantizers[name], name, "reconstruction")
+        return SoftRounding(operation.present_weight, quantizer)
 
-    def _rounding(self, name: str) -> Rounding:
-        return Rounding(self.model.weights[name].present_weight, self.model.quantizers[name])
-
-    def _scales(self, index: int) -> dict[str, Tensor]:
+    def _scales(self, visit: Visit) -> dict[str, Tensor]:
         """Activation scales of a segment that are learned."""
         if not self.switches.scale_lr:
             return {}
         return {
             name: self.model.quantizers[name].scale.clone().requires_grad_(True)
-            for name in self.model.segments[index].sites
+            for name in visit.segment.sites
             if has_learnable_scale(self.model, name)
         }
 
-    def _inputs(self, full: Tensor, quantized: Tensor, generator: torch.Generator) -> Tensor:
+    def _inputs(self, visit: Visit, images: Tensor, generator: torch.Generator) -> Tensor:
         """What a block reads."""
+        quantized = visit.quantized.select(images)
         if self.switches.inputs != "mixed":
             return quantized
-        kept = torch.rand(full.shape, generator=generator).to(full.device) < self.switches.drop
-        return torch.where(kept, full, quantized)
+        full = visit.full.select(images)
+        drop_mask = torch.rand(full.shape, generator=generator).to(full.device) < self.switches.drop
+        return torch.where(drop_mask, full, quantized)
 
-    def _learn(
-        self,
-        name: str,
-        output: Callable[[Tensor], Tensor],
-        target: Tensor,
-        roundings: dict[str, Rounding],
-        scales: list[Tensor],
-        loss: Loss,
-        generator: torch.Generator,
-        task: Task,
-    ) -> None:
+    def _loss(self, visit: Visit) -> Loss:
+        if self.switches.loss == "fisher":
+            return fisher(self.context.budget.keep(self.gradients.at(visit)))
+        if self.switches.loss == "fima":
+            rank = self.switches.rank
+            return Fima(partial(fima_pair, self.gradients, visit), rank, max(self.config.iterations // rank, 1))
+        return mse
+
+    def _learn(self, unit: _Unit, task: Task) -> None:
         """Adam on the roundings (and scales), then every rounding is decided."""
         config = self.config
-        groups: list[dict[str, Any]] = [{"params": [one.variable for one in roundings.values()], "lr": config.lr}]
-        groups += [{"params": scales, "lr": self.switches.scale_lr}] if scales else []
+        groups: list[dict[str, Any]] = [{"params": [one.variable for one in unit.roundings.values()], "lr": config.lr}]
+        groups += [{"params": unit.scales, "lr": self.switches.scale_lr}] if unit.scales else []
         optimizer = torch.optim.Adam(groups)
         history: list[Tensor] = []
         for step in range(config.iterations):
-            here = torch.randperm(len(target), generator=generator)[: config.batch].to(target.device)
+            images = torch.randperm(unit.target.rows, generator=unit.generator)[: config.batch]
             with torch.enable_grad():
-                error = loss(output(here), target[here], here)
-                total = error + self._regulariser(roundings, step)
+                error = unit.loss(unit.output(images), unit.target.select(images), images)
+                total = error + self._regulariser(unit.roundings, step)
                 optimizer.zero_grad()
                 total.backward()
             optimizer.step()
-            if scales:  # cosine schedule of the scales alone
+            if unit.scales:  # cosine schedule of the scales alone
                 optimizer.param_groups[1]["lr"] = self.switches.scale_lr * _cosine(step, config.iterations)
             if step in (0, config.iterations - 1):
                 history.append(error.detach())
             task.advance()
-        self.losses[name] = [float(one) for one in history]
-        for site, rounding in roundings.items():
+        self.losses[unit.name] = [float(one) for one in history]
+        for site, rounding in unit.roundings.items():
             self.model.rounded_weights[site] = rounding.hard()
 
-    def _regulariser(self, roundings: dict[str, Rounding], step: int) -> Tensor | float:
+    def _regulariser(self, roundings: dict[str, SoftRounding], step: int) -> Tensor | float:
         config = self.config
         begin = config.warmup * config.iterations
         if step < begin:
@@ -286,103 +263,6 @@ class _Run:
         share = (step - begin) / max(config.iterations - begin, 1)
         beta = config.beta_end + (config.beta_start - config.beta_end) * max(0.0, 1 - share)
         return config.regulariser * torch.stack([one.undecided(beta) for one in roundings.values()]).sum()
-
-    def _loss(self, index: int, quantized: Tensor, target: Tensor) -> Loss:
-        if self.switches.loss == "mse":
-            return _mse
-        gradients = self._gradients(index, quantized)
-        if self.switches.loss == "fisher":
-            squares = gradients.square()
-            squares *= len(squares) / squares.sum().clamp_min(1e-30) * target[0].numel()  # mean one: rate and term keep
-            return lambda output, want, here: _mean((output - want).square() * squares[here])
-        return Fima(self, index, quantized, target, gradients)
-
-    def _gradients(self, index: int, quantized: Tensor) -> Tensor:
-        """Gradient of KL(prediction of the network quantized up to here, full precision) by the segment's output."""
-        parts = []
-        for target, x in zip(self._predictions, quantized.split(self.config.batch), strict=True):
-            with torch.no_grad():
-                leaf = self.model.run(x, index, index + 1)
-            with torch.enable_grad():
-                leaf = leaf.clone().requires_grad_(True)
-                last = index + 1 == len(self.model.segments)
-                logits = F.log_softmax(leaf if last else self.model.run_full_precision(leaf, index + 1), dim=1)
-                F.kl_div(logits, target, reduction="sum", log_target=True).backward()
-            assert leaf.grad is not None
-            parts.append(leaf.grad)
-        return torch.cat(parts)
-
-    @cached_property
-    def _predictions(self) -> list[Tensor]:
-        """Logarithmic class probabilities in full precision, batch by batch."""
-        with torch.no_grad():
-            return [F.log_softmax(self.model.run_full_precision(x), dim=1) for x in self.images.split(self.config.batch)]
-
-
-class Fima:
-    """FIMA-Q's loss: diagonal plus rank-k estimate of the Fisher information, each divided by its first value.
-
-    Diagonal: ``dz^2 mean|g|``. Low rank: with k pairs ``G = mean|g|`` and ``D = mean|dz|``, ``a = |dz| G^T``, the loss is
-    ``a (D D^T)^-1 a^T`` (Wu et al., CVPR 2025). The pairs are renewed at equal distances while learning.
-    """
-
-    def __init__(self, run: _Run, index: int, quantized: Tensor, target: Tensor, gradients: Tensor) -> None:
-        self.run, self.index, self.quantized, self.target = run, index, quantized, target
-        self.every = max(run.config.iterations // run.switches.rank, 1)
-        self.step = 0
-        self.first: tuple[Tensor, Tensor] | None = None
-        self.gains: list[Tensor] = []
-        self.moves: list[Tensor] = []
-        self._add(gradients)
-
-    def _add(self, gradients: Tensor) -> None:
-        """One more pair, from the present state of the segment."""
-        moved = self.run._forward(self.quantized, self.index, quantize=True) - self.target
-        self.diagonal = gradients.abs().mean(0)
-        self.gains.append(self.diagonal.flatten())
-        self.moves.append(moved.abs().mean(0).flatten())
-        gains, moves = torch.stack(self.gains), torch.stack(self.moves)
-        damped = moves @ moves.T
-        damped += 1e-6 * damped.diagonal().mean().clamp_min(1e-30) * torch.eye(len(moves), device=moves.device)
-        self.gain, self.inverse = gains, torch.linalg.inv(damped)
-
-    def __call__(self, output: Tensor, want: Tensor, here: Tensor) -> Tensor:
-        """The loss of one batch."""
-        self.step += 1
-        if self.step % self.every == 0 and len(self.gains) < self.run.switches.rank:
-            self._add(self.run._gradients(self.index, self.quantized))
-        error = output - want
-        diagonal = _mean(error.square() * self.diagonal)
-        projected = error.abs().flatten(1) @ self.gain.T
-        low_rank = ((projected @ self.inverse) * projected).sum(1).mean()
-        if self.first is None:
-            self.first = diagonal.detach().clamp_min(1e-30), low_rank.detach().abs().clamp_min(1e-30)
-        loss: Tensor = diagonal / self.first[0] + low_rank / self.first[1]
-        return loss
-
-
-def has_learnable_scale(model: QuantizedModel, name: str) -> bool:
-    """Whether a site holds a uniform quantizer of something other than a parameter: its scale can follow gradients."""
-    quantizer = model.quantizers.get(name)
-    uniform = quantizer is not None and quantizer.spec.scheme is Scheme.UNIFORM
-    return uniform and model.sites[name].place is not Place.PARAMETER
-
-
-def install_scales(model: QuantizedModel, scales: dict[str, Tensor]) -> None:
-    """Put scales into the quantizers of these sites; zero points stay. Gradients flow if they ask for them."""
-    for name, scale in scales.items():
-        model.quantizers[name] = replace(model.quantizers[name], scale=scale)
-
-
-def _mean(error: Tensor) -> Tensor:
-    """Sum over everything but images and positions, mean over these: what BRECQ's code calls the L2 loss."""
-    channel = 1 if error.ndim == 4 else error.ndim - 1
-    summed: Tensor = error.sum(dim=channel)
-    return summed.mean()
-
-
-def _mse(output: Tensor, want: Tensor, here: Tensor) -> Tensor:
-    return _mean((output - want).square())
 
 
 def _cosine(step: int, steps: int) -> float:

@@ -6,7 +6,9 @@ from typing import Literal
 
 import torch
 
-from harness.quant.format.quantizer import Quantizer, QuantizerSpec
+from harness.quant.format.affine import Affine, AffineSpec
+from harness.quant.format.base import required
+from harness.quant.format.uniform import Uniform
 from harness.quant.network.operands import inner_norms
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
@@ -17,10 +19,10 @@ ZeroPoint = Literal["released", "rounded"]
 
 @torch.no_grad()
 def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[WeightedOperation]]:
-    """Rewrite every inner LayerNorm whose readers have a channel-wise quantizer, and the weights behind it (Eq. 8 to 12).
+    """Rewrite every inner LayerNorm whose readers have a channel-wise quantizer, and the weights after it (Eq. 8 to 12).
 
     With ``r = s / mean(s)`` and ``d = mean(s) (z - mean(z))`` the norm's weight becomes ``g / r``, its bias ``b / r + d``,
-    the weights behind it ``W r`` and their bias loses ``W r d``: the network computes what it did. The quantizers of the
+    the weights after it ``W r`` and their bias loses ``W r d``: the network computes what it did. The quantizers of the
     rewritten weights are for the caller to renew.
 
     Args:
@@ -32,7 +34,8 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[We
     """
     norms = {norm: found for norm, found in inner_norms(model).items() if found[0].operand in model.quantizers}
     for norm, operations in norms.items():
-        channelwise = model.quantizers[operations[0].operand]  # all readers saw the same values
+        operand = operations[0].operand  # all readers saw the same values
+        channelwise = required(Affine, model.quantizers[operand], operand, "reparameterisation")
         scale, zero = channelwise.scale.mean().reshape(1), channelwise.zero_point.mean().reshape(1)
         if zero_point == "rounded":
             zero = zero.round()
@@ -40,12 +43,12 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[We
         shift = scale * (channelwise.zero_point - zero)
         gain, offset = model.norm_parameters(norm)
         model.replaced_norms[norm] = gain / ratio, offset / ratio + shift
-        spec = QuantizerSpec(channelwise.spec.bits, fractional=zero_point == "released")
+        spec = AffineSpec(channelwise.bits, fractional=zero_point == "released")
         low, high = spec.code_range
         ends = (low - zero) * scale, (high - zero) * scale
         for operation in operations:
             weight = operation.present_weight * ratio
             model.replaced_weights[operation.site.name] = weight
             model.bias_shifts[operation.node] = -weight @ shift
-            model.quantizers[operation.operand] = Quantizer(spec, scale, zero, *ends)
+            model.quantizers[operation.operand] = Uniform.of(spec, scale, zero, *ends)
     return list(norms.values())

@@ -1,34 +1,22 @@
-"""The command line: parse, dispatch to a verb, turn errors into one line and an exit code.
+"""The command line: find the command, run its action, turn errors into one line and an exit code.
+
+A command is a row of ``COMMANDS``, a module in ``commands/`` (what can be typed; imports nothing heavy) and one of the same
+name in ``actions/`` (what is done). Both are imported when the command is used: help needs neither torch nor pandas.
 
 Exit codes: 0 done (also when there was nothing to do), 1 a trial failed, 2 a mistake in what was asked for.
 """
 
 from __future__ import annotations
 
-import argparse
-import re
+import importlib
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 from harness import __version__
-from harness.cli.commands import (
-    cancel,
-    compare,
-    describe,
-    doctor,
-    listing,
-    logs,
-    plan,
-    report,
-    reproduce,
-    resume,
-    run,
-    status,
-    store,
-    sweep,
-)
-from harness.errors import HarnessError, nearest
+from harness.cli.parser import CommandParser, Parser
+from harness.errors import HarnessError
+from harness.machine.logs import warnings_to_stderr
 
 DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
 EXAMPLES = """examples:
@@ -43,41 +31,43 @@ EXAMPLES = """examples:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints name the nearest valid choice."""
+class Command(NamedTuple):
+    """One command.
 
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit with 2."""
-        choices = [str(choice) for action in self._actions for choice in (action.choices or ())]
-        given = re.search(r"invalid choice: '([^']*)'", message)
-        hint = nearest(given[1], choices) if given else ""
-        self.exit(2, f"error: {message}.{hint} See: {self.prog} --help\n")
+    Attributes:
+        module: Its module in ``commands/`` and in ``actions/``.
+        summary: What it does, in one line.
+    """
 
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Refuse an unknown option before a missing one is complained about: ``--methd`` is both."""
-        words = list(sys.argv[1:] if args is None else args)
-        options = [option for action in self._actions for option in action.option_strings]
-        for word in [] if self._subparsers else words:
-            name = word.partition("=")[0]
-            if name.startswith("--") and name != "--" and not any(option.startswith(name) for option in options):
-                self.exit(2, f"error: unknown option {name}.{nearest(name, options)} See: {self.prog} --help\n")
-        return super().parse_known_args(words, namespace)
+    module: str
+    summary: str
 
 
-VERBS = (run, sweep, reproduce, plan, status, resume, cancel, logs, report, compare, store, listing, describe, doctor)
+COMMANDS = {
+    "run": Command("run", "Run one trial and print its record."),
+    "sweep": Command("sweep", "Run a grid of trials; what is done already is not done again."),
+    "reproduce": Command("reproduce", "Run a published experiment, or list those there are."),
+    "plan": Command("plan", "Show what a sweep would do: trials, what is done, cost, jobs."),
+    "status": Command("status", "Show how sweeps stand: queued, running, done, failed, lost."),
+    "resume": Command("resume", "Run what is missing of a sweep: lost, never started, and failed if asked."),
+    "cancel": Command("cancel", "Stop a sweep: its jobs or its launcher, and whatever would start next."),
+    "logs": Command("logs", "Print a trial's log and, if it failed, the reason with its traceback."),
+    "report": Command("report", "Make leaderboards of all records: tables, pictures, a page."),
+    "compare": Command("compare", "Say whether the difference between two results is real."),
+    "store": Command("store", "Check, export or merge stores of records."),
+    "list": Command("listing", "List methods, models or data."),
+    "describe": Command("describe", "Describe a method and its settings, or a network of the papers."),
+    "doctor": Command("doctor", "Check the installation, the machine and the store."),
+}
 
 
 def build_parser() -> Parser:
-    """The parser of all verbs."""
-    parser = Parser(
-        prog="harness", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """The parser of all commands: their names and summaries; options of a command once it has something to parse."""
+    parser = Parser(prog="harness", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
-    verbs: Any = parser.add_subparsers(dest="verb", metavar="<verb>", parser_class=Parser)
-    for verb in VERBS:
-        verb.add_parser(verbs)
+    commands: Any = parser.add_subparsers(dest="command", metavar="<command>", parser_class=CommandParser)
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, module=command.module, help=command.summary, description=command.summary)
     return parser
 
 
@@ -87,13 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    warnings_to_stderr()
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    if arguments.verb is None:
+    if arguments.command is None:
         parser.print_help()
         return 0
     try:
-        code: int = arguments.handler(arguments)
+        action = importlib.import_module(f"harness.cli.actions.{COMMANDS[arguments.command].module}")
+        code: int = action.run(arguments)
         return code
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)

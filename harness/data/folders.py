@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image, UnidentifiedImageError
+from timm.data import ImageNetInfo
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -86,8 +88,6 @@ class _Images(Dataset[tuple[Tensor, int]]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        from PIL import Image, UnidentifiedImageError
-
         sample = self.samples[index]
         try:
             with Image.open(sample.path) as image:
@@ -137,8 +137,6 @@ def scan(folder: Path) -> list[Sample]:
 
 
 def _class_index() -> dict[str, int]:
-    from timm.data import ImageNetInfo
-
     labels = ImageNetInfo("imagenet-1k").label_names()
     return {name: i for i, name in enumerate(labels)} | {str(i): i for i in range(len(labels))}
 

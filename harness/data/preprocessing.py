@@ -57,7 +57,7 @@ class Preprocessing:
 
     def transform(self) -> Any:
         """Timm's evaluation transform: PIL image to normalised tensor."""
-        from timm.data import create_transform
+        from timm.data import create_transform  # timm loads as long as torch; who only names the class must not wait
 
         return create_transform(
             input_size=self.input_size,
@@ -76,7 +76,7 @@ def of_model(network: torch.nn.Module, overrides: Mapping[str, str]) -> Preproce
     Raises:
         DataError: An override is unknown or its value cannot be read.
     """
-    from timm.data import resolve_model_data_config
+    from timm.data import resolve_model_data_config  # as above
 
     config = resolve_model_data_config(network)
     base = Preprocessing(

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.preprocessing import Preprocessing
 from harness.errors import DataError
-
-if TYPE_CHECKING:
-    from harness.data.preprocessing import Preprocessing
 
 
 class CalibrationSet:

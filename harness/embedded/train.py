@@ -3,7 +3,7 @@
 A small convolutional teacher is trained first, then the transformer with the teacher's soft labels (the recipe of
 DeiT, Touvron et al. 2021, with soft instead of hard distillation). Half of the patches are dropped in the first
 epochs, which makes them about twice as fast. The run writes ``training_log.csv`` and, after every epoch,
-``teacher.safetensors`` or ``student.safetensors``; the last epoch is kept, no epoch is chosen by its accuracy.
+``teacher.safetensors`` or ``student.safetensors``; the weights are those of the last epoch; none is chosen by its accuracy.
 
 Data: the four files of Fashion-MNIST (Xiao et al. 2017, MIT licence). On Debian and Ubuntu
 ``apt-get install dataset-fashion-mnist`` puts them into ``/usr/share/datasets/fashion-mnist``.

@@ -7,20 +7,21 @@ were computed once, and inputs of later segments are forgotten only when the uni
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from harness.engines.layerwise import SegmentInputs
 from harness.errors import DivergedError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
-from harness.machine.memory import Budget
+from harness.machine.memory import Budget, Kept
 from harness.method.base import Context
 from harness.method.memo import Memo
-from harness.quant.format.quantizer import Scheme
+from harness.quant.format.affine import Affine
 from harness.quant.network.qmodel import QuantizedModel
 
 Scope = Literal["attention_weights", "block_weights", "block"]
@@ -104,11 +105,18 @@ def write_scales(model: QuantizedModel, unit: Unit, vector: Tensor, *, move_zero
         scale = vector[start : start + quantizer.scale.numel()]
         start += quantizer.scale.numel()
         changed = replace(quantizer, scale=scale)
-        uniform = quantizer.spec.scheme in (Scheme.UNIFORM, Scheme.POWER_OF_TWO)
-        if move_zero_points and uniform and not quantizer.spec.symmetric and quantizer.minimum.shape == scale.shape:
-            low, high = quantizer.spec.code_range
-            changed = replace(changed, zero_point=(low - torch.round(quantizer.minimum / scale.detach())).clamp(low, high))
+        if move_zero_points and isinstance(changed, Affine):
+            changed = _with_lower_end(changed)
         model.quantizers[name] = changed
+
+
+def _with_lower_end(quantizer: Affine) -> Affine:
+    """The format with zero points that put the lower end of its range where it was; symmetric ones and others stay."""
+    if quantizer.symmetric or quantizer.minimum.shape != quantizer.scale.shape:
+        return quantizer
+    low, high = quantizer.code_range
+    zero_point = (low - torch.round(quantizer.minimum / quantizer.scale.detach())).clamp(low, high)
+    return replace(quantizer, zero_point=zero_point)
 
 
 class Objective:
@@ -135,6 +143,7 @@ class Objective:
         self.loss = loss
         self.evaluations = 0
         self._memo = context.memo if context else Memo()
+        self._budget = context.budget if context else Budget()
         self._prefix = (context.prefix if context else "", tuple(map(len, batches)))
         origin = (context.origin if context else "", self._prefix[1])
         integers = target == "release"
@@ -144,40 +153,26 @@ class Objective:
             lambda: self._full_precision(batches, integers=integers),
             forwards=self._counter,
         )
-        self._as_found = True
-        self._budget = context.budget if context else Budget()
-        self._inputs: dict[int, Sequence[Tensor]] = {0: batches}
+        self._inputs = SegmentInputs(model.run, batches, self._budget, self._shared)
 
     @torch.no_grad()
-    def _full_precision(self, batches: list[Tensor], *, integers: bool) -> list[Tensor]:
-        return [self.model.run_full_precision(images, integers=integers) for images in batches]
+    def _full_precision(self, batches: list[Tensor], *, integers: bool) -> Kept:
+        return self._budget.keep(self.model.run_full_precision(images, integers=integers) for images in batches)
 
     def _counter(self) -> float:
         return self.model.image_forwards
 
-    @torch.no_grad()
-    def inputs(self, segment: int) -> Sequence[Tensor]:
+    def _shared(self, segment: int, compute: Callable[[], Kept]) -> Kept:
+        """Until the first change of a scale other trials with this prefix have the same inputs."""
+        return self._memo.once("segment inputs", self._prefix, compute, part=segment, forwards=self._counter, optional=True)
+
+    def inputs(self, segment: int) -> Kept:
         """Inputs of a segment under the present scales, batch by batch. Not to be changed in place."""
-        start = max(index for index in self._inputs if index <= segment)
-        for index in range(start, segment):
-            self._inputs[index + 1] = self._outputs(index)
         return self._inputs[segment]
 
-    def _outputs(self, index: int) -> Sequence[Tensor]:
-        """Outputs of a segment; until the first change of a scale other trials with this prefix have the same."""
-
-        def run() -> Sequence[Tensor]:
-            return self._budget.keep([self.model.run(x, index, index + 1) for x in self._inputs[index]])
-
-        if not self._as_found:
-            return run()
-        return self._memo.once("segment inputs", self._prefix, run, part=index + 1, forwards=self._counter, optional=True)
-
     def changed(self, segment: int) -> None:
-        """Forget what lies behind a segment whose scales changed."""
-        self._as_found = False
-        for index in [index for index in self._inputs if index > segment]:
-            del self._inputs[index]
+        """Forget what comes after a segment whose scales changed."""
+        self._inputs.changed(segment)
 
     @torch.no_grad()
     def value(self, segment: int) -> float:

@@ -161,7 +161,7 @@ def _fold_constants(graph: fx.Graph, constants: dict[str, Tensor], parameters: s
 
 
 def _fold(graph: fx.Graph, node: fx.Node, value: Tensor, constants: dict[str, Tensor]) -> str:
-    """Put the computed value in place of ``node``; returns the constant's name, after its first source."""
+    """Replace ``node`` by the computed value; returns the constant's name, after its first source."""
     source = node
     while source.op != "get_attr" and source.all_input_nodes:
         source = source.all_input_nodes[0]

@@ -124,7 +124,7 @@ def _producer(norm: fx.Node, channels: int) -> fx.Node | None:
 
 
 def _only_reader(node: fx.Node, reader: fx.Node) -> bool:
-    """Whether only ``reader`` uses the values; ``reshape_as`` may still look at the shape."""
+    """Whether only ``reader`` uses the values; ``reshape_as`` may still read the shape."""
     return all(user is reader or (user.target == aten.reshape_as.default and user.args[1] is node) for user in node.users)
 
 
@@ -133,7 +133,7 @@ def _reads_directly(user: fx.Node, norm: fx.Node) -> bool:
 
 
 def _drop_round_trips(graph: fx.Graph) -> None:
-    """``reshape_as(flatten(x), x)`` is ``x``: LeViT's linear and norm pairs leave it behind."""
+    """``reshape_as(flatten(x), x)`` is ``x``: a folded norm of LeViT leaves it over."""
     for node in list(graph.nodes):
         if node.target != aten.reshape_as.default:
             continue

@@ -1,7 +1,7 @@
 """The vocabulary of captured networks: which ATen operation is arithmetic and which only moves values.
 
 An arithmetic operation computes new values, so its output can get a quantizer. A structural operation copies, selects
-or scales values by a constant, so its output carries the quantizer of its input. Anything else is not understood.
+or scales values by a constant, so its output carries the quantizer of its input. Any other operation is refused.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ STRUCTURAL: frozenset[Any] = frozenset(
 )
 
 # Activations that hardware fuses into the operation before them: the value in between is never stored, so it has no site
-# (FQ-ViT quantizes only behind GELU; ReLU only clips).
+# (FQ-ViT quantizes after GELU only; ReLU only clips).
 FUSED_ACTIVATIONS: frozenset[Any] = frozenset(
     {aten.gelu.default, aten.relu.default, aten.relu6.default, aten.silu.default, aten.leaky_relu.default}
 )

@@ -24,7 +24,7 @@ aten = ops.aten
 
 
 class Place(StrEnum):
-    """Where a site sits: behind an operation, before one of its readers, or on a tensor of the network."""
+    """Where a site sits: after an operation, before one of its readers, or on a tensor of the network."""
 
     VALUE = "value"
     OPERAND = "operand"
@@ -41,7 +41,7 @@ class Site:
             the name of the operation that reads it: ``...:linear[x]``, ``...:matmul[a]``, ``...:matmul[b]``.
         kind: The operation whose output it is; ``weight``, ``constant`` and ``input`` for the others.
         place: Value, operand, parameter or constant.
-        node: Name of the graph node behind which the quantizer acts (weights, operands: the operation that reads it).
+        node: Name of the graph node after which the quantizer acts (weights, operands: the operation that reads it).
         source: Name of the arithmetic node that computes the tensor (differs where tokens are selected in between).
         module: Path of the module that ran the operation.
         axis: Channel axis of the tensor.
@@ -109,13 +109,13 @@ def find_sites(captured: Captured) -> list[Site]:
         sites += _read_sites(node, kind, name, captured, scan, attention)
         sites += _tensor_sites(node, kind, captured, scan, attention)
         at = selected_tail(node)
-        scan.axes.setdefault(at, -1)  # kept tokens: channels are last
+        scan.axes.setdefault(at, -1)  # selected tokens: channels are last
         sites.append(_value_site(name, kind, node, at, captured, scan, attention))
     return sites
 
 
 def selected_tail(node: fx.Node) -> fx.Node:
-    """The last of the token selections that alone read ``node``: only what is kept needs a quantizer."""
+    """The last of the token selections that alone read ``node``: only the selected tokens need a quantizer."""
     while len(node.users) == 1:
         (user,) = node.users
         if user.target not in ops.SELECTING:

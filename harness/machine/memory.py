@@ -1,4 +1,4 @@
-"""A budget for tensors that a search keeps: what does not fit goes to disk, oldest first, and is read back when needed.
+"""A budget for tensors that a method keeps: what does not fit goes to disk, oldest first, and is read back when needed.
 
 Spilled tensors lie in a folder of their own below the system's folder for temporary files (``TMPDIR``) and disappear with
 the objects that own them.
@@ -10,13 +10,18 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import overload
 
 import psutil
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 WORKERS_VARIABLE = "HARNESS_WORKERS"  # set by the local launcher: processes that share this machine
@@ -24,38 +29,91 @@ AUTO_SHARE = 0.5  # of the memory that is free when a process starts
 
 
 class Kept(Sequence[Tensor]):
-    """Tensors in memory, or on disk after ``spill``; an index reads one of them.
+    """Tensors in memory, or on disk after ``spill``; an index reads one of them, ``select`` rows of all of them.
+
+    Both give the same values in the same memory layout wherever the tensors are: operations may add up in another order
+    otherwise.
 
     Args:
-        tensors: Batches of one segment input. Not to be changed in place.
+        tensors: For example batches of one segment's inputs. Not to be changed in place.
+
+    Attributes:
+        nbytes: Bytes in memory.
+        total_bytes: Bytes in memory and on disk.
     """
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self._tensors: list[Tensor] | None = list(tensors)
-        self._count = len(tensors)
-        self._device = tensors[0].device if tensors else torch.device("cpu")
+    def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
+        self.nbytes = 0
+        self.total_bytes = 0
+        self._tensors: list[Tensor | None] = []  # None: on disk
+        self._layouts: list[Tensor] = []  # on the device "meta": shapes and strides without memory
+        self._device = torch.device("cpu")
         self._folder: Path | None = None
-        self._channels_last = bool(tensors) and _is_channels_last(tensors[0])
+        for tensor in tensors:
+            self.add(tensor)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes in memory."""
-        return sum(tensor.nbytes for tensor in self._tensors or [])
+    def rows(self) -> int:
+        """Rows of all tensors together: images, where the tensors are batches."""
+        return sum(map(len, self._layouts))
+
+    def add(self, tensor: Tensor) -> None:
+        """Keep one more tensor, in memory."""
+        self._device = tensor.device
+        self._tensors.append(tensor)
+        self._layouts.append(torch.empty_like(tensor, device="meta"))
+        self.nbytes += tensor.nbytes
+        self.total_bytes += tensor.nbytes
 
     def spill(self) -> int:
-        """Write the tensors to disk and let go of them; returns their bytes."""
-        if self._tensors is None:
+        """Write what is in memory to disk and let go of it; returns its bytes."""
+        if not self.nbytes:
             return 0
-        written = self.nbytes
-        self._folder = Path(tempfile.mkdtemp(prefix="harness-spilled-"))
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="harness-spilled-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         for index, tensor in enumerate(self._tensors):
-            save_file({"x": tensor.cpu().contiguous()}, self._folder / f"{index}.safetensors")
-        self._tensors = None
+            if tensor is not None:
+                save_file({"x": tensor.cpu().contiguous()}, self._file(index))
+                self._tensors[index] = None
+        written, self.nbytes = self.nbytes, 0
         return written
 
+    def select(self, rows: Tensor) -> Tensor:
+        """Rows by their numbers, counted through all tensors: ``torch.cat(list(self))[rows]`` without all of it in memory.
+
+        Args:
+            rows: Integers ``(n,)`` from 0, in any order. On the CPU: to read them from a GPU is to wait for it.
+
+        Raises:
+            IndexError: There is no such row.
+        """
+        ends = list(accumulate(map(len, self._layouts)))
+        found: list[Tensor] = []
+        for row in rows.tolist():
+            if not 0 <= row < self.rows:
+                raise IndexError(f"row {row} of {self.rows} rows")
+            index = bisect_right(ends, row)
+            found.append(self._row(index, row - ends[index] + len(self._layouts[index])))
+        together = torch.cat(found)
+        # The layout that torch.cat gives all tensors; a row alone, or one from disk, may have another.
+        last = all(map(_is_channels_last, self._layouts))
+        return together.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+    def _row(self, index: int, row: int) -> Tensor:
+        tensor = self._tensors[index]
+        if tensor is not None:
+            return tensor[row : row + 1]
+        with safe_open(self._file(index), framework="pt", device=str(self._device)) as handle:
+            part: Tensor = handle.get_slice("x")[row : row + 1]
+        return part
+
+    def _file(self, index: int) -> Path:
+        assert self._folder is not None
+        return self._folder / f"{index}.safetensors"
+
     def __len__(self) -> int:
-        return self._count
+        return len(self._tensors)
 
     @overload
     def __getitem__(self, index: int) -> Tensor: ...
@@ -64,19 +122,35 @@ class Kept(Sequence[Tensor]):
     def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        if self._tensors is not None:
-            return self._tensors[index]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        assert self._folder is not None
-        path = self._folder / f"{index % len(self)}.safetensors"
-        tensor = load_file(path, device=str(self._device))["x"]
-        # The same layout as before: convolutions may add up in another order otherwise.
-        return tensor.contiguous(memory_format=torch.channels_last) if self._channels_last else tensor
+        tensor, layout = self._tensors[index], self._layouts[index]
+        if tensor is not None:
+            return tensor
+        with safe_open(self._file(index % len(self)), framework="pt", device=str(self._device)) as handle:
+            loaded: Tensor = handle.get_tensor("x")
+        if loaded.stride() == layout.stride():
+            return loaded
+        return torch.empty_strided(layout.shape, layout.stride(), dtype=loaded.dtype, device=loaded.device).copy_(loaded)
 
 
 def _is_channels_last(tensor: Tensor) -> bool:
     return tensor.ndim == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@dataclass
+class Usage:
+    """What went through a budget in some time.
+
+    Attributes:
+        kept_bytes: The most that was held at once, in memory and on disk together: a budget of that size spills nothing.
+        spilled_bytes: Written to disk.
+    """
+
+    kept_bytes: int = 0
+    spilled_bytes: int = 0
+
+    def facts(self) -> dict[str, int]:
+        """Both numbers, for a record; zeros are left out."""
+        return {name: count for name, count in vars(self).items() if count}
 
 
 class Budget:
@@ -95,20 +169,53 @@ class Budget:
         self.limit = limit if limit is not None else int(free_bytes(device or torch.device("cpu")) * AUTO_SHARE)
         self.spilled_bytes = 0
         self._held: list[weakref.ref[Kept]] = []
+        self._measured: weakref.WeakSet[Kept] = weakref.WeakSet()  # those held since the measured time began
+        self._most = 0
 
-    def keep(self, tensors: Sequence[Tensor]) -> Kept:
-        """Hold tensors; the oldest of what is held goes to disk until the rest fits (the new ones go last)."""
-        new = Kept(tensors)
-        alive = [kept for reference in self._held if (kept := reference()) is not None and kept.nbytes]
-        held = sum(kept.nbytes for kept in alive) + new.nbytes
-        for kept in [*alive, new]:
-            if held <= self.limit:
+    def keep(self, tensors: Iterable[Tensor]) -> Kept:
+        """Hold tensors; the oldest of what is held goes to disk until the rest fits (the new ones go last).
+
+        Args:
+            tensors: Taken one after the other, so that those of a generator are never all in memory if they do not fit.
+        """
+        new = Kept()
+        self._held.append(weakref.ref(new))
+        self._measured.add(new)
+        for tensor in tensors:
+            self.add(new, tensor)
+        return new
+
+    def add(self, kept: Kept, tensor: Tensor) -> None:
+        """Hold one more tensor beside what ``keep`` returned."""
+        kept.add(tensor)
+        self._fit()
+
+    @contextmanager
+    def measured(self) -> Iterator[Usage]:
+        """Measure what is kept during a ``with`` block; what was held before does not count.
+
+        Yields:
+            The numbers, complete after the block.
+        """
+        usage, spilled = Usage(), self.spilled_bytes
+        self._measured, self._most = weakref.WeakSet(), 0
+        try:
+            yield usage
+        finally:
+            usage.kept_bytes, usage.spilled_bytes = self._most, self.spilled_bytes - spilled
+
+    def _fit(self) -> None:
+        """Spill until the rest fits."""
+        self._most = max(self._most, sum(kept.total_bytes for kept in self._measured))
+        alive = [kept for reference in self._held if (kept := reference()) is not None]
+        self._held = [weakref.ref(kept) for kept in alive]
+        in_memory = sum(kept.nbytes for kept in alive)
+        for kept in alive:
+            if in_memory <= self.limit:
                 break
             freed = kept.spill()
-            held -= freed
+            in_memory -= freed
             self.spilled_bytes += freed
-        self._held = [weakref.ref(kept) for kept in [*alive, new]]
-        return new
 
 
 def free_bytes(device: torch.device) -> int:

@@ -1,10 +1,10 @@
-"""Progress on standard error: bars on a terminal, one line per state change elsewhere, nothing when quiet."""
+"""What long work tells of its progress: nothing, or one line per state change; ``harness/machine/terminal.py`` has bars."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -61,53 +61,3 @@ class LineProgress(Progress):
     def say(self, text: str) -> None:
         """Print to standard error."""
         print(text, file=sys.stderr, flush=True)
-
-
-class BarProgress(Progress):
-    """Bars with rich; for terminals."""
-
-    @contextmanager
-    def task(self, description: str, total: float) -> Iterator[Task]:
-        """Show a bar while the block runs."""
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Rich
-
-        columns: Sequence[TextColumn | BarColumn | MofNCompleteColumn | TimeElapsedColumn | TimeRemainingColumn] = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
-        )
-        with Rich(*columns, console=Console(stderr=True), transient=True) as rich:
-            yield _Bar(rich, rich.add_task(description, total=total, state=""))
-
-    def say(self, text: str) -> None:
-        """Print to standard error."""
-        print(text, file=sys.stderr, flush=True)
-
-
-class _Bar(Task):
-    """A task on a rich bar."""
-
-    def __init__(self, rich: object, identifier: object) -> None:
-        from rich.progress import Progress as Rich
-
-        assert isinstance(rich, Rich)
-        self.rich = rich
-        self.identifier = identifier
-
-    def advance(self, steps: float = 1) -> None:
-        self.rich.advance(self.identifier, steps)  # type: ignore[arg-type]
-
-    def update(self, text: str) -> None:
-        self.rich.update(self.identifier, state=text)  # type: ignore[arg-type]
-
-
-def terminal_progress(quiet: bool = False) -> Progress:
-    """The display that fits standard error."""
-    if quiet:
-        return Progress()
-    return BarProgress() if sys.stderr.isatty() else LineProgress()

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
+
+from harness.data.sets import CalibrationSet
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
 from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Memo
 from harness.method.registration import MethodInfo
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import Bits
-
-if TYPE_CHECKING:
-    import torch
-
-    from harness.data.sets import CalibrationSet
-    from harness.quant.network.qmodel import QuantizedModel
 
 C = TypeVar("C")
 
@@ -63,8 +61,6 @@ class Context:
 
     def generator(self, name: str) -> torch.Generator:
         """A CPU random generator of its own for each named purpose, from the trial's seed."""
-        import torch
-
         digest = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
@@ -75,10 +71,12 @@ class Strategy(ABC, Generic[C]):
     Attributes:
         Config: The frozen dataclass of its settings.
         info: Name, role, needs and provides, set by ``register``.
+        quick: Settings with which it takes a second or less on the embedded network; tests use them.
     """
 
     Config: ClassVar[type]
     info: ClassVar[MethodInfo]
+    quick: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, config: C) -> None:
         self.config = config

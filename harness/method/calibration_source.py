@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from torch import Tensor
+
+from harness.data.preprocessing import Preprocessing
 from harness.errors import StackError, UsageError, nearest
-from harness.method import registry, settings, stack
+from harness.method import registry, stack
 from harness.method.base import C, Context, Strategy
 from harness.method.registration import MethodInfo, Role
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.spec import DATA
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.data.preprocessing import Preprocessing
-    from harness.quant.network.qmodel import QuantizedModel
 
 
 class CalibrationSource(Strategy[C]):
@@ -63,6 +61,7 @@ def check_source(text: str) -> SourceStep | None:
     Raises:
         UsageError: The text is not understood or names no calibration source.
         StackError: Settings are wrong.
+        IncompatibleError: The source is broken.
     """
     if text == DATA:
         return None
@@ -72,8 +71,7 @@ def check_source(text: str) -> SourceStep | None:
         available = ", ".join([DATA, *known])
         raise UsageError(f"calibration source {text!r} is not known.{nearest(text, known)} Available: {available}")
     info = known[steps[0].name]
-    cls = registry.load(info.name)
-    config, problems = settings.build(cls.Config, steps[0].given, info.name)
-    if config is None:
+    source, problems = stack.set_up(info, steps[0].given)
+    if source is None:
         raise StackError(text, problems)
-    return SourceStep(info, cls(config))
+    return SourceStep(info, source)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.store.store import write_aside
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from harness.quant.network.qmodel import QuantizedModel
+from harness.machine import measure
+from harness.quant.network.qmodel import QuantizedModel
+from harness.quant.network.state import restore, state_of
+from harness.store.artifacts import Artifact
 
 WRITE_SECONDS = 2.0  # between two writes: a block of a small network takes less time than a write to a network disk
 MODEL, OWN = "model/", "own/"
@@ -29,7 +27,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: Path | None = None, cost: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)) -> None:
-        self._path = path
+        self._artifact = None if path is None else Artifact(path)
         self._cost = cost
         self._written = time.monotonic()
         self._pending: tuple[dict[str, Tensor], dict[str, Any]] | None = None
@@ -42,27 +40,22 @@ class Checkpoint:
         Returns:
             The facts and tensors given to ``block_done``, or None when nothing was kept.
         """
-        if self._path is None or not self._path.is_file():
+        if self._artifact is None or not self._artifact.exists:
             return None
-        from safetensors import SafetensorError, safe_open
-
-        from harness.machine.measure import COMMIT
-        from harness.quant.network.state import restore, state_of
-
         before = state_of(model)
-        try:
-            with safe_open(self._path, framework="pt") as handle:
-                about = json.loads(handle.metadata()["about"])
-                if about["commit"] != COMMIT:  # other code might not go on where this code would
-                    raise ValueError(f"written by commit {about['commit']}, this is {COMMIT}")
-                tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (no mapping)
+
+        def use(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+            if about["commit"] != measure.COMMIT:  # other code might not go on where this code would
+                raise ValueError(f"written by commit {about['commit']}, this is {measure.COMMIT}")
             restore(model, _part(tensors, MODEL), about["model"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            print(f"warning: {self._path} is not used: {type(error).__name__}: {error}", file=sys.stderr)
+            self.earlier_seconds, self.earlier_forwards = about["seconds"], about["image_forwards"]
+            return about["own"], _part(tensors, OWN)
+
+        kept = self._artifact.load(use)
+        if kept is None:
             restore(model, *before)
-            return None
-        self.earlier_seconds, self.earlier_forwards = about["seconds"], about["image_forwards"]
-        return about["own"], _part(tensors, OWN)
+            self.earlier_seconds = self.earlier_forwards = 0.0
+        return kept
 
     def block_done(self, model: QuantizedModel, facts: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep the state after a block: in memory at once, on disk when the last write is some seconds ago.
@@ -72,38 +65,30 @@ class Checkpoint:
             facts: Plain JSON values that the method needs to go on.
             tensors: Likewise, tensors that nobody changes in place.
         """
-        if self._path is None:
+        if self._artifact is None:
             return
-        from harness.machine.measure import COMMIT
-        from harness.quant.network.state import state_of
-
         own, about = state_of(model)
         seconds, forwards = self._cost()
         merged = {MODEL + name: tensor for name, tensor in own.items()}
         merged |= {OWN + name: tensor for name, tensor in tensors.items()}
         costs = {"seconds": self.earlier_seconds + seconds, "image_forwards": self.earlier_forwards + forwards}
-        self._pending = merged, {"model": about, "own": facts, "commit": COMMIT, **costs}
+        self._pending = merged, {"model": about, "own": facts, "commit": measure.COMMIT, **costs}
         if time.monotonic() - self._written >= WRITE_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Write what is kept in memory; called too when the process is told to stop."""
         pending, self._pending = self._pending, None
-        if pending is None or self._path is None:
+        if pending is None or self._artifact is None:
             return
-        from safetensors.torch import save_file
-
-        tensors, about = pending
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        apart = {name: tensor.clone() for name, tensor in tensors.items()}  # the format refuses tensors that share memory
-        write_aside(self._path, lambda path: save_file(apart, path, metadata={"about": json.dumps(about)}))
+        self._artifact.save(*pending)
         self._written = time.monotonic()
 
     def remove(self) -> None:
         """Forget the state: the step is finished."""
         self._pending = None
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        if self._artifact is not None:
+            self._artifact.remove()
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ OPTIONAL_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Result:
     """A value and what it cost."""
 
     value: Any
@@ -45,7 +45,7 @@ class Memo:
 
     def __init__(self, savings: Savings | None = None) -> None:
         self.savings = savings or Savings()
-        self._kinds: dict[str, tuple[Hashable, dict[Hashable, _Kept]]] = {}
+        self._kinds: dict[str, tuple[Hashable, dict[Hashable, _Result]]] = {}
 
     def once(
         self,
@@ -72,15 +72,15 @@ class Memo:
             self._kinds.pop(kind, None)
             parts = {}
         if part in parts:
-            kept = parts[part]
-            self.savings.add(kept.seconds, kept.image_forwards)
-            return kept.value  # type: ignore[no-any-return]
+            found = parts[part]
+            self.savings.add(found.seconds, found.image_forwards)
+            return found.value  # type: ignore[no-any-return]
         started, counted = time.perf_counter(), forwards()
         value = compute()
-        kept = _Kept(value, time.perf_counter() - started, forwards() - counted)
+        result = _Result(value, time.perf_counter() - started, forwards() - counted)
         held = sum(_bytes(other.value) for other in parts.values()) + _bytes(value) if optional else 0
         if held <= OPTIONAL_BYTES:
-            self._kinds[kind] = (key, {**parts, part: kept})
+            self._kinds[kind] = (key, {**parts, part: result})
         return value
 
 

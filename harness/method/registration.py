@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
+
+NAME = re.compile(r"[A-Za-z_][\w\-]*")  # of a method, in stacks and in ``@register``
 
 
 class Role(StrEnum):

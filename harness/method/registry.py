@@ -2,68 +2,81 @@
 
 A method is a class decorated with ``@register(...)`` in a module of the folders ``methods`` or ``baselines``, or behind
 an entry point of the group ``harness.methods`` (entry-point name = method name, value ``module:Class``). Listing reads
-the decorator from the source text, so that ``harness list`` needs no torch.
+the decorator from the source text (``source.py``), so that ``harness list`` needs no torch and runs no code of others.
+
+Built-in methods always win: a plugin that is broken, or whose name is taken, is named on standard error and left out.
 """
 
 from __future__ import annotations
 
-import ast
+import dataclasses
 import importlib
 import importlib.util
+import logging
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, UsageError, nearest
-from harness.method.registration import MethodInfo, Role, first_line, owner_of
+from harness.errors import HarnessError, IncompatibleError, UsageError, nearest
+from harness.method.guard import guarded, printable, reason
+from harness.method.registration import MethodInfo, Role, owner_of
+from harness.method.source import infos_of_file, source_file
+
+log = logging.getLogger(__name__)
 
 GROUP = "harness.methods"
-# What a module with mistakes raises while its source is read: wrong syntax, a missing role, an argument that is no literal.
-BROKEN = (ImportError, LookupError, SyntaxError, OSError, TypeError, ValueError)
 PACKAGES = ("harness.methods", "harness.baselines")
-
-
-class MethodImportError(UsageError):
-    """A method that is known, but whose module or one of its libraries cannot be imported."""
-
-    kind = "incompatible"
 
 
 def available() -> dict[str, MethodInfo]:
     """Every known method by name, sorted by role and name; none of them is imported.
 
+    The folders and the installed packages are read once per process, and again when ``sys.path`` has changed.
+
     Raises:
-        HarnessError: Two methods have the same name; the message names both owners.
+        HarnessError: The folder of the built-in methods is missing, or two of them have the same name.
     """
-    found: dict[str, MethodInfo] = {}
-    for info in _all_infos():
-        other = found.get(info.name)
-        if other is not None and other.target != info.target:
-            raise HarnessError(f"two methods are called {info.name!r}: {other.target} and {info.target}")
-        found[info.name] = info
+    return dict(_scanned(PACKAGES, tuple(sys.path)))
+
+
+@lru_cache(maxsize=1)
+def _scanned(packages: tuple[str, ...], _path: tuple[str, ...]) -> dict[str, MethodInfo]:
+    found = _distinct(info for package in packages for info in _infos_of_package(package))
+    found |= _plugins(found)
     order = list(Role)
     return dict(sorted(found.items(), key=lambda item: (order.index(item[1].role), item[0])))
+
+
+def _distinct(infos: Iterable[MethodInfo]) -> dict[str, MethodInfo]:
+    found: dict[str, MethodInfo] = {}
+    for info in infos:
+        other = found.setdefault(info.name, info)
+        if other is not info:
+            raise HarnessError(f"two methods are called {info.name!r}: {other.target} and {info.target}", "rename one")
+    return found
 
 
 def load(name: str) -> type[Any]:
     """Import the class of a method or calibration source.
 
     Raises:
-        UsageError: There is no such method (the message names the nearest ones), or its module cannot be imported.
+        UsageError: There is no such method; the message names the nearest ones.
+        IncompatibleError: Its module, or what its class should have, is broken or missing.
     """
     known = available()
     if name not in known:
         raise UsageError(unknown_method(name, known))
-    module, _, attribute = known[name].target.partition(":")
-    try:
+    info = known[name]
+    module, _, attribute = info.target.partition(":")
+    hint = f"it needs an optional extra: pip install 'ptq-harness[{info.extra}]'" if info.extra else ""
+    with guarded(f"method {name!r} of {info.source} cannot be imported", hint):
         cls: type[Any] = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        extra = known[name].extra
-        hint = f"it needs an optional extra: pip install 'ptq-harness[{extra}]'" if extra else ""
-        raise MethodImportError(f"method {name!r} of {known[name].source} cannot be imported: {error}", hint) from error
+    if not dataclasses.is_dataclass(getattr(cls, "Config", None)):
+        raise IncompatibleError(f"method {name!r} of {info.source} has no dataclass Config: {info.target} needs one")
     return cls
 
 
@@ -72,88 +85,76 @@ def unknown_method(name: str, known: dict[str, MethodInfo]) -> str:
     return f"unknown method {name!r}.{nearest(name, known)} Available: {', '.join(known)} (see: harness list methods)"
 
 
-def _all_infos() -> Iterator[MethodInfo]:
-    for package in PACKAGES:
-        yield from _infos_of_package(package)
-    for entry in entry_points(group=GROUP):
-        info = _plugin(entry)
-        if info is not None:
-            yield info
+def _infos_of_package(package: str) -> Iterator[MethodInfo]:
+    """The methods of a folder of built-in ones; a broken file is named and left out.
 
-
-@lru_cache
-def _infos_of_package(package: str) -> tuple[MethodInfo, ...]:
+    Raises:
+        HarnessError: There is no such folder.
+    """
     spec = importlib.util.find_spec(package)
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    files = sorted(file for folder in folders for file in Path(folder).glob("*.py") if not file.name.startswith("_"))
-    return tuple(info for file in files for info in _readable_infos(file, f"{package}.{file.stem}", owner_of(package)))
+    if spec is None or spec.submodule_search_locations is None:
+        parent, _, folder = package.rpartition(".")
+        raise HarnessError(
+            f"the package {package} is missing: in a checkout {parent}/{folder} is a symbolic link to ../{folder}, and this "
+            "copy of the code has lost it",
+            f"make it again (ln -s ../{folder} {parent}/{folder}), clone again with git, or install the wheel",
+        )
+    for location in spec.submodule_search_locations:
+        for file in sorted(Path(location).glob("*.py")):
+            if not file.name.startswith("_"):
+                module = f"{package}.{file.stem}"
+                try:
+                    yield from list(infos_of_file(file, module, owner_of(package)))
+                except Exception as error:  # a mistake in one file must not take the other methods away
+                    _left_out(module, reason(error))
 
 
-def _readable_infos(file: Path, module: str, source: str) -> list[MethodInfo]:
-    """The methods in a file; a broken file is reported on standard error and left out."""
+def _plugins(built_in: dict[str, MethodInfo]) -> dict[str, MethodInfo]:
+    """The methods of other packages; of two with one name none is taken, because nobody could tell which one runs."""
+    candidates: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
+    for entry in entry_points(group=GROUP):
+        candidates[entry.name].setdefault(entry.value, entry)
+    found: dict[str, MethodInfo] = {}
+    for name, entries in candidates.items():
+        for entry in entries.values():
+            others = [_owner(other) for other in entries.values() if other is not entry]
+            if name in built_in:
+                _left_out(_title(entry), f"{name!r} is the name of a built-in method ({built_in[name].target})")
+            elif others:
+                _left_out(_title(entry), f"{' and '.join(others)} registers {name!r} too: uninstall one, or rename it")
+            elif (info := _info_of_plugin(entry)) is not None:
+                found[name] = info
+    return found
+
+
+def _info_of_plugin(entry: EntryPoint) -> MethodInfo | None:
+    """The method behind an entry point; a broken one is named and left out."""
     try:
-        return list(_infos_of_file(file, module, source))
-    except BROKEN as error:
-        print(f"warning: {module} is left out: {_reason(error)}", file=sys.stderr)
-        return []
-
-
-def _plugin(entry: EntryPoint) -> MethodInfo | None:
-    """The method behind an entry point; a broken one is reported on standard error and left out."""
-    module, _, attribute = entry.value.partition(":")
-    owner = entry.dist.name if entry.dist is not None else module
-    try:
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
-            raise ImportError(f"module {module} not found")
-        infos = {info.target: info for info in _infos_of_file(Path(spec.origin), module, owner)}
-        info = infos.get(f"{module}:{attribute}")
+        module = entry.module
+        infos = {info.target: info for info in infos_of_file(source_file(module), module, _owner(entry))}
+        info = infos.get(f"{module}:{entry.attr}")
         if info is None:
-            raise ImportError(f"no class {attribute!r} with @register in {module}")
+            raise ImportError(f"no class {entry.attr!r} with @register in {module}")
         if info.name != entry.name:
             raise ImportError(f"its class registers as {info.name!r}")
-        return info
-    except BROKEN as error:
-        print(f"warning: plugin {entry.name} of {owner} ({entry.value}) is left out: {_reason(error)}", file=sys.stderr)
+    except Exception as error:  # whatever is in the files of other people, it must not stop the harness
+        _left_out(_title(entry), reason(error))
         return None
+    return info
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if isinstance(error, LookupError | TypeError) else str(error)
+def _owner(entry: EntryPoint) -> str:
+    """The distribution, or the module where the distribution does not say its name."""
+    try:
+        name = entry.dist.name if entry.dist is not None else ""
+    except Exception:  # no METADATA, or a broken one
+        name = ""
+    return name or entry.value.partition(":")[0]
 
 
-def _infos_of_file(file: Path, module: str, source: str) -> Iterator[MethodInfo]:
-    text = file.read_text(encoding="utf-8")
-    if "register" not in text:
-        return
-    for node in ast.parse(text, filename=str(file)).body:
-        if isinstance(node, ast.ClassDef):
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and _called(decorator) == "register":
-                    yield _info_of_class(node, decorator, module, source)
+def _title(entry: EntryPoint) -> str:
+    return f"plugin {entry.name} of {_owner(entry)} ({entry.value})"
 
 
-def _called(call: ast.Call) -> str:
-    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-
-
-def _info_of_class(node: ast.ClassDef, call: ast.Call, module: str, source: str) -> MethodInfo:
-    values: dict[str, Any] = {keyword.arg: _literal(keyword.value) for keyword in call.keywords if keyword.arg}
-    return MethodInfo(
-        name=ast.literal_eval(call.args[0]) if call.args else values["name"],
-        role=Role(values["role"]),
-        needs=frozenset(values.get("needs", ())),
-        provides=frozenset(values.get("provides", ())),
-        version=values.get("version", 1),
-        paper=values.get("paper", ""),
-        summary=first_line(ast.get_docstring(node)),
-        source=source,
-        target=f"{module}:{node.name}",
-        extra=values.get("extra", ""),
-    )
-
-
-def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Attribute):
-        return Role[node.attr]
-    return ast.literal_eval(node)
+def _left_out(what: str, why: str) -> None:
+    log.warning("%s", printable(f"{what} is left out: {why}"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from harness.errors import Problem, nearest
 
 T = TypeVar("T")
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Setting:
         default: Its default.
         description: What it does.
         choices: Allowed values; empty where any value of the type is allowed.
+        bounds: Limits of a number by pydantic's words: ``ge`` and ``gt`` from below, ``le`` and ``lt`` from above.
     """
 
     name: str
@@ -37,6 +39,12 @@ class Setting:
     default: Any
     description: str
     choices: tuple[str, ...]
+    bounds: dict[str, float]
+
+    @property
+    def expected(self) -> str:
+        """Type and limits in words: ``int, at least 1``."""
+        return ", ".join([self.type, *(f"{BOUNDS[name]} {value}" for name, value in self.bounds.items())])
 
 
 def settings_of(config: type[Any]) -> list[Setting]:
@@ -49,7 +57,13 @@ def _setting(field: dataclasses.Field[Any], hint: Any) -> Setting:
     base, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     description = next((extra.description or "" for extra in extras if isinstance(extra, FieldInfo)), "")
     choices = tuple(str(choice) for choice in get_args(base)) if get_origin(base) is Literal else ()
-    return Setting(field.name, _type_text(base), field.default, description, choices)
+    return Setting(field.name, _type_text(base), field.default, description, choices, _bounds(extras))
+
+
+def _bounds(extras: Sequence[Any]) -> dict[str, float]:
+    """The limits in a type's annotations: pydantic keeps each as an object with one attribute, ``Ge(ge=1)``."""
+    marks = [mark for extra in extras for mark in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
+    return {name: getattr(mark, name) for name in BOUNDS for mark in marks if hasattr(mark, name)}
 
 
 def _type_text(base: Any) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import Problem, StackError, UsageError
 from harness.method import registry, settings
-from harness.method.registration import MethodInfo, Role
+from harness.method.guard import guarded
+from harness.method.registration import NAME, MethodInfo, Role
 from harness.text import split_outside
+from harness.trial.identity import content_id
 
 if TYPE_CHECKING:
     from harness.method.base import Method
 
-_STEP = re.compile(r"\s*([A-Za-z_][\w\-]*)\s*(?:\(([^()]*)\))?\s*")
+_STEP = re.compile(rf"\s*({NAME.pattern})\s*(?:\(([^()]*)\))?\s*")
 _SETTING = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([^=,]*?)\s*")
 GRAMMAR = "method[(setting=value,...)] joined by +, for example fqvit+omse(granularity=shared)+evolq(passes=3)"
 
@@ -71,7 +73,7 @@ class Stack:
 
 def written(info: MethodInfo, config: Any) -> str:
     """Name and changed settings, as they are written in a stack."""
-    values = ",".join(f"{name}={_plain(value)}" for name, value in settings.changed(config).items())
+    values = ",".join(f"{name}={plain(value)}" for name, value in settings.changed(config).items())
     return f"{info.name}({values})" if values else info.name
 
 
@@ -116,12 +118,35 @@ def _parse_step(part: str, text: str) -> Step:
     return Step(name, given)
 
 
+def set_up(info: MethodInfo, given: Mapping[str, Any]) -> tuple[Any, list[Problem]]:
+    """A method or calibration source with its settings.
+
+    Args:
+        info: Its registration.
+        given: Settings by name, as texts or values.
+
+    Returns:
+        The instance, or None, and every problem of the settings.
+
+    Raises:
+        IncompatibleError: Its code cannot be imported, or fails, or its settings are no plain values.
+    """
+    cls = registry.load(info.name)
+    with guarded(f"method {info.name!r} of {info.source} cannot be set up"):
+        config, problems = settings.build(cls.Config, given, info.name)
+        if config is None:
+            return None, problems
+        content_id(identified(info, config))  # what has no place in an id is refused here, with the method's name
+        return cls(config), problems
+
+
 def check(text: str) -> Stack:
     """Parse a stack and check all of it before any work.
 
     Raises:
         UsageError: The text does not follow the grammar.
         StackError: Every problem of the stack with its fix.
+        IncompatibleError: A method of it is broken.
     """
     known = registry.available()
     problems: list[Problem] = []
@@ -144,11 +169,10 @@ def check(text: str) -> Stack:
         scheme = scheme or (info.name if info.role is Role.SCHEME else "")
         provided |= info.provides
         seen[info.name] = seen.get(info.name, 0) + 1
-        method = registry.load(info.name)
-        config, wrong = settings.build(method.Config, step.given, info.name)
+        method, wrong = set_up(info, step.given)
         problems += wrong
-        if config is not None:
-            steps.append(StackStep(info, method(config)))
+        if method is not None:
+            steps.append(StackStep(info, method))
     if problems:
         raise StackError(text, problems)
     return Stack(tuple(steps))
@@ -178,5 +202,6 @@ def _order_problems(info: MethodInfo, provided: set[str], scheme: str, seen: dic
         yield Problem(f"{info.name} needs {' and '.join(missing)}, but no scheme comes before it", fix)
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A setting's value as it is written in stacks."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -60,7 +60,7 @@ class Card:
 
     Attributes:
         name: ``arch.tag``.
-        family: For people.
+        family: Name of the family, for display.
         about: One line.
         blocks: Regular expression that a block's module path ends with.
         expected: What capture must find.

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers import set_fused_attn
 from torch import Tensor, nn
 
 from harness.embedded import assets
+from harness.embedded.architecture import ARCHITECTURE, TAG
 from harness.errors import ModelError, nearest
 from harness.trial.identity import tensors_sha256
 
@@ -40,8 +43,6 @@ class LoadedModel:
 
 def full_name(name: str) -> str:
     """The embedded model's name for its aliases, other names unchanged."""
-    from harness.embedded.architecture import ARCHITECTURE, TAG
-
     return f"{ARCHITECTURE}.{TAG}" if name in (*EMBEDDED_ALIASES, ARCHITECTURE) else name
 
 
@@ -80,9 +81,6 @@ def _classes(network: nn.Module, name: str) -> int:
 
 
 def _build(name: str, *, pretrained: bool) -> nn.Module:
-    import timm
-    from timm.layers import set_fused_attn
-
     set_fused_attn(False)  # fused attention hides the softmax and both matrix products from capture
     if not timm.is_model(name.partition(".")[0]):
         raise ModelError(f"unknown model {name!r}.{nearest(name, timm.list_models())} See: harness list models --timm '*'")
@@ -101,8 +99,6 @@ def _build(name: str, *, pretrained: bool) -> nn.Module:
 
 
 def _tags(name: str) -> str:
-    import timm
-
     known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
     return f"known tags: {', '.join(known)}" if known else "give a file with --weights FILE.safetensors"
 

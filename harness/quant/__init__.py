@@ -1,1 +1,1 @@
-"""Fake quantization: pure numerics, quantizers, observers and the quantized model."""
+"""Fake quantization: number formats, the quantized network, calibration."""

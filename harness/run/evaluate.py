@@ -15,6 +15,7 @@ from harness.machine.progress import Progress
 from harness.quant.network.diagnosis import first_not_finite
 from harness.quant.network.qmodel import QuantizedModel
 from harness.store.fp_logits import Evaluable, Reference
+from harness.trial.record import Metrics
 
 
 @dataclass
@@ -59,7 +60,7 @@ class Evaluation:
         self.correct.append(right.cpu().numpy())
         self.correct_fp32.append(right_fp32.cpu().numpy())
 
-    def metrics(self) -> dict[str, float | int | None]:
+    def metrics(self) -> Metrics:
         """Percentages, counts and the logits' signal-to-quantization-noise ratio in decibel (None: no error)."""
         percent = 100 / self.n_images
         return {

@@ -73,25 +73,15 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
         step.method.check_bits(bits)
     device = device_of(spec.device)
     source = opened.once("source", spec.data, lambda: open_source(spec.data))
-    made = check_source(spec.calib_source)
-    if made is None:
-        check_count(source.calibration_size, spec.calib, source.name)
-    elif spec.calib < 1:
-        raise UsageError(f"{spec.calib} calibration images asked for, expected at least 1")
+    made = _calib_source(spec, source)
     model = opened.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
     check_classes(source, model.classes, model.name)
     preprocessing = of_model(model.network, preprocessing_overrides(model.name, spec.preprocess))
     identity = {
-        "model": model.name,
-        "weights_sha256": model.weights_sha256,
-        "data_fingerprint": source.fingerprint,
-        "preprocessing": preprocessing.as_dict(),
-        "blocks": block_pattern(model.name),
-        "eval_limit": spec.eval_limit,
+        **_network_and_data(model, source, preprocessing),
         "stack": stack.identity(),
         "bits": str(bits),
-        "calib": spec.calib,
-        "seed": spec.seed,
+        **spec.identity(),
         **({} if made is None else {"calib_source": made.identity()}),
     }
     return Prepared(
@@ -108,6 +98,27 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
         prefixes=prefix_ids(identity, [step.method.protocol for step in stack.steps]),
         device=device,
     )
+
+
+def _calib_source(spec: TrialSpec, source: DataSource) -> SourceStep | None:
+    """What makes the calibration images, None for the data's own; there must be as many as asked for."""
+    made = check_source(spec.calib_source)
+    if made is None:
+        check_count(source.calibration_size, spec.calib, source.name)
+    elif spec.calib < 1:
+        raise UsageError(f"{spec.calib} calibration images asked for, expected at least 1")
+    return made
+
+
+def _network_and_data(model: LoadedModel, source: DataSource, preprocessing: Preprocessing) -> dict[str, Any]:
+    """The part of the identity that does not depend on what is asked of them."""
+    return {
+        "model": model.name,
+        "weights_sha256": model.weights_sha256,
+        "data_fingerprint": source.fingerprint,
+        "preprocessing": preprocessing.as_dict(),
+        "blocks": block_pattern(model.name),
+    }
 
 
 def device_of(name: str) -> torch.device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from harness.machine.measure import Measurement, meter
 from harness.machine.progress import Progress
 from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Savings
+from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.record import Stage
 
 
@@ -22,31 +23,36 @@ class Stages:
         device: Where the network runs.
         savings: Tells what was saved by using results of other trials.
         progress: Hears of every stage.
-        counter: Images that went through the network so far.
 
     Attributes:
         rows: The stages for the record, in order.
     """
 
-    def __init__(self, device: torch.device, savings: Savings, progress: Progress, counter: Callable[[], float]) -> None:
+    def __init__(self, device: torch.device, savings: Savings, progress: Progress) -> None:
         self._device = device
         self._savings = savings
         self._progress = progress
-        self._counter = counter
         self.rows: list[Stage] = []
 
+    def apart(self) -> Stages:
+        """The same measure with rows of its own, for what must not appear in the record."""
+        return Stages(self._device, self._savings, self._progress)
+
     @contextmanager
-    def stage(self, name: str, images: int = 0, checkpoint: Checkpoint | None = None) -> Iterator[dict[str, Any]]:
+    def stage(
+        self, name: str, images: int = 0, model: QuantizedModel | None = None, checkpoint: Checkpoint | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Measure a block as one stage; yields the dictionary of its notes.
 
         Args:
             name: Of the stage.
             images: Images of one pass; 0 for a stage without passes.
+            model: Counts the images that go through the network; None for a stage without passes.
             checkpoint: Knows what the stage cost before an interruption.
         """
         notes: dict[str, Any] = {}
         self._progress.stage(name)
-        before = self._counter()
+        before = model.image_forwards if model is not None else 0.0
         saved, saved_images = self._savings.seconds, self._savings.image_forwards
         measured = Measurement()
         try:
@@ -54,7 +60,7 @@ class Stages:
                 yield notes
         finally:
             saved, saved_images = self._savings.seconds - saved, self._savings.image_forwards - saved_images
-            forwards = self._counter() - before if images else 0.0
+            forwards = model.image_forwards - before if model is not None and images else 0.0
             self._add(name, images, notes, measured, (saved, saved_images), forwards, checkpoint or Checkpoint())
 
     def _add(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.store.store import BrokenFile, Store
-from harness.trial.record import Record, problems_of
+from harness.trial.record import NotARecordError, Record, parse_record
 
 
 def problems(store: Store) -> Iterator[BrokenFile]:
@@ -48,11 +48,9 @@ def _bitmap(store: Store, record: Record) -> Iterator[BrokenFile]:
 def _document(path: Path) -> Iterator[BrokenFile]:
     """A replica or an earlier attempt."""
     try:
-        wrong = problems_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        wrong = [f"not readable as JSON: {error}"]
-    if wrong:
-        yield BrokenFile(path, "; ".join(wrong))
+        parse_record(path.read_bytes())
+    except (OSError, NotARecordError) as error:
+        yield BrokenFile(path, str(error))
 
 
 def _readable(path: Path) -> Iterator[BrokenFile]:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+import pandas as pd
 
 from harness.errors import UsageError, nearest
 from harness.store.store import BrokenFile, Store, write_aside, write_json
 from harness.store.table import table
-from harness.trial.record import Record, problems_of
+from harness.trial.record import NotARecordError, Record, parse_record
 
 FORMATS = ("csv", "parquet", "json")
 FULL = "record"  # extra columns of a full export: the whole record as JSON, its per-image results as base64
@@ -86,12 +88,13 @@ def merge(store: Store, source: Path, origin: str) -> Merged:
     for content, correct in _incoming(source):
         if isinstance(content, BrokenFile):
             merged.refused.append(content)
-            continue
-        _take(store, content, correct, origin, merged)
+        else:
+            _take(store, content, correct, origin, merged)
     return merged
 
 
 def _take(store: Store, record: Record, correct: bytes | None, origin: str, merged: Merged) -> None:
+    """Add a record that was checked: its id has the form of an id, so its folder lies in the store."""
     folder = store.folder(record["id"])
     own = store.get(record["id"])
     marked = {**record, "imported": {"from": origin, "at": datetime.now(UTC).isoformat(timespec="seconds")}}
@@ -121,8 +124,11 @@ def _incoming(source: Path) -> Iterator[tuple[Record | BrokenFile, bytes | None]
         if not (source / "trials").is_dir():
             raise UsageError(f"{str(source)!r} is no store: it has no folder trials", "give the folder that --store names")
         for found in Store(source).everything():
-            folder = None if isinstance(found, BrokenFile) else Store(source).folder(found["id"])
-            yield found, _bytes_of(folder / "correct.npy") if folder else None
+            if isinstance(found, BrokenFile):
+                yield found, None
+            else:
+                folder = Store(source).folder(found["id"])
+                yield _writable(found, folder / "record.json"), _bytes_of(folder / "correct.npy")
         return
     for number, (text, encoded) in enumerate(_full_rows(source)):
         yield _parsed(text, Path(f"{source}, row {number + 1}")), _decoded(encoded)
@@ -145,8 +151,6 @@ def _decoded(text: Any) -> bytes | None:
 
 
 def _full_rows(source: Path) -> list[tuple[Any, Any]]:
-    import pandas as pd
-
     form = source.suffix.lstrip(".")
     if form not in FORMATS:
         raise UsageError(
@@ -168,9 +172,17 @@ def _full_rows(source: Path) -> list[tuple[Any, Any]]:
 
 
 def _parsed(text: Any, place: Path) -> Record | BrokenFile:
+    """The record in a cell of a table; pandas may have read it as an object already."""
     try:
-        content = text if isinstance(text, dict) else json.loads(text)
-    except (ValueError, TypeError) as error:
-        return BrokenFile(place, f"not readable as JSON: {error}")
-    problems = problems_of(content)
-    return BrokenFile(place, "; ".join(problems)) if problems else cast(Record, content)
+        return _writable(parse_record(json.dumps(text) if isinstance(text, dict) else str(text)), place)
+    except NotARecordError as error:
+        return BrokenFile(place, str(error))
+
+
+def _writable(record: Record, place: Path) -> Record | BrokenFile:
+    """Refuse what could not be written again: 1e999 in the free parts of a record is read as infinity."""
+    try:
+        json.dumps(record, allow_nan=False)
+    except ValueError:
+        return BrokenFile(place, "holds a number that is not finite")
+    return record

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from harness.store.store import Store, write_aside
+from harness.store.artifacts import Artifact
+from harness.store.store import Store, sharded
+from harness.trial.fields import Part
 from harness.trial.identity import content_id
+from harness.trial.spec import identity_fields
 
 KEPT_BYTES = 2**30  # 50,000 images with 1,000 classes are 200 MB; larger heads are computed again
 
@@ -70,30 +68,19 @@ class StoredReference(Reference):
         self, store: Store, identity: Mapping[str, Any], batch: int, environment: Mapping[str, Any], *, read: bool = True
     ) -> None:
         super().__init__()
-        names = ("model", "weights_sha256", "data_fingerprint", "preprocessing", "eval_limit")
+        names = ["model", "weights_sha256", "data_fingerprint", "preprocessing"]
+        names += [name for name in identity_fields(Part.NETWORK, Part.DATA, Part.EVALUATION) if name in identity]
         machine = {name: environment[name] for name in ("device", "cpu", "threads")}
         torch_version = environment["versions"]["torch"]
         payload = {name: identity[name] for name in names}
         key = content_id({"what": "logits", "batch": batch, "torch": torch_version, **machine, **payload})
-        self.path: Path = store.root / "logits" / key[:2] / f"{key}.safetensors"
-        if read:
-            self._read()
-
-    def _read(self) -> None:
-        if not self.path.is_file():
-            return
-        try:
-            with safe_open(self.path, framework="pt") as handle:
-                self.known = handle.get_tensor("logits")
-                self.seconds = float(json.loads(handle.metadata()["about"])["seconds"])
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            print(f"warning: {self.path} is not used: {type(error).__name__}: {error}", file=sys.stderr)
+        self._artifact = Artifact(sharded(store.root / "logits", key).with_suffix(".safetensors"))
+        known = self._artifact.load(lambda tensors, about: (tensors["logits"], float(about["seconds"]))) if read else None
+        if known is not None:
+            self.known, self.seconds = known
 
     def save(self) -> None:
         """Keep what was computed."""
-        computed = torch.cat(self._computed).contiguous()
-        if computed.nbytes > KEPT_BYTES:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        about = json.dumps({"seconds": self.seconds})
-        write_aside(self.path, lambda path: save_file({"logits": computed}, path, metadata={"about": about}))
+        computed = torch.cat(self._computed)
+        if computed.nbytes <= KEPT_BYTES:
+            self._artifact.save({"logits": computed}, {"seconds": self.seconds})

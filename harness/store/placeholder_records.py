@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
+from harness.trial.fields import fields_of
 from harness.trial.identity import content_id
-from harness.trial.record import SCHEMA_VERSION, Record
-from harness.trial.spec import HOW, TrialSpec
+from harness.trial.record import SCHEMA_VERSION, Environment, Record, Status, as_kind
+from harness.trial.spec import TrialSpec
 
 
 def skipped_id(spec: TrialSpec) -> str:
     """Id of a cell whose real id cannot be computed, because its network or data cannot be loaded."""
-    values = spec.as_dict()
-    return content_id({"what": "skipped", **{name: values[name] for name in values if name not in HOW}})
+    values = {one.name: one.plain(getattr(spec, one.name)) for one in fields_of(type(spec)) if one.is_identity}
+    return content_id({"what": "skipped", **values})
 
 
-def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, environment: dict[str, Any]) -> Record:
+def unrun(spec: TrialSpec, trial: str, status: Status, kind: str, message: str, environment: Mapping[str, Any]) -> Record:
     """A record without results.
 
     Args:
@@ -38,12 +40,13 @@ def unrun(spec: TrialSpec, trial: str, status: str, kind: str, message: str, env
         calib=spec.calib,
         calib_source=spec.calib_source,
         seed=spec.seed,
+        asked=spec.as_dict(),
         protocol="strict",
         stages=[],
         seconds=0.0,
         spec={},
         command=spec.command(spec.method),
-        environment=environment,
+        environment=cast(Environment, dict(environment)),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        error={"kind": kind, "message": message, "traceback": ""},
+        error={"kind": as_kind(kind), "message": message, "traceback": ""},
     )

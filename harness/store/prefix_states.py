@@ -1,29 +1,33 @@
 """Stack prefixes: trials that begin with the same steps compute these steps once.
 
-``<store>/states/<first two digits>/<prefix id>/`` holds ``state.safetensors``, then ``stages.json`` (what the steps
-cost), written last; while a search runs there, ``partial.safetensors`` (``harness/method/checkpoint.py``). All of it can be
-deleted at any time: it is work saved, not results.
+``<store>/states/<first two digits>/<prefix id>/`` holds ``prefix.safetensors`` (the network's state and what the steps
+cost); while a search runs there, ``partial.safetensors`` (``harness/method/checkpoint.py``). All of it can be deleted at
+any time: it is work saved, not results.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.store.store import Store, write_aside, write_json
+from torch import Tensor
+
+from harness.quant.network.qmodel import QuantizedModel
+from harness.quant.network.state import restore, state_of
+from harness.store.artifacts import Artifact
+from harness.store.store import Store, sharded
+from harness.trial.fields import Part
 from harness.trial.identity import content_id
-
-if TYPE_CHECKING:
-    from harness.quant.network.qmodel import QuantizedModel
-    from harness.trial.record import Stage
+from harness.trial.record import Stage
+from harness.trial.spec import identity_fields
 
 
 def origin_id(identity: Mapping[str, Any]) -> str:
     """Id of the network and the calibration images of a trial: what every step starts from."""
     images = "calib_source" if "calib_source" in identity else "data_fingerprint"
-    names = ("model", "weights_sha256", images, "preprocessing", "calib", "seed")
+    names = ["model", "weights_sha256", images, "preprocessing"]
+    names += [name for name in identity_fields(Part.NETWORK, Part.DATA, Part.CALIBRATION) if name in identity]
     return content_id({"what": "origin", **{name: identity[name] for name in names}})
 
 
@@ -38,7 +42,8 @@ def prefix_ids(identity: Mapping[str, Any], protocols: Sequence[str]) -> tuple[s
     for length in range(1, len(identity["stack"]) + 1):
         payload = {**identity, "what": "prefix", "stack": identity["stack"][:length]}
         if "paper" not in protocols[:length]:
-            del payload["eval_limit"]
+            for name in identity_fields(Part.EVALUATION):
+                payload.pop(name, None)
         ids.append(content_id(payload))
     return tuple(ids)
 
@@ -51,36 +56,41 @@ class PrefixStates:
 
     def folder(self, prefix: str) -> Path:
         """Where a prefix's files are."""
-        return self._root / prefix[:2] / prefix
+        return sharded(self._root, prefix)
+
+    def partial(self, prefix: str) -> Path:
+        """Where the search that ends a prefix keeps its state while it runs."""
+        return self.folder(prefix) / "partial.safetensors"
 
     def has(self, prefix: str) -> bool:
         """Whether the prefix is complete."""
-        return (self.folder(prefix) / "stages.json").is_file()
+        return self._state(prefix).exists
 
     def longest(self, prefixes: Sequence[str]) -> int:
         """How many steps of a stack need not be computed."""
         return next((length for length in range(len(prefixes), 0, -1) if self.has(prefixes[length - 1])), 0)
 
-    def load(self, model: QuantizedModel, prefix: str) -> tuple[list[Stage], dict[str, Any]]:
+    def load(self, model: QuantizedModel, prefix: str) -> tuple[list[Stage], dict[str, Any]] | None:
         """Put a prefix's state into the model.
 
         Returns:
-            What its steps cost, and on which machine and commit they ran.
-
-        Raises:
-            OSError, ValueError, KeyError, TypeError, SafetensorError: The files are broken or of another network.
+            What its steps cost, and on which machine and commit they ran. None when the file is broken or of another
+            network: a warning says so, and the model has no quantizers then.
         """
-        from harness.quant.network.state import load_state
 
-        about = json.loads((self.folder(prefix) / "stages.json").read_text(encoding="utf-8"))
-        load_state(model, self.folder(prefix) / "state.safetensors")
-        return about["stages"], about["environment"]
+        def use(tensors: dict[str, Tensor], about: dict[str, Any]) -> tuple[list[Stage], dict[str, Any]]:
+            restore(model, tensors, about["facts"])
+            return about["stages"], about["environment"]
+
+        found = self._state(prefix).load(use)
+        if found is None:
+            model.clear()
+        return found
 
     def save(self, model: QuantizedModel, prefix: str, stages: list[Stage], environment: dict[str, Any]) -> None:
-        """Keep the model's state as that of a prefix, and drop the partial state of its search."""
-        from harness.quant.network.state import save_state
+        """Keep the model's state as that of a prefix."""
+        tensors, facts = state_of(model)
+        self._state(prefix).save(tensors, {"facts": facts, "stages": stages, "environment": environment})
 
-        folder = self.folder(prefix)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_aside(folder / "state.safetensors", lambda path: save_state(model, path))
-        write_json(folder / "stages.json", {"stages": stages, "environment": environment})
+    def _state(self, prefix: str) -> Artifact:
+        return Artifact(self.folder(prefix) / "prefix.safetensors")

@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
+
+import numpy as np
 
 from harness.errors import UsageError
-from harness.trial.record import Record, problems_of
-
-if TYPE_CHECKING:
-    import numpy as np
+from harness.trial.identity import ID_LENGTH, is_id
+from harness.trial.record import NotARecordError, Record, parse_record
 
 ENVIRONMENT_VARIABLE = "HARNESS_HOME"
 DEFAULT_ROOT = "runs"
@@ -71,8 +71,12 @@ class Store:
             ) from error
 
     def folder(self, trial: str) -> Path:
-        """The folder of a trial."""
-        return self.root / "trials" / trial[:2] / trial
+        """The folder of a trial.
+
+        Raises:
+            UsageError: The id is not 16 hexadecimal digits: no other text ever becomes a path.
+        """
+        return sharded(self.root / "trials", trial)
 
     def save(self, record: Record, correct: np.ndarray | None = None) -> Path:
         """Write a record; it is written last, so its presence means that everything else is there.
@@ -176,33 +180,41 @@ class Store:
         Raises:
             UsageError: The trial has no bitmap.
         """
-        import numpy as np
-
         path = self.folder(trial) / "correct.npy"
         record = self.get(trial) if count is None else None
         if (record is None and count is None) or not path.is_file():
             raise UsageError(f"trial {trial} has no per-image results in {self.root}")
-        count = cast(int, record["metrics"]["n_images"]) if record is not None else count
+        count = record["metrics"]["n_images"] if record is not None else count
         return np.unpackbits(np.load(path, allow_pickle=False), axis=1, count=count).astype(bool)
+
+
+def sharded(root: Path, identifier: str) -> Path:
+    """The place of an id below a folder: ``<first two digits>/<id>``, so that no folder has too many entries.
+
+    Raises:
+        UsageError: The id is not 16 hexadecimal digits; text from foreign records must not become a path.
+    """
+    if not is_id(identifier):
+        raise UsageError(f"{identifier!r} is no id: expected {ID_LENGTH} hexadecimal digits, in lower case")
+    return root / identifier[:2] / identifier
 
 
 def read_record(path: Path) -> Record | BrokenFile | None:
     """The record in a file; None when there is no file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_record(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
-        return BrokenFile(path, f"not readable as JSON: {error}")
-    problems = problems_of(content)
-    if not problems and content["id"] != path.parent.name:
-        problems = [f"its id {content['id']} is not the folder's name"]
-    return BrokenFile(path, "; ".join(problems)) if problems else cast(Record, content)
+    except OSError as error:
+        return BrokenFile(path, f"not readable: {error}")
+    except NotARecordError as error:
+        return BrokenFile(path, str(error))
+    if record["id"] != path.parent.name:
+        return BrokenFile(path, f"its id {record['id']} is not the folder's name")
+    return record
 
 
 def _write_bits(target: Path, correct: np.ndarray) -> None:
-    import numpy as np
-
     with target.open("wb") as handle:
         np.save(handle, np.packbits(correct, axis=1), allow_pickle=False)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.trial.record import Record
-from harness.trial.spec import DATA
+import pandas as pd
 
-if TYPE_CHECKING:
-    import pandas as pd
+from harness.trial.fields import fields_of
+from harness.trial.record import CoverageRow, Environment, Record
+from harness.trial.spec import DATA, TrialSpec
 
 # Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
 COLUMNS: dict[str, str] = {
@@ -63,6 +63,8 @@ COLUMNS: dict[str, str] = {
     "stages": "string",
     "calib_source": "string",
 }
+# A field of a trial that is declared with a column of its own stands behind them without a line here.
+COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
@@ -99,6 +101,8 @@ def row(record: Record) -> dict[str, Any]:
         "coverage": _coverage(record.get("coverage", [])),
         "calib_source": record.get("calib_source", DATA),
     }
+    asked = record.get("asked", {})
+    values |= {one.name: asked.get(one.name, one.default) for one in fields_of(TrialSpec) if one.about.column}
     return {name: values[name] for name in COLUMNS}
 
 
@@ -107,8 +111,6 @@ def table(records: Iterable[Record]) -> pd.DataFrame:
 
     Records are read in chunks and let go, so that memory holds rows, not records.
     """
-    import pandas as pd
-
     rows = map(row, records)
     chunks = [_typed([])]
     while chunk := list(itertools.islice(rows, CHUNK)):
@@ -117,8 +119,6 @@ def table(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    import pandas as pd
-
     return pd.DataFrame({name: pd.array([r[name] for r in rows], dtype=kind) for name, kind in COLUMNS.items()})  # type: ignore[call-overload]
 
 
@@ -127,14 +127,14 @@ def _total(stages: Iterable[Any], name: str) -> float | None:
     return sum(values) if values else None
 
 
-def _device(machine: dict[str, Any]) -> str | None:
+def _device(machine: Environment) -> str | None:
     """The GPU, or the CPU with its number of threads: what times may be compared on."""
     if machine.get("device") != "cpu":
         return machine.get("device")
     return ", ".join(["CPU", str(machine.get("cpu") or "unknown"), f"{machine.get('threads', '?')} threads"])
 
 
-def _coverage(rows: list[dict[str, Any]]) -> str | None:
+def _coverage(rows: Iterable[CoverageRow]) -> str | None:
     """Which tensors are quantized at how many bits, in one line, fewest bits first."""
     by_bits: dict[str, list[str]] = {}
     for entry in rows:

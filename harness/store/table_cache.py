@@ -7,17 +7,17 @@ differs. Deleting the file loses nothing.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
+from pyarrow import ArrowException
 
 from harness.machine.progress import Progress
 from harness.store.store import BrokenFile, Store, read_record, write_aside
 from harness.store.table import COLUMNS, table
 from harness.trial.record import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 NAME = "results.parquet"
 STAMP = "file_stamp"
@@ -38,14 +38,13 @@ def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = Fals
         progress: Display.
         rebuild: Parse everything.
     """
-    import pandas as pd
-
     cached = None if rebuild else _cached(store)
-    stamps = dict(_stamps(store))
+    folders = {folder.name: folder for folder in store.trial_folders()}
+    stamps = dict(_stamps(folders))
     known = {} if cached is None else dict(zip(cached["id"], cached[STAMP], strict=True))
     changed = [trial for trial, stamp in stamps.items() if known.get(trial) != stamp]
     broken: list[BrokenFile] = []
-    fresh = table(_read(store, changed, broken, progress or Progress()))
+    fresh = table(_read([folders[trial] for trial in changed], broken, progress or Progress()))
     if cached is not None and not len(fresh) and len(stamps) - len(broken) == len(cached):
         return Rows(cached[list(COLUMNS)], broken)
     fresh[STAMP] = pd.array([stamps[trial] for trial in fresh["id"]], dtype="string")
@@ -65,9 +64,6 @@ def path_of(store: Store) -> Path:
 
 def _cached(store: Store) -> pd.DataFrame | None:
     """The cache when it is there, readable and of this version's columns."""
-    import pandas as pd
-    from pyarrow import ArrowException
-
     try:
         cached = pd.read_parquet(path_of(store))
     except (OSError, ValueError, ArrowException):
@@ -75,23 +71,23 @@ def _cached(store: Store) -> pd.DataFrame | None:
     return cached if list(cached.columns) == [*COLUMNS, STAMP] else None
 
 
-def _stamps(store: Store) -> Iterator[tuple[str, str]]:
+def _stamps(folders: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """Id and stamp of every record file."""
-    for folder in store.trial_folders():
+    for name, folder in folders.items():
         try:
             found = os.stat(folder / "record.json")
         except OSError:
             continue
-        yield folder.name, f"{found.st_mtime_ns}-{found.st_size}"
+        yield name, f"{found.st_mtime_ns}-{found.st_size}"
 
 
-def _read(store: Store, trials: list[str], broken: list[BrokenFile], progress: Progress) -> Iterator[Record]:
-    """The records of some trials; files that are none go to ``broken``."""
-    if not trials:
+def _read(folders: list[Path], broken: list[BrokenFile], progress: Progress) -> Iterator[Record]:
+    """The records in some trials' folders; files that are none go to ``broken``."""
+    if not folders:
         return
-    with progress.task("read records", len(trials)) as task:
-        for trial in task.track(trials):
-            found = read_record(store.folder(trial) / "record.json")
+    with progress.task("read records", len(folders)) as task:
+        for folder in task.track(folders):
+            found = read_record(folder / "record.json")
             if isinstance(found, BrokenFile):
                 broken.append(found)
             elif found is not None:

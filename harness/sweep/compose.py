@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString
 from hydra.errors import HydraException
@@ -18,19 +19,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import UsageError, nearest
 from harness.text import quoted, split_outside
-from harness.trial.spec import HOW, TrialSpec
+from harness.trial.fields import fields_of
+from harness.trial.spec import TrialSpec
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-# From the slowest-changing to the fastest: trials that share a network, then images, then bits, stand together.
-GRID = ("model", "weights", "data", "eval_limit", "calib_source", "calib", "seed", "bits", "method")
-PREPROCESS = "preprocess"
-STACKS = ("method", "calib_source")  # values with settings in parentheses
+STACKS = tuple(one.name for one in fields_of(TrialSpec) if one.about.settings)  # values with settings in parentheses
 CARDS = "model"  # conf/model holds cards: Hydra would take model=<name> for the choice of a file there
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A sweep as it was asked for.
+    """A sweep as requested on the command line.
 
     Attributes:
         name: Of the sweep; may be empty.
@@ -67,6 +66,7 @@ def compose_sweep(overrides: Sequence[str], config_dir: Path | None = None) -> C
     if config_dir is not None and not config_dir.is_dir():
         raise UsageError(f"config folder {str(config_dir)!r} does not exist")
     try:
+        ConfigStore.instance().store("trial", _defaults())
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose("sweep", [*fixed, *search])
         values: Any = OmegaConf.to_container(composed, resolve=True)
@@ -165,41 +165,42 @@ def _flag(values: dict[str, Any], name: str) -> bool:
 
 
 def _specs(values: dict[str, Any]) -> Iterator[TrialSpec]:
-    """The product of all values, in the order of ``GRID``."""
-    axes = {name: _values(name, values[name]) for name in GRID}
-    axes |= {f"{PREPROCESS}.{name}": _values(name, value) for name, value in values[PREPROCESS].items()}
+    """The product of all values; the slowest loop first, so that trials which share work stand together."""
+    declared = sorted(fields_of(TrialSpec), key=lambda one: one.about.nesting)
+    axes: dict[str, list[Any]] = {}
+    for one in declared:
+        if one.kind is dict:
+            axes |= {f"{one.name}.{key}": _values(one.name, value) for key, value in values[one.name].items()}
+        elif one.is_identity:
+            axes[one.name] = _values(one.name, values[one.name])
     if axes["method"] == [None]:
         raise UsageError("no method given: expected method=<stack>,... or --method <stack>,... or an experiment")
-    order = [*(name for name in axes if "." in name), *GRID]
-    for chosen in itertools.product(*(axes[name] for name in order)):
-        cell = dict(zip(order, chosen, strict=True))
-        yield _spec(cell, {name: values[name] for name in HOW})
+    how = {one.name: values[one.name] for one in declared if not one.is_identity}
+    for chosen in itertools.product(*axes.values()):
+        yield _spec({**how, **dict(zip(axes, chosen, strict=True))})
 
 
-def _spec(cell: dict[str, Any], how: dict[str, Any]) -> TrialSpec:
-    preprocess = {name.partition(".")[2]: str(value) for name, value in cell.items() if "." in name and value is not None}
-    return TrialSpec(
-        method=str(cell["method"]),
-        model=str(cell["model"]),
-        weights=Path(str(cell["weights"])) if cell["weights"] else None,
-        data=str(cell["data"]),
-        bits=str(cell["bits"]),
-        calib=_whole("calib", cell["calib"]),
-        calib_source=str(cell["calib_source"]),
-        seed=_whole("seed", cell["seed"]),
-        eval_limit=None if cell["eval_limit"] is None else _whole("eval_limit", cell["eval_limit"]),
-        preprocess=preprocess,
-        batch=_whole("batch", how["batch"]),
-        device=str(how["device"]),
-        memory=str(how["memory"]),
-    )
+def _spec(cell: dict[str, Any]) -> TrialSpec:
+    """One trial of values by field name; ``preprocess.crop_pct`` names an entry of a mapping."""
+    found: dict[str, Any] = {}
+    for one in fields_of(TrialSpec):
+        if one.kind is dict:
+            found[one.name] = {
+                name.partition(".")[2]: str(value)
+                for name, value in cell.items()
+                if name.startswith(f"{one.name}.") and value is not None
+            }
+        else:
+            found[one.name] = one.read(cell[one.name] or None if one.kind is Path else cell[one.name])
+    return TrialSpec(**found)
 
 
-def _whole(name: str, value: Any) -> int:
-    try:
-        return int(str(value))
-    except ValueError:
-        raise UsageError(f"{name} {value!r} is not possible: expected a whole number") from None
+def _defaults() -> dict[str, Any]:
+    """Default of each key that describes trials, for Hydra: it refuses keys that it does not know."""
+    return {
+        one.name: dict.fromkeys(one.about.keys) if one.kind is dict else None if one.required else one.plain(one.default)
+        for one in fields_of(TrialSpec)
+    }
 
 
 def _values(name: str, value: Any) -> list[Any]:
@@ -224,8 +225,9 @@ def _expanded(name: str, value: Any) -> Iterable[Any]:
 
 def _known_keys() -> list[str]:
     defaults: Any = OmegaConf.load(CONF / "sweep.yaml")
-    keys = [str(key) for key in defaults if key not in ("defaults", PREPROCESS)]
-    keys += [f"{PREPROCESS}.{key}" for key in defaults[PREPROCESS]] + ["experiment", "launcher"]
+    keys = [one.name for one in fields_of(TrialSpec) if one.kind is not dict]
+    keys += [f"{one.name}.{key}" for one in fields_of(TrialSpec) for key in one.about.keys]
+    keys += [str(key) for key in defaults if key != "defaults"] + ["experiment", "launcher"]
     files = sorted((CONF / "launcher").glob("*.yaml"))
     return keys + sorted({f"launcher.{key}" for file in files for key in map(str, OmegaConf.load(file)) if key != "kind"})
 

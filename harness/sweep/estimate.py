@@ -13,7 +13,7 @@ from harness.trial.record import Record
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostEstimate:
     """An estimate.
 
     Attributes:
@@ -71,9 +71,9 @@ class Estimator:
         return self._memory.get(model)
 
 
-def total(parts: Sequence[float | None]) -> Cost:
+def total(parts: Sequence[float | None]) -> CostEstimate:
     """The sum of the known parts."""
-    return Cost(sum(part for part in parts if part is not None), all(part is not None for part in parts))
+    return CostEstimate(sum(part for part in parts if part is not None), all(part is not None for part in parts))
 
 
 def _key(step: Mapping[str, Any]) -> str:

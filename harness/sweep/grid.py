@@ -1,4 +1,4 @@
-"""From what was asked for to the list of trials: model patterns resolved, ladders built, nothing twice."""
+"""From the requested grid to the list of trials: patterns resolved, ladders expanded, duplicates removed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def models(pattern: str) -> list[str]:
         return [pattern]
     found = [name for name in cards() if fnmatchcase(name, pattern)]
     if not found:
-        import timm
+        import timm  # loads torch; only a pattern that no card matches needs it
 
         found = sorted(timm.list_pretrained(pattern if "." in pattern else f"{pattern}.*"))
     if not found:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +19,8 @@ import psutil
 from harness.machine.progress import Progress, Task
 from harness.store.store import Store, write_json
 
+log = logging.getLogger(__name__)
+
 INTERVAL_VARIABLE = "HARNESS_HEARTBEAT_SECONDS"
 INTERVAL_SECONDS = 5.0
 STALE_SECONDS = 60.0  # network file systems show a file some seconds late; clocks of nodes differ a little
@@ -26,19 +28,19 @@ STALE_SECONDS = 60.0  # network file systems show a file some seconds late; cloc
 
 @dataclass(frozen=True)
 class Beat:
-    """What a running trial says of itself.
+    """What a running trial reports about itself.
 
     Attributes:
         host: Name of the machine.
         pid: Process.
-        started_process: When the process started, to tell it from a later one with the same number.
+        started_process: When the process started, to distinguish it from a later process with the same number.
         job: Job of the cluster; empty elsewhere.
         stage: What it does now.
         step: Finished steps of the stage.
         steps: Steps of the stage; 0 where there are none.
         started: When the trial started, seconds since 1970.
         beat: When this was written.
-        interrupted: The process was told to stop and saved its state.
+        interrupted: The process was interrupted and saved its state.
     """
 
     host: str
@@ -110,7 +112,7 @@ class Heart(Progress):
 
     @contextmanager
     def of(self, trial: str) -> Iterator[None]:
-        """Beat for a trial; the file goes when the block ends, unless the process was told to stop."""
+        """Beat for a trial; the file goes when the block ends, unless the process was interrupted."""
         self._beat = replace(self._beat, stage="start", step=0, steps=0, started=time.time(), interrupted=False)
         self._trial = trial
         self._store.folder(trial).mkdir(parents=True, exist_ok=True)
@@ -140,11 +142,11 @@ class Heart(Progress):
         try:
             write_json(path_of(self._store, trial), asdict(self._beat))
         except OSError as error:  # a full disk must not end the trial here; its record will say so
-            print(f"warning: heartbeat of {trial} not written: {error}", file=sys.stderr)
+            log.warning("heartbeat of %s not written: %s", trial, error)
 
     @property
     def interrupted(self) -> bool:
-        """Whether the process was told to stop."""
+        """Whether the process was interrupted."""
         return self._beat.interrupted
 
     def owns(self, beat: Beat) -> bool:
@@ -153,7 +155,7 @@ class Heart(Progress):
         return (beat.host, beat.pid) == (own.host, own.pid) or (bool(own.job) and beat.job == own.job)
 
     def interrupt(self) -> None:
-        """The process is told to stop: save the search's state and say so."""
+        """Save the search's state and mark the heartbeat as interrupted."""
         self._save()
         self._beat = replace(self._beat, interrupted=True)
         self._write()

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.store.placeholder_records import skipped_id, unrun
 from harness.store.store import Store, write_json
+from harness.sweep.cells import Plan
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
-
-if TYPE_CHECKING:
-    from harness.sweep.plan import Plan
 
 FORMAT = 1
 

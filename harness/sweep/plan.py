@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+
+import torch
 
 from harness.errors import CaptureError, DataError, ModelError
 from harness.machine.progress import Progress
@@ -14,90 +13,14 @@ from harness.run.prepare import prepare
 from harness.store.placeholder_records import skipped_id
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store
-from harness.sweep.estimate import Cost, Estimator, total
+from harness.sweep.cells import DONE, FAILED, INCOMPATIBLE, TO_RUN, Plan, PlanCell
+from harness.sweep.estimate import CostEstimate, Estimator, total
 from harness.trial.spec import TrialSpec
 
-DONE, FAILED, INCOMPATIBLE, TO_RUN = "done", "failed", "incompatible", "to run"
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One trial of a plan.
-
-    Attributes:
-        spec: What is asked for.
-        id: Its id.
-        state: ``done``, ``failed``, ``incompatible`` or ``to run``.
-        kind: Kind of the failure.
-        reason: Why it failed or cannot run.
-        identity: Of the trial; empty for an incompatible one.
-        prefixes: Ids of its stack's prefixes.
-    """
-
-    spec: TrialSpec
-    id: str
-    state: str
-    kind: str = ""
-    reason: str = ""
-    identity: dict[str, Any] = field(default_factory=dict)
-    prefixes: tuple[str, ...] = ()
-
-    @property
-    def family(self) -> tuple[str, ...]:
-        """What trials that can share prefixes have in common."""
-        spec = self.spec
-        return (*self.network, str(spec.calib), spec.calib_source, str(spec.seed), spec.bits)
-
-    @property
-    def network(self) -> tuple[str, ...]:
-        """What trials that can share a loaded network and data have in common."""
-        spec = self.spec
-        return (spec.model, str(spec.weights), spec.data, str(sorted(spec.preprocess.items())))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All trials of a sweep with what is known of them, and the cost of those to run.
-
-    Attributes:
-        cells: Trials in the order in which they run.
-        steps: Steps of all stacks to run.
-        steps_stored: Of these, steps whose state is in the store.
-        steps_shared: Of these, steps that another trial of the plan computes.
-        costs: Estimate per trial to run, shared work counted once.
-        records: Number of past records behind the estimates.
-    """
-
-    cells: tuple[Cell, ...]
-    steps: int
-    steps_stored: int
-    steps_shared: int
-    costs: dict[str, Cost]
-    records: int
-
-    @property
-    def to_run(self) -> list[Cell]:
-        """The trials to run."""
-        return [cell for cell in self.cells if cell.state == TO_RUN]
-
-    def count(self, state: str) -> int:
-        """Number of trials in a state."""
-        return sum(cell.state == state for cell in self.cells)
-
-    def reasons(self, state: str) -> dict[str, int]:
-        """Reasons of the trials in a state, with their numbers."""
-        texts = (f"{cell.kind}: {' '.join(cell.reason.split())}" for cell in self.cells if cell.state == state)
-        return dict(Counter(texts).most_common())
-
-    @property
-    def hours(self) -> float:
-        """Estimated hours of work, known parts only."""
-        return sum(cost.seconds for cost in self.costs.values()) / 3600
-
-    @property
-    def unknown(self) -> int:
-        """Trials to run of which some part has no estimate."""
-        return sum(not cost.complete for cost in self.costs.values())
+def gpu_here() -> bool:
+    """Whether trials on this machine would run on a GPU."""
+    return torch.cuda.is_available()
 
 
 def make_plan(
@@ -123,7 +46,7 @@ def make_plan(
         UsageError: Something is wrong that concerns the sweep as a whole (bits, stack, device).
     """
     opened, kinds = Memo(), set(retry)
-    cells: dict[str, Cell] = {}
+    cells: dict[str, PlanCell] = {}
     with (progress or Progress()).task("plan", len(specs)) as task:
         for spec in task.track(specs):
             cell = _cell(spec, store, opened, kinds)
@@ -132,11 +55,11 @@ def make_plan(
     return _costed(tuple(cells.values()), PrefixStates(store), estimator, share=share)
 
 
-def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> Cell:
+def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> PlanCell:
     try:
         prepared = prepare(spec, opened)
     except (DataError, ModelError, CaptureError) as error:
-        return Cell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
+        return PlanCell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
     record = store.get(prepared.id)
     state, kind, reason = TO_RUN, "", ""
     if record is not None and record["status"] == "done":
@@ -144,13 +67,13 @@ def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> Cell:
     elif record is not None and not retry & {record["error"]["kind"], "all"}:
         kind, reason = record["error"]["kind"], record["error"]["message"]
         state = INCOMPATIBLE if kind == "incompatible" else FAILED
-    return Cell(spec, prepared.id, state, kind, reason, dict(prepared.identity), prepared.prefixes)
+    return PlanCell(spec, prepared.id, state, kind, reason, dict(prepared.identity), prepared.prefixes)
 
 
-def _costed(cells: tuple[Cell, ...], states: PrefixStates, estimator: Estimator, *, share: bool) -> Plan:
+def _costed(cells: tuple[PlanCell, ...], states: PrefixStates, estimator: Estimator, *, share: bool) -> Plan:
     computed: set[str] = set()
     stored = shared = steps = 0
-    costs: dict[str, Cost] = {}
+    costs: dict[str, CostEstimate] = {}
     for cell in cells:
         if cell.state != TO_RUN:
             continue

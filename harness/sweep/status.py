@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.sweep import heartbeat
 from harness.sweep.heartbeat import Beat
-from harness.sweep.launch.queue import Place, places
+from harness.sweep.launch.queue import QueuePlace, places
 from harness.sweep.manifest import Planned, Sweep
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
@@ -68,7 +68,7 @@ def _open(sweep: Sweep, planned: Planned) -> bool:
     return not planned.skipped and (record is None or record["status"] == "failed")
 
 
-def _state(sweep: Sweep, planned: Planned, where: Mapping[str, Place]) -> TrialState:
+def _state(sweep: Sweep, planned: Planned, where: Mapping[str, QueuePlace]) -> TrialState:
     record = sweep.store.get(planned.id)
     place = where.get(planned.id)
     if record is not None and record["status"] == "done":
@@ -91,7 +91,7 @@ def _state(sweep: Sweep, planned: Planned, where: Mapping[str, Place]) -> TrialS
     return TrialState(planned.id, planned.spec, "lost", detail=place.detail + stage, beat=beat)
 
 
-def _ended(beat: Beat, place: Place | None) -> bool:
+def _ended(beat: Beat, place: QueuePlace | None) -> bool:
     """Whether the queue knows that the beating job is over: no need to wait until the heartbeat is old."""
     return place is not None and bool(beat.job) and beat.job == place.job and not place.active
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
+    from torch import Tensor  # ids are needed where torch is not: in looking at sweeps
 
 ID_VERSION = 1
 ID_LENGTH = 16
+ID_PATTERN = f"^[0-9a-f]{{{ID_LENGTH}}}$"
 
 
 def content_id(payload: Mapping[str, Any]) -> str:
@@ -24,6 +25,11 @@ def content_id(payload: Mapping[str, Any]) -> str:
     """
     text = json.dumps({"id_version": ID_VERSION, **payload}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id."""
+    return re.fullmatch(ID_PATTERN, text) is not None
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

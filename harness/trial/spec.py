@@ -1,107 +1,247 @@
-"""What a trial is asked to be: plain values, the same on a command line, in a sweep's file and in a job."""
+"""What a trial is asked to be. The one place where its fields are declared: everything else is derived from here.
+
+Adding a field means adding it to ``TrialSpec``. The flags of ``harness run`` and ``harness sweep``, the axes of a grid, the
+trial's id, the ids of what trials share, the record, ``harness run --trial`` and a column of exported tables follow.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.text import parse_size
+from harness.trial.fields import IdRule, Part, SpecField, about, fields_of
 
 EMBEDDED = "embedded"
 DATA = "data"  # calibration images come from the data
-HOW = ("batch", "device", "memory")  # fields that say how a trial runs, not what it is
 
 
 def calibrated(count: int | str, source: str) -> str:
     """How many calibration images there were and where they came from, for people."""
-    return f"{count} calibration images" + ("" if source == DATA else f" made by {source}")
+    return f"{count} calibration images" + ("" if source == DATA else f" synthesised by {source}")
 
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """What the user asked for.
+    """What the user asked for: plain values, the same on a command line, in a sweep's file and in a job.
 
-    Attributes:
-        method: Stack of methods.
-        model: timm name or ``embedded``.
-        weights: Safetensors file, or None for the embedded or downloaded weights.
-        data: ``embedded`` or the path of an image folder.
-        bits: Widths, for example ``w4a8``.
-        calib: Number of calibration images.
-        calib_source: ``data``, or what makes the images from the network alone, for example ``psaq(iterations=100)``.
-        seed: Seed of the calibration draw and of everything random in methods.
-        eval_limit: Number of evaluation images; None for all.
-        preprocess: Overrides of the model's preprocessing.
-        batch: Evaluation batch; not part of the identity.
-        device: torch device, or ``auto`` for a GPU where there is one; not part of the identity.
-        memory: Budget for what a search keeps in memory, for example ``8GB``, or ``auto``; not part of the identity.
+    Each field's ``help`` says what it is. ``harness.trial.fields.About`` explains the declarations.
 
     Raises:
         UsageError: A number is out of range or the memory is no size.
     """
 
-    method: str
-    model: str = EMBEDDED
-    weights: Path | None = None
-    data: str = EMBEDDED
-    bits: str = "w8a8"
-    calib: int = 256
-    calib_source: str = DATA
-    seed: int = 0
-    eval_limit: int | None = None
-    preprocess: Mapping[str, str] = field(default_factory=dict)
-    batch: int = 64
-    device: str = "auto"
-    memory: str = "auto"
+    method: str = field(
+        metadata=about(
+            "stack of methods joined by +, settings in parentheses",
+            "stack",
+            Part.STACK,
+            identity=IdRule.RESOLVED,
+            nesting=90,
+            settings=True,
+            spelled=True,
+        )
+    )
+    model: str = field(
+        default=EMBEDDED,
+        metadata=about("timm model arch.tag", "name", Part.NETWORK, identity=IdRule.RESOLVED, nesting=10, spelled=True),
+    )
+    weights: Path | None = field(
+        default=None,
+        metadata=about(
+            "safetensors file (without one: embedded or timm download)",
+            "file",
+            Part.NETWORK,
+            identity=IdRule.RESOLVED,
+            nesting=20,
+            path=True,
+        ),
+    )
+    data: str = field(
+        default=EMBEDDED,
+        metadata=about("image folder", "path", Part.DATA, identity=IdRule.RESOLVED, nesting=30, path=True, spelled=True),
+    )
+    bits: str = field(
+        default="w8a8",
+        metadata=about(
+            "w4a8, w8a8s4 (s: attention probabilities)",
+            "widths",
+            Part.STACK,
+            identity=IdRule.RESOLVED,
+            nesting=80,
+            spelled=True,
+        ),
+    )
+    calib: int = field(
+        default=256,
+        metadata=about(
+            "calibration images",
+            "n",
+            Part.CALIBRATION,
+            identity=IdRule.ALWAYS,
+            nesting=60,
+            spelled=True,
+        ),
+    )
+    calib_source: str = field(
+        default=DATA,
+        metadata=about(
+            "data, or what synthesises images from the network alone, for example psaq",
+            "name",
+            Part.CALIBRATION,
+            identity=IdRule.RESOLVED,
+            nesting=50,
+            settings=True,
+        ),
+    )
+    seed: int = field(
+        default=0,
+        metadata=about(
+            "draw of calibration images, and everything random in methods",
+            "n",
+            Part.CALIBRATION,
+            identity=IdRule.ALWAYS,
+            nesting=70,
+            at_least=0,
+            spelled=True,
+        ),
+    )
+    eval_limit: int | None = field(
+        default=None,
+        metadata=about(
+            "evaluate on n evenly spaced images (without it: on all)",
+            "n",
+            Part.EVALUATION,
+            identity=IdRule.ALWAYS,
+            nesting=40,
+            at_least=1,
+        ),
+    )
+    preprocess: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=about(
+            "recipe=paper, or override crop_pct, interpolation, mean, std",
+            "key=value",
+            Part.NETWORK,
+            identity=IdRule.RESOLVED,
+            nesting=0,
+            keys=("recipe", "crop_pct", "interpolation", "mean", "std"),
+        ),
+    )
+    batch: int = field(default=64, metadata=about("evaluation batch", "n", Part.EXECUTION, at_least=1))
+    device: str = field(
+        default="auto", metadata=about("cpu, cuda, cuda:1; auto: a GPU where there is one", "name", Part.EXECUTION)
+    )
+    memory: str = field(
+        default="auto",
+        metadata=about("for what methods keep, such as 8GB; auto: half of what is free", "size", Part.EXECUTION),
+    )
 
     def __post_init__(self) -> None:
         parse_size(self.memory)
-        if self.batch < 1:
-            raise UsageError(f"batch {self.batch} is not possible: expected at least 1")
-        if self.seed < 0:
-            raise UsageError(f"seed {self.seed} is not possible: expected 0 or more")
-        if self.eval_limit is not None and self.eval_limit < 1:
-            raise UsageError(f"evaluation limit {self.eval_limit} is not possible: expected at least 1")
+        for declared in fields_of(type(self)):
+            declared.check(getattr(self, declared.name))
 
     @property
     def data_name(self) -> str:
         """What records call the data: a folder's name, not its place."""
         return Path(self.data).name
 
+    def identity(self) -> dict[str, Any]:
+        """The fields that enter the trial's id as they are; what the others stand for is resolved elsewhere."""
+        return {
+            one.name: value
+            for one in fields_of(type(self))
+            for value in [one.plain(getattr(self, one.name))]
+            if _enters(one, value)
+        }
+
+    def common(self, *parts: Part) -> tuple[str, ...]:
+        """The values of all fields that concern these parts: equal for trials that can share them."""
+        chosen = [one for one in fields_of(type(self)) if one.about.part in parts]
+        return tuple(str(one.plain(getattr(self, one.name))) for one in chosen)
+
     def command(self, stack: str) -> str:
         """The command line that repeats the trial from any folder."""
-        data = self.data if self.data == EMBEDDED else str(Path(self.data).expanduser().absolute())
-        words = ["harness", "run", "--method", stack, "--model", self.model, "--bits", self.bits]
-        words += ["--data", data, "--calib", str(self.calib), "--seed", str(self.seed)]
-        words += ["--calib-source", self.calib_source] if self.calib_source != DATA else []
-        words += ["--weights", str(self.weights.expanduser().absolute())] if self.weights else []
-        words += ["--eval-limit", str(self.eval_limit)] if self.eval_limit is not None else []
-        words += [word for key, value in self.preprocess.items() for word in ("--preprocess", f"{key}={value}")]
-        return shlex.join(words)
+        written = dataclasses.replace(self, method=stack)
+        words = [word for one in fields_of(type(self)) if one.is_identity for word in one.words(getattr(written, one.name))]
+        return shlex.join(["harness", "run", *words])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, paths made absolute: a job may start in another folder."""
-        values = dataclasses.asdict(self)
-        values["weights"] = str(self.weights.expanduser().absolute()) if self.weights else None
-        values["data"] = self.data if self.data == EMBEDDED else str(Path(self.data).expanduser().absolute())
-        values["preprocess"] = dict(self.preprocess)
-        return values
+        return {one.name: one.plain(getattr(self, one.name)) for one in fields_of(type(self))}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
         """The inverse of ``as_dict``.
 
         Raises:
-            UsageError: A name is not a field.
+            UsageError: A name is not a field, or a value is not of its type.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
-        unknown = next((name for name in values if name not in names), None)
+        known = {one.name: one for one in fields_of(cls)}
+        unknown = next((name for name in values if name not in known), None)
         if unknown is not None:
-            raise UsageError(f"{unknown!r} is no part of a trial.{nearest(unknown, names)} Expected: {', '.join(names)}")
-        weights = values.get("weights")
-        return cls(**{**values, "weights": Path(weights) if weights else None})
+            raise UsageError(f"{unknown!r} is no part of a trial.{nearest(unknown, known)} Expected: {', '.join(known)}")
+        return cls(**{name: known[name].read(value) for name, value in values.items()})
+
+    @classmethod
+    def from_command(cls, command: str) -> TrialSpec:
+        """The trial of a command that ``command`` wrote; records of version 0.1 have nothing else.
+
+        Raises:
+            UsageError: It is no such command.
+        """
+        flags = {one.flag: one for one in fields_of(cls)}
+        values: dict[str, Any] = {}
+        try:
+            words = shlex.split(command)[2:]
+            for flag, word in zip(words[::2], words[1::2], strict=True):
+                one = flags[flag]
+                before = values.get(one.name, {}) if one.kind is dict else None
+                values[one.name] = word if before is None else {**before, **pair(word, flag)}
+        except (ValueError, KeyError) as error:
+            raise UsageError(f"{command!r} does not say how to repeat a trial: {error}") from error
+        return cls.from_dict(values)
+
+
+def pair(text: str, flag: str) -> dict[str, str]:
+    """One entry of a mapping from ``key=value``.
+
+    Raises:
+        UsageError: There is no equals sign.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"{flag} {text!r} not understood: expected key=value, for example crop_pct=0.875")
+    return {key.strip(): value.strip()}
+
+
+def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """A mapping from several ``key=value``.
+
+    Raises:
+        UsageError: One has no equals sign.
+    """
+    return {key: value for text in texts for key, value in pair(text, flag).items()}
+
+
+def identity_fields(*parts: Part, spec: type[TrialSpec] = TrialSpec) -> tuple[str, ...]:
+    """Names of the fields of these parts that enter the id as they are."""
+    return tuple(
+        one.name for one in fields_of(spec) if one.about.part in parts and one.about.identity is not IdRule.RESOLVED
+    )
+
+
+def execution_fields(spec: type[TrialSpec] = TrialSpec) -> tuple[SpecField, ...]:
+    """The fields that say how a trial runs, not what it is."""
+    return tuple(one for one in fields_of(spec) if not one.is_identity)
+
+
+def _enters(one: SpecField, value: Any) -> bool:
+    kind = one.about.identity
+    return one.is_identity and (kind is IdRule.ALWAYS or (kind is IdRule.CHANGED and value != one.default))

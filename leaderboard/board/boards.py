@@ -1,4 +1,4 @@
-"""Leaderboards as data: rows are stacks, columns networks, cells means over seeds. Every format is made from this."""
+"""Leaderboards as data: rows are stacks, columns networks, cells means over seeds. Every format is rendered from this."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pandas as pd
 
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.stats.inference import paired_bootstrap
-from harness.trial.spec import calibrated
+from harness.trial.fields import fields_of
+from harness.trial.spec import TrialSpec, calibrated
 
 # Means over seeds are taken only where nothing but the seed differs: every other part of a trial's identity is a key.
 BOARD = ["data", "data_fingerprint", "n_images", "bits", "calib", "calib_source"]
+BOARD += [one.name for one in fields_of(TrialSpec) if one.about.column and one.is_identity]
 COLUMN = ["model", "weights_sha256", "preprocessing"]
 ROW = ["stack", "methods", "protocol"]
 FULL_PRECISION = "fp32"
@@ -55,11 +57,11 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Cell:
+class BoardCell:
     """One stack on one network.
 
     Attributes:
-        ids: The records behind it, by seed.
+        ids: Its records, by seed.
         seeds: Their seeds.
         top1: Their accuracies in percent.
         expected: How many seeds other stacks of this column have: a smaller number of seeds is shown.
@@ -133,11 +135,11 @@ class Board:
     calib_source: str
     networks: tuple[Network, ...]
     recipes: tuple[Recipe, ...]
-    cells: dict[tuple[Recipe, Network], Cell] = field(default_factory=dict)
+    cells: dict[tuple[Recipe, Network], BoardCell] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
-        """What tells it from other boards."""
+        """What distinguishes it from other boards."""
         images = "?" if self.images is None else f"{self.images:,}"
         return f"{self.bits}, {self.data}, {calibrated(self.calib, self.calib_source)}, {images} evaluation images"
 
@@ -161,7 +163,7 @@ def boards(rows: pd.DataFrame, evidence: Evidence) -> list[Board]:
 def _board(key: tuple[object, ...], group: pd.DataFrame, evidence: Evidence) -> Board:
     networks = _labelled_networks([Network(*map(str, values)) for values in _distinct(group, COLUMN)])
     recipes = _labelled_recipes([Recipe(*map(str, values)) for values in _distinct(group, ROW)])
-    cells: dict[tuple[Recipe, Network], Cell] = {}
+    cells: dict[tuple[Recipe, Network], BoardCell] = {}
     for network in networks:
         of_network = group[_same(group, COLUMN, (network.model, network.weights, network.preprocessing))]
         expected = int(of_network["seed"].nunique())
@@ -210,9 +212,9 @@ def _labelled_recipes(recipes: list[Recipe]) -> tuple[Recipe, ...]:
     return tuple(replace(recipe, label=label(recipe)) for recipe in recipes)
 
 
-def _cell(part: pd.DataFrame, expected: int) -> Cell:
+def _cell(part: pd.DataFrame, expected: int) -> BoardCell:
     first = part.iloc[0]
-    return Cell(
+    return BoardCell(
         ids=tuple(part["id"]),
         seeds=tuple(int(seed) for seed in part["seed"]),
         top1=tuple(float(value) for value in part["top1"]),
@@ -232,14 +234,14 @@ def _mean(values: pd.Series) -> float:
     return float("nan") if values.isna().all() else float(values.mean())
 
 
-def _score(recipe: Recipe, networks: tuple[Network, ...], cells: dict[tuple[Recipe, Network], Cell]) -> float:
+def _score(recipe: Recipe, networks: tuple[Network, ...], cells: dict[tuple[Recipe, Network], BoardCell]) -> float:
     """Mean over the columns that the row has: rows without some cells are not ranked by luck of an easy column."""
     own = [cells[recipe, network] for network in networks if (recipe, network) in cells]
     missing = len(networks) - len(own)
     return float(np.mean([cell.mean - cell.top1_fp32 for cell in own])) - 1000.0 * missing
 
 
-def _mark(cells: dict[tuple[Recipe, Network], Cell], networks: tuple[Network, ...], evidence: Evidence) -> None:
+def _mark(cells: dict[tuple[Recipe, Network], BoardCell], networks: tuple[Network, ...], evidence: Evidence) -> None:
     """Mark the best of each column, and what is not shown to be worse. Full precision and ``paper`` rows do not compete."""
     for network in networks:
         column = {recipe: cells[recipe, network] for recipe in _competing(cells, network)}
@@ -251,18 +253,18 @@ def _mark(cells: dict[tuple[Recipe, Network], Cell], networks: tuple[Network, ..
             cells[recipe, network] = replace(cell, mark=mark)
 
 
-def _competing(cells: dict[tuple[Recipe, Network], Cell], network: Network) -> Iterator[Recipe]:
+def _competing(cells: dict[tuple[Recipe, Network], BoardCell], network: Network) -> Iterator[Recipe]:
     for (recipe, other), cell in cells.items():
         if other == network and competes(recipe, cell):
             yield recipe
 
 
-def competes(recipe: Recipe, cell: Cell) -> bool:
+def competes(recipe: Recipe, cell: BoardCell) -> bool:
     """Whether a row is ranked: full precision, ``paper`` rows and rows with missing seeds are not."""
     return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and cell.complete
 
 
-def _tied(best: Cell, cell: Cell, evidence: Evidence) -> bool:
+def _tied(best: BoardCell, cell: BoardCell, evidence: Evidence) -> bool:
     """Whether the 95 % interval of the paired difference, bootstrapped over images of the seeds' mean, contains zero."""
     if best.mean == cell.mean:
         return True

@@ -20,6 +20,7 @@ from harness.leaderboard.stats.inference import (
     paired_over_seeds,
     variance_split,
 )
+from harness.method.stack import check
 from harness.text import split_outside
 from harness.trial.spec import calibrated
 
@@ -42,7 +43,7 @@ class Pair:
     """Two results on the same images.
 
     Attributes:
-        setting: What they have in common, for people.
+        setting: What they have in common, as text.
         ids: Records of the first and of the second, by common seed.
         seeds: The seeds.
         first: Accuracy of the first with its binomial interval, over the images of all seeds.
@@ -51,7 +52,7 @@ class Pair:
         over_seeds: Second minus first with Student's interval over seeds.
         tests: McNemar's test for each seed; empty without per-image results.
         spread: Where the spread over seeds comes from; None for one seed.
-        verdict: What it comes to.
+        verdict: The conclusion in words.
     """
 
     setting: str
@@ -88,8 +89,6 @@ def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
 
 
 def _canonical(what: str) -> str:
-    from harness.method.stack import check
-
     try:
         return str(check(what))
     except UsageError:

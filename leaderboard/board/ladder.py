@@ -10,7 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from harness.leaderboard import text
-from harness.leaderboard.board.boards import Board, Cell, Network, Recipe
+from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 from harness.leaderboard.stats.inference import Interval, paired_over_seeds
 
 
@@ -76,7 +76,7 @@ def _gain(board: Board, network: Network, below: Recipe | None, above: Recipe) -
     return Gain(network, below, above, step, differences, paired_over_seeds(differences))
 
 
-def _paired(below: Cell, above: Cell) -> Iterator[float]:
+def _paired(below: BoardCell, above: BoardCell) -> Iterator[float]:
     before = dict(zip(below.seeds, below.top1, strict=True))
     for seed, value in zip(above.seeds, above.top1, strict=True):
         if seed in before:

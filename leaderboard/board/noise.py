@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.leaderboard import text
-from harness.leaderboard.board.boards import Board, Cell, Network, Recipe, competes
+from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe, competes
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.stats.inference import Interval, VarianceSplit, rank_intervals, variance_split
 
@@ -33,7 +33,7 @@ def split(board: Board, network: Network) -> VarianceSplit | None:
     return variance_split(np.array(values)) if values and seeds else None
 
 
-def _competing(board: Board, network: Network) -> Iterator[tuple[Recipe, Cell]]:
+def _competing(board: Board, network: Network) -> Iterator[tuple[Recipe, BoardCell]]:
     for recipe in board.recipes:
         cell = board.cells.get((recipe, network))
         if cell is not None and competes(recipe, cell):

@@ -1,4 +1,4 @@
-"""Numbers from papers and repositories: loaded, checked, and put beside ours. Sources that disagree are all shown."""
+"""Numbers from papers and repositories: loaded, checked and compared with ours. Sources that disagree are all shown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from harness.errors import HarnessError
 from harness.leaderboard import text
-from harness.leaderboard.board.boards import Board, Cell
+from harness.leaderboard.board.boards import Board, BoardCell
 from harness.models.cards import cards
 from harness.trial.spec import DATA
 
@@ -46,7 +46,7 @@ STACKS = {
     "Evol-Q": "fqvit+omse+biascorr+evolq",
     "Evol-Q on FQ-ViT + OMSE + Bias Corr": "fqvit+omse+biascorr+evolq",
 }
-# Calibration sources of published methods that made their images; all others took images of the data.
+# Published methods that calibrate on synthetic images, with our source; all others calibrate on images of the data.
 SOURCES = {"PSAQ-ViT": "psaq", "PSAQ-ViT-V2": "psaq"}
 
 
@@ -91,7 +91,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Runtime:
+class PublishedRuntime:
     """One published runtime; bits are None where the source does not say.
 
     Attributes:
@@ -127,7 +127,7 @@ def accuracies(path: Path = FOLDER / "accuracies.csv") -> tuple[Accuracy, ...]:
 
 
 @cache
-def runtimes(path: Path = FOLDER / "runtimes.csv") -> tuple[Runtime, ...]:
+def runtimes(path: Path = FOLDER / "runtimes.csv") -> tuple[PublishedRuntime, ...]:
     """All published runtimes.
 
     Raises:
@@ -156,14 +156,16 @@ def _accuracy(path: Path, line: int, row: dict[str, str]) -> Accuracy:
     return Accuracy(row["method"], row["model"], weights, activations, top1, row["source"], row["notes"])
 
 
-def _runtime(path: Path, line: int, row: dict[str, str]) -> Runtime:
+def _runtime(path: Path, line: int, row: dict[str, str]) -> PublishedRuntime:
     weights = _bits(path, line, row["weight_bits"]) if row["weight_bits"] else None
     activations = _bits(path, line, row["activation_bits"]) if row["activation_bits"] else None
     minutes = _number(path, line, "minutes", row["minutes"], 0, math.inf)
     _check_named(path, line, row)
     if not row["hardware"]:
         raise PublishedError(f"{path.name}, line {line}: no hardware: a runtime without it cannot be compared with any")
-    return Runtime(row["method"], row["model"], weights, activations, minutes, row["hardware"], row["source"], row["notes"])
+    return PublishedRuntime(
+        row["method"], row["model"], weights, activations, minutes, row["hardware"], row["source"], row["notes"]
+    )
 
 
 def _check_named(path: Path, line: int, row: dict[str, str]) -> None:
@@ -188,7 +190,7 @@ def _number(path: Path, line: int, name: str, value: str, low: float, high: floa
 
 @dataclass(frozen=True)
 class Comparison:
-    """A published number beside ours.
+    """A published number compared with ours.
 
     Attributes:
         published: The published number.
@@ -198,7 +200,7 @@ class Comparison:
     """
 
     published: Accuracy
-    cell: Cell | None
+    cell: BoardCell | None
     verdict: str
     why: str = ""
 
@@ -226,7 +228,7 @@ def _is(number: Accuracy, stack: str, board: Board) -> bool:
     return STACKS.get(number.method) == stack and same_source(number.method, board)
 
 
-def _judged(number: Accuracy, cell: Cell, board: Board) -> Comparison:
+def _judged(number: Accuracy, cell: BoardCell, board: Board) -> Comparison:
     if board.images != IMAGENET_IMAGES:
         why = f"{board.images or '?'} evaluation images of {board.data}, published on ImageNet's {IMAGENET_IMAGES:,}"
         return Comparison(number, cell, "not comparable", why)

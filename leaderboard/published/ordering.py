@@ -1,4 +1,4 @@
-"""The order of methods beside the published one: it can be compared where accuracies on other images cannot."""
+"""The order of methods compared with the published one, which is possible where accuracies on other images are not."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from scipy.stats import kendalltau
 from tabulate import tabulate
 
 from harness.leaderboard import text
-from harness.leaderboard.board.boards import Board, Cell, Network
+from harness.leaderboard.board.boards import Board, BoardCell, Network
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.published.numbers import STACKS, accuracies, models, same_source
 from harness.leaderboard.stats.inference import Interval, paired_bootstrap
 from harness.text import split_outside
 
-FEWEST = 3  # methods that make an order
+FEWEST = 3  # with fewer methods there is no order to compare
 CONFIDENT = 1.96
 
 
@@ -35,7 +35,7 @@ class Placed:
         stack: Ours, with its settings.
         here: Mean over seeds.
         error: Binomial standard error of ours.
-        correct: Share of seeds that have an image right, image by image; None where a record has no such results.
+        correct: For each image the share of seeds that classify it correctly; None without per-image results.
     """
 
     method: str
@@ -49,12 +49,12 @@ class Placed:
 
 @dataclass(frozen=True)
 class Reversal:
-    """Two methods in another order than published.
+    """Two methods whose order differs from the published one.
 
     Attributes:
-        better: The better one as published.
-        worse: The one that is better here.
-        ahead: By how many points it is, with a 95 % interval.
+        better: The method that is better as published.
+        worse: The method that is worse as published and better here.
+        ahead: Its lead here in points, with a 95 % interval.
     """
 
     better: Placed
@@ -87,14 +87,14 @@ class Ordering:
 
     @property
     def reversed(self) -> Iterator[Reversal]:
-        """Pairs in another order here than published."""
+        """Pairs whose order differs from the published one."""
         for better, worse in itertools.combinations(self.placed, 2):
             if better.published > worse.published and better.here < worse.here:
                 yield Reversal(better, worse, _ahead(better, worse))
 
 
 def _ahead(better: Placed, worse: Placed) -> Interval:
-    """By how much: bootstrapped over the images that both saw, or as if each had images of its own."""
+    """The lead: a bootstrap over common images, or two independent binomial errors without per-image results."""
     if better.correct is not None and worse.correct is not None and better.correct.shape == worse.correct.shape:
         return paired_bootstrap(better.correct, worse.correct)
     difference, noise = worse.here - better.here, CONFIDENT * math.hypot(better.error, worse.error)
@@ -123,7 +123,9 @@ def _ordering(board: Board, network: Network, evidence: Evidence) -> Ordering:
     return Ordering(f"{network.label}, {board.title}", tuple(sorted(placed, key=lambda one: -one.published)))
 
 
-def _placed(methods: list[str], values: list[float], stack: str, cell: Cell, board: Board, evidence: Evidence) -> Placed:
+def _placed(
+    methods: list[str], values: list[float], stack: str, cell: BoardCell, board: Board, evidence: Evidence
+) -> Placed:
     share, images = cell.mean / 100, (board.images or 1) * len(cell.top1)
     error = 100 * math.sqrt(max(share * (1 - share), 1 / images) / images)
     correct = evidence.correct(cell.ids)
@@ -132,7 +134,7 @@ def _placed(methods: list[str], values: list[float], stack: str, cell: Cell, boa
 
 
 def _names(stack: str) -> tuple[str, ...]:
-    """The methods of a stack without their settings; what is no setting of effort stays."""
+    """The methods of a stack without settings, most of which control effort; ``sequential`` changes the method and stays."""
     return tuple(re.sub(r"\((?!sequential).*\)$", "", step) for step in split_outside(stack, "+"))
 
 

@@ -1,4 +1,4 @@
-"""A paper's table beside what was measured: which rows were run, which are published only, and under which title."""
+"""A paper's table with published and measured values: rows that were run, rows that are published only, and the title."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from harness.leaderboard import text
-from harness.leaderboard.published.numbers import IMAGENET_IMAGES, Accuracy, Runtime, accuracies, runtimes
+from harness.leaderboard.published.numbers import IMAGENET_IMAGES, Accuracy, PublishedRuntime, accuracies, runtimes
 from harness.method.stack import check
 from harness.models.cards import cards
 
@@ -89,15 +89,15 @@ def _table(reproduction: Reproduction, measured: pd.DataFrame, bits: str) -> str
     return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
 
 
-def _published(reproduction: Reproduction, bits: str) -> list[Accuracy | Runtime]:
+def _published(reproduction: Reproduction, bits: str) -> list[Accuracy | PublishedRuntime]:
     if reproduction.quantity == "minutes":
         return [one for one in runtimes() if one.source.startswith(reproduction.source)]
     return [one for one in accuracies() if one.source.startswith(reproduction.source) and one.bits == bits]
 
 
-def _number(published: Iterable[Accuracy | Runtime], method: str, model: str) -> str:
+def _number(published: Iterable[Accuracy | PublishedRuntime], method: str, model: str) -> str:
     found = [one for one in published if one.method == method and one.model == model]
-    values = [f"{one.minutes:g} min" if isinstance(one, Runtime) else f"{one.top1:.2f}" for one in found]
+    values = [f"{one.minutes:g} min" if isinstance(one, PublishedRuntime) else f"{one.top1:.2f}" for one in found]
     return " / ".join(values) or "-"
 
 
@@ -112,5 +112,5 @@ def _measured(reproduction: Reproduction, group: pd.DataFrame) -> str:
 
 
 def _last_step(stages: str) -> float:
-    """Seconds of the stack's last method; the evaluation comes behind it."""
+    """Seconds of the stack's last method; the evaluation follows it."""
     return float(json.loads(stages)[-2][1])

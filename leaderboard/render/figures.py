@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from harness.leaderboard.published.numbers import Runtime
+from harness.leaderboard.published.numbers import PublishedRuntime
 from harness.leaderboard.stats.pareto import Standing
 
 COLOURS = {"front": "#1b7837", "undecided": "#b8860b", "dominated": "#888888"}
@@ -30,7 +31,7 @@ def pareto_figure(
     axis: str,
     hardware: str,
     full_precision: float,
-    published: Sequence[tuple[Runtime, float]] = (),
+    published: Sequence[tuple[PublishedRuntime, float]] = (),
 ) -> Figure:
     """Cost against accuracy with the front, and published points of other hardware beside it.
 
@@ -130,8 +131,6 @@ def shortened(label: str, most: int = 44) -> str:
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write ``path`` with .svg and .png added; the same records give the same bytes."""
-    from matplotlib import rc_context
-
     written = []
     with rc_context({"svg.hashsalt": "harness", "svg.fonttype": "none"}):
         for suffix in (".svg", ".png"):

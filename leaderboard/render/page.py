@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from plotly.offline import get_plotlyjs
 
 FIELDS = (
     "id", "status", "model", "bits", "stack", "calib", "seed", "top1", "top1_fp32", "top5", "agreement", "logit_sqnr_db",
@@ -25,8 +26,6 @@ def page(rows: pd.DataFrame, title: str = "Quantization records") -> str:
         rows: One row per record, as ``harness.store.table.table`` makes it.
         title: Heading.
     """
-    from plotly.offline import get_plotlyjs
-
     records = [
         {name: _plain(value) for name, value in zip(FIELDS, values, strict=True)}
         for values in rows[list(FIELDS)].itertuples(index=False, name=None)

@@ -9,11 +9,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from harness.leaderboard import text
-from harness.leaderboard.board.boards import Board, Cell, Network, Recipe
+from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 
 LEGEND = (
-    "Top-1 in percent, mean ± sample standard deviation over seeds (number of seeds); behind it in parentheses the "
-    "difference to full precision. **Bold**: best of the column; ≈: not shown to be worse (the 95 % bootstrap interval over "
+    "Top-1 in percent, mean ± sample standard deviation over seeds (number of seeds); in parentheses the difference to "
+    "full precision. **Bold**: best of the column; ≈: not shown to be worse (the 95 % bootstrap interval over "
     "images of the paired difference contains zero); n/N: seeds present of seeds expected, not ranked."
 )
 
@@ -41,7 +41,7 @@ def _cells(board: Board, recipe: Recipe) -> list[str]:
     return [_cell(board.cells.get((recipe, network))) for network in board.networks]
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(cell: BoardCell | None) -> str:
     if cell is None:
         return "missing"
     value = number(cell)
@@ -49,13 +49,13 @@ def _cell(cell: Cell | None) -> str:
     return f"{value} ({text.points(cell.mean - cell.top1_fp32)})" + missing(cell)
 
 
-def number(cell: Cell) -> str:
+def number(cell: BoardCell) -> str:
     """Mean, deviation and number of seeds."""
     spread = f" ± {cell.deviation:.2f}" if cell.deviation is not None else ""
     return f"{cell.mean:.2f}{spread} (n={len(cell.top1)})"
 
 
-def missing(cell: Cell) -> str:
+def missing(cell: BoardCell) -> str:
     """Seeds that are not there."""
     return "" if cell.complete else f" {len(cell.top1)}/{cell.expected}"
 
@@ -86,7 +86,7 @@ def _commands(board: Board) -> str:
         for network in board.networks
         if (recipe, network) in board.cells
     ]
-    summary = "<details><summary>Commands and records behind each cell</summary>"
+    summary = "<details><summary>Commands and records of each cell</summary>"
     return f"{summary}\n\n" + "\n".join(lines) + "\n\n</details>"
 
 
@@ -109,11 +109,11 @@ def _reason(row: pd.Series) -> str:
 
 
 def long_rows(boards: Sequence[Board]) -> pd.DataFrame:
-    """One row per cell, for CSV and Parquet; ``records`` lists the ids behind it."""
+    """One row per cell, for CSV and Parquet; ``records`` lists the ids of its records."""
     return pd.DataFrame([_long(board, *place, cell) for board in boards for place, cell in board.cells.items()])
 
 
-def _long(board: Board, recipe: Recipe, network: Network, cell: Cell) -> dict[str, Any]:
+def _long(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> dict[str, Any]:
     return {
         "data": board.data,
         "n_images": board.images,
@@ -169,11 +169,11 @@ def board_latex(board: Board) -> str:
 PLAIN_LEGEND = "Top-1 in percent, mean ± standard deviation over seeds; bold: best; ≈: not shown to be worse at 95 %."
 
 
-def _row(board: Board, recipe: Recipe) -> list[Cell | None]:
+def _row(board: Board, recipe: Recipe) -> list[BoardCell | None]:
     return [board.cells.get((recipe, network)) for network in board.networks]
 
 
-def _latex_cell(cell: Cell | None) -> str:
+def _latex_cell(cell: BoardCell | None) -> str:
     if cell is None:
         return "--"
     value = f"{cell.mean:.2f}" + (rf" $\pm$ {cell.deviation:.2f}" if cell.deviation is not None else "")

@@ -36,10 +36,10 @@ def accuracy(correct: int, images: int, level: float = LEVEL) -> Interval:
     """Accuracy in percent with Wilson's interval from raw counts (Wilson 1927).
 
     Raises:
-        ValueError: There are no images, or more right ones than images.
+        ValueError: There are no images, or more correct ones than images.
     """
     if not 0 <= correct <= images or not images:
-        raise ValueError(f"{correct} right of {images} images is not possible")
+        raise ValueError(f"{correct} correct of {images} images is not possible")
     interval = stats.binomtest(correct, images).proportion_ci(level, method="wilson")
     return Interval(100 * correct / images, 100 * float(interval.low), 100 * float(interval.high))
 
@@ -49,8 +49,8 @@ class Discordance:
     """Images on which two models differ.
 
     Attributes:
-        first: Right by the first model only.
-        second: Right by the second model only.
+        first: Number that only the first classifies correctly.
+        second: Number that only the second classifies correctly.
         p_value: Of McNemar's exact test that both are equally good; 1 without discordant images.
     """
 

@@ -8,24 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from timm import create_model
 
-from harness.baselines.adalog import Moments
+from harness.baselines.adalog import ProductErrors
 from harness.baselines.engines.progressive_search import progressive_search
-from harness.baselines.engines.quantizer_spaces import Budget, logarithmic_space, uniform_space
+from harness.baselines.engines.quantizer_spaces import SearchEffort, logarithmic_space, uniform_space
 from harness.data.sets import CalibrationSet
-from harness.quant.format import nonuniform
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import QuantizerSpec, Scheme
+from harness.quant.format.adaptive_log import AdaptiveLog, adaptive_log
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.arithmetic import channel_rows
+from harness.quant.format.uniform import Uniform
 from harness.quant.network.inventory import coverage, off_grid_sites
 from harness.quant.network.qmodel import quantizable
 from tests.baselines.applying import apply
 
-FEW = Budget(candidates=64, keep=8, steps=4)
+FEW = SearchEffort(candidates=64, keep=8, steps=4)
 
 
 @given(bits=st.integers(2, 8), numerator=st.integers(1, 140), largest=st.floats(0.05, 20), shift=st.floats(0, 0.2))
 def test_adaptive_logarithm_against_its_formula(bits, numerator, largest, shift):
     values = torch.linspace(0, 1.3, 60, dtype=torch.float32) * largest - shift
-    got = nonuniform.adaptive_log(values, torch.tensor([largest, float(numerator), shift]), bits)
+    got = adaptive_log(values, torch.tensor([largest, float(numerator), shift]), bits)
     steps = 2 ** (bits + 1) - 2
     for x, y in zip(values.tolist(), got.tolist(), strict=True):
         inside = min((x + shift) / largest, 1.0)
@@ -41,7 +42,7 @@ def test_adaptive_logarithm_against_its_formula(bits, numerator, largest, shift)
 
 def test_base_two_gives_plain_powers_of_two():
     values = torch.rand(400)
-    got = nonuniform.adaptive_log(values, torch.tensor([1.0, 37.0, 0.0]), 4)
+    got = adaptive_log(values, torch.tensor([1.0, 37.0, 0.0]), 4)
     expected = torch.exp2(torch.log2(values).round())
     assert torch.equal(got[expected > 2.0**-16], expected[expected > 2.0**-16])
 
@@ -63,7 +64,7 @@ def test_progressive_search_finds_the_minimum_of_each_group():
 
 def test_a_search_is_never_worse_than_its_grid():
     x = torch.cat([torch.randn(4000), torch.tensor([9.0])]).reshape(1, -1)
-    space = uniform_space(x, QuantizerSpec(4), FEW, "range")
+    space = uniform_space(x, AffineSpec(4), FEW, "range")
 
     def error(quantizer):
         return (quantizer(x[0]) - x[0]).square().sum().reshape(1)
@@ -92,17 +93,17 @@ def test_errors_from_moments_equal_those_of_the_products():
     x, weight = torch.randn(300, 12), torch.randn(5, 12)
     target = torch.randn(300, 5)
     direct = (x.double() @ weight.double().T - target.double()).square().sum(dim=0)
-    assert torch.allclose(Moments(x, target).errors(weight), direct, rtol=1e-10)
+    assert torch.allclose(ProductErrors(x, target).of(weight), direct, rtol=1e-10)
 
 
 def test_quantizers_are_those_of_the_paper(model, calibration, context):
     apply(model, calibration, context, "adalog(candidates=32,steps=2,rounds=1)")
     q = model.quantizers
-    assert q["blocks.1.attn:matmul_1[a]"].spec.scheme is Scheme.ADAPTIVE_LOG
+    assert isinstance(q["blocks.1.attn:matmul_1[a]"], AdaptiveLog)
     assert q["blocks.1.attn:matmul_1[a]"].scale[0] == 1, "probabilities are not scaled"
-    assert q["blocks.1.mlp.fc2:linear[x]"].spec.scheme is Scheme.ADAPTIVE_LOG
+    assert isinstance(q["blocks.1.mlp.fc2:linear[x]"], AdaptiveLog)
     heads = q["blocks.1.attn:matmul[a]"]
-    assert heads.spec.axis == 1
+    assert heads.axis == 1
     assert heads.scale.numel() > 1
     assert q["blocks.1.mlp.fc1.weight"].scale.numel() == model.weights["blocks.1.mlp.fc1.weight"].weight.shape[0]
     rows = {row["tensors"]: row for row in coverage(model)}
@@ -137,16 +138,16 @@ def test_tensor_wise_search_of_weights_equals_brute_force_on_the_first_layer(mod
     operation = model.weights[name]
     x = calibration.images[:4]
     target = operation.function(x, operation.weight, operation.bias)
-    space = uniform_space(operation.weight.flatten(1), QuantizerSpec(4, axis=0), Budget(32, 16, 1), "range")
+    space = uniform_space(operation.weight.flatten(1), AffineSpec(4, axis=0), SearchEffort(32, 16, 1), "range")
     best = None
     for scale in space.grid[0]:
         for zero in space.grid[1]:
             weight = space.build(torch.stack([scale, zero])).weight(operation.weight, operation.weight)
             error = (operation.function(x, weight, operation.bias) - target).square().double()
-            error = numerics.channel_rows(error, 1).sum(dim=1)
+            error = channel_rows(error, 1).sum(dim=1)
             best = error if best is None else torch.minimum(best, error)
     got = (operation.function(x, operation.quantized_weight(), operation.bias) - target).square().double()
-    assert torch.allclose(numerics.channel_rows(got, 1).sum(dim=1), best, rtol=1e-4)
+    assert torch.allclose(channel_rows(got, 1).sum(dim=1), best, rtol=1e-4)
 
 
 def test_other_activations_than_gelu_stay_uniform(context):
@@ -155,8 +156,8 @@ def test_other_activations_than_gelu_stay_uniform(context):
     plain = quantizable(network, (3, 64, 64), "resnet10t")
     images = CalibrationSet(torch.randn(4, 3, 64, 64))
     apply(plain, images, context, "adalog(candidates=32,steps=1,rounds=1)")
-    schemes = {quantizer.spec.scheme for quantizer in plain.quantizers.values()}
-    assert schemes == {Scheme.UNIFORM}
+    schemes = {type(quantizer) for quantizer in plain.quantizers.values()}
+    assert schemes == {Uniform}
     error = (plain(images.images) - plain.full_precision(images.images)).square().sum()
     assert error < 0.2 * plain.full_precision(images.images).square().sum()
 

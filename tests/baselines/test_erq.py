@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from harness.baselines.erq import ridge_update, round_halves
 from harness.method.stack import check
-from harness.quant.format.quantizer import QuantizerSpec, from_range
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.uniform import from_range
 from tests.baselines.applying import errors_on_others
 
 
@@ -16,7 +17,7 @@ def case(seed, outputs=6, inputs=20, tokens=150):
     mixing = torch.randn(inputs, inputs, generator=generator)
     x = (torch.randn(tokens, inputs, generator=generator) @ mixing).double()
     weight = torch.randn(outputs, inputs, generator=generator)
-    return x, weight, from_range(QuantizerSpec(3, axis=0), weight.amin(1), weight.amax(1))
+    return x, weight, from_range(AffineSpec(3, axis=0), weight.amin(1), weight.amax(1))
 
 
 @given(st.integers(0, 10**6), st.floats(0.01, 100))
@@ -44,7 +45,7 @@ def test_rounding_by_halves_stays_on_the_grid_and_beats_round_to_nearest(seed, r
     def error(one):
         return ((x @ (weight - one).double().T) ** 2).sum()
 
-    assert error(rounded) < error(quantizer.exact(weight, axis=0))
+    assert error(rounded) < error(quantizer.quantize(weight))
 
 
 @pytest.mark.parametrize(

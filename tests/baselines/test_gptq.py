@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from harness.baselines.gptq import output_error, round_columns
 from harness.method.stack import check
-from harness.quant.format.quantizer import QuantizerSpec, from_range
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.uniform import from_range
 
 
 def case(seed, bits=3, outputs=8, inputs=24, tokens=200):
@@ -15,7 +16,7 @@ def case(seed, bits=3, outputs=8, inputs=24, tokens=200):
     mixing = torch.randn(inputs, inputs, generator=generator)
     x = (torch.randn(tokens, inputs, generator=generator) @ mixing).double()
     weight = torch.randn(outputs, inputs, generator=generator)
-    quantizer = from_range(QuantizerSpec(bits, axis=0), weight.amin(1), weight.amax(1))
+    quantizer = from_range(AffineSpec(bits, axis=0), weight.amin(1), weight.amax(1))
     return weight, quantizer, 2 * x.T @ x, x
 
 
@@ -24,7 +25,7 @@ def case(seed, bits=3, outputs=8, inputs=24, tokens=200):
 def test_the_output_error_is_far_below_round_to_nearest(seed, bits, order):
     weight, quantizer, hessian, x = case(seed, bits)
     rounded = round_columns(weight, quantizer, hessian, damping=0.01, order=order)
-    nearest = quantizer.exact(weight, axis=0)
+    nearest = quantizer.quantize(weight)
     ours, theirs = output_error(weight, rounded, hessian), output_error(weight, nearest, hessian)
     assert ours < theirs
     direct = 2 * ((x @ (weight - rounded).double().T) ** 2).sum().item()
@@ -38,7 +39,7 @@ def test_the_output_error_is_far_below_round_to_nearest(seed, bits, order):
 def test_two_columns_by_hand():
     """The first column is rounded to nearest, the second takes over ``-H12 / H22`` of its error."""
     weight = torch.tensor([[0.4, 0.1]])
-    quantizer = from_range(QuantizerSpec(2, signed=True, symmetric=True, axis=0), torch.tensor([-1.5]), torch.tensor([1.5]))
+    quantizer = from_range(AffineSpec(2, signed=True, symmetric=True, axis=0), torch.tensor([-1.5]), torch.tensor([1.5]))
     hessian = torch.tensor([[2.0, 1.6], [1.6, 2.0]], dtype=torch.float64)
     rounded = round_columns(weight, quantizer, hessian, damping=1e-9, order=False)
     assert rounded[0, 0] == 0.0
@@ -49,7 +50,7 @@ def test_independent_inputs_make_it_round_to_nearest():
     weight, quantizer, _, _ = case(0)
     hessian = torch.eye(24, dtype=torch.float64)
     rounded = round_columns(weight, quantizer, hessian, damping=0.01, order=True)
-    assert torch.allclose(rounded, quantizer.exact(weight, axis=0))
+    assert torch.allclose(rounded, quantizer.quantize(weight))
 
 
 def test_on_a_network_it_lowers_every_layers_error(model, calibration, context):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from harness.baselines.engines.layer_search import operations_of
-from harness.quant.format import nonuniform
-from harness.quant.format.quantizer import Scheme
+from harness.baselines.engines.segment_operations import operations_of
+from harness.quant.format.twin_gelu import GELU_MINIMUM, TwinGelu, twin_gelu
+from harness.quant.format.twin_softmax import TwinSoftmax, twin_softmax
+from harness.quant.format.uniform import Uniform
 from tests.baselines.applying import apply
 
 
@@ -14,7 +15,7 @@ def test_twin_ranges_of_the_softmax(bits):
     half = 2 ** (bits - 1)
     scales = torch.tensor([1 / half / 8, 1 / half])
     values = torch.linspace(0, 1, 4001)
-    got = nonuniform.twin_softmax(values, scales, bits)
+    got = twin_softmax(values, scales, bits)
     assert len(got.unique()) <= 2**bits
     small = values < half * scales[0]
     assert ((got - values).abs()[small & (values < (half - 1) * scales[0])] <= scales[0] / 2 + 1e-6).all()
@@ -26,8 +27,8 @@ def test_twin_ranges_of_the_softmax(bits):
 def test_twin_ranges_of_gelu_have_a_sign_bit(bits):
     half = 2 ** (bits - 1)
     values = torch.nn.functional.gelu(torch.linspace(-4, 4, 4001))
-    scales = torch.tensor([nonuniform.GELU_MINIMUM / half, 4 / half])
-    got = nonuniform.twin_gelu(values, scales, bits)
+    scales = torch.tensor([GELU_MINIMUM / half, 4 / half])
+    got = twin_gelu(values, scales, bits)
     assert len(got.unique()) <= 2**bits
     assert (got[values < 0] <= 0).all()
     assert ((got - values).abs()[values < 0] <= scales[0] * 1.001).all()
@@ -36,13 +37,13 @@ def test_twin_ranges_of_gelu_have_a_sign_bit(bits):
 def test_quantizers_are_those_of_the_paper(model, calibration, context):
     apply(model, calibration, context, "ptq4vit(steps=4,rounds=1,images=4)")
     q = model.quantizers
-    assert q["blocks.1.attn:matmul_1[a]"].spec.scheme is Scheme.TWIN_SOFTMAX
-    assert q["blocks.1.mlp.fc2:linear[x]"].spec.scheme is Scheme.TWIN_GELU
+    assert isinstance(q["blocks.1.attn:matmul_1[a]"], TwinSoftmax)
+    assert isinstance(q["blocks.1.mlp.fc2:linear[x]"], TwinGelu)
     assert len(q["blocks.1.attn.qkv.weight"].scale.unique()) <= 3, "one scale each for q, k and v"
     assert q["blocks.1.mlp.fc1.weight"].scale.numel() == 1
     assert q["patch_embed.proj.weight"].scale.numel() == 96
     assert "patch_embed.proj:conv[x]" not in q, "the image is not quantized"
-    assert all(one.spec.symmetric or one.spec.scheme is not Scheme.UNIFORM for one in q.values())
+    assert all(not isinstance(one, Uniform) or one.symmetric for one in q.values())
 
 
 def test_the_search_takes_the_factor_that_brute_force_takes(model, calibration, context):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.baselines.qwt import RIDGES, Moments, held_out_ridge
+from harness.baselines.qwt import RIDGES, RidgeRegression, held_out_ridge
 from harness.quant.network.inventory import size_bytes
 from tests.baselines.applying import apply, errors_on_others
 
@@ -14,7 +14,7 @@ from tests.baselines.applying import apply, errors_on_others
 def test_without_a_ridge_it_is_least_squares(seed):
     generator = torch.Generator().manual_seed(seed)
     x, y = torch.randn(100, 5, generator=generator), torch.randn(100, 5, generator=generator)
-    weight, bias = Moments(x, y).fit(1e-12)
+    weight, bias = RidgeRegression(x, y).fit(1e-12)
     direct = torch.linalg.lstsq(torch.cat([x, torch.ones(100, 1)], dim=1).double(), y.double()).solution.float()
     assert torch.allclose(torch.cat([weight, bias[None]]), direct, atol=1e-4)
 

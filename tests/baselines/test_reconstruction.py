@@ -7,11 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.baselines.engines.reconstruction import Rounding, _Run
+from harness.baselines.engines.reconstruction import _Reconstruction
+from harness.baselines.engines.soft_rounding import SoftRounding
 from harness.errors import UsageError
 from harness.method.checkpoint import Checkpoint
 from harness.method.stack import check
-from harness.quant.format.quantizer import QuantizerSpec, from_range
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.uniform import from_range
 from harness.quant.network.inventory import off_grid_sites
 from harness.quant.network.state import state_of
 from tests.baselines import applying
@@ -32,8 +34,8 @@ def test_rounding_starts_at_the_weight_and_never_moves_more_than_one_step(bits, 
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(6, 20, generator=generator)
     low, high = weight.amin(1), weight.amax(1)
-    quantizer = from_range(QuantizerSpec(bits, axis=0), low, high)
-    rounding = Rounding(weight, quantizer)
+    quantizer = from_range(AffineSpec(bits, axis=0), low, high)
+    rounding = SoftRounding(weight, quantizer)
     step = quantizer.scale[:, None]
     inside = (rounding.floor + quantizer.zero_point[:, None] >= 0) & (
         rounding.floor + quantizer.zero_point[:, None] + 1 <= 2**bits - 1
@@ -94,15 +96,15 @@ def test_an_interrupted_run_ends_with_the_same_bytes(method, model, calibration,
     model.clear()
     scheme, learn = check(f"repqvit+{method}").steps
     scheme.method.apply(model, calibration, context("w3a8"))
-    whole, segments = _Run._segment, []
+    whole, segments = _Reconstruction._segment, []
 
-    def interrupted(self, index, *rest):
+    def interrupted(self, visit, task):
         if len(segments) == 3:
             raise KeyboardInterrupt
-        segments.append(index)
-        whole(self, index, *rest)
+        segments.append(visit.index)
+        whole(self, visit, task)
 
-    monkeypatch.setattr(_Run, "_segment", interrupted)
+    monkeypatch.setattr(_Reconstruction, "_segment", interrupted)
     checkpoint = Checkpoint(tmp_path / "partial.safetensors")
     with pytest.raises(KeyboardInterrupt):
         learn.method.apply(model, calibration, context("w3a8", checkpoint=checkpoint))

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from harness.method.stack import check
-from harness.quant.format import nonuniform
-from harness.quant.format import uniform as numerics
+from harness.quant.format import arithmetic
+from harness.quant.format.log_sqrt2 import log_sqrt2
+from harness.quant.format.range_search import percentile_search
 from harness.quant.network.inventory import coverage, off_grid_sites
 from tests.baselines.applying import apply
 
@@ -65,7 +66,7 @@ def test_operands_are_quantized_and_residuals_are_not(model, calibration, contex
 def test_log_sqrt2_against_its_formula(bits):
     values = torch.rand(500) ** 4
     values[0] = 0
-    got = nonuniform.log_sqrt2(values, torch.tensor([0.8]), bits)
+    got = log_sqrt2(values, torch.tensor([0.8]), bits)
     for x, y in zip(values.tolist(), got.tolist(), strict=True):
         code = max(round(-2 * math.log2(x / 0.8)), 0) if x > 0 else 10**6
         expected = 0.8 * math.sqrt(2) ** -code if code < 2**bits else 0.0
@@ -77,13 +78,13 @@ def test_percentiles_are_chosen_row_by_row_by_squared_error():
     torch.manual_seed(1)
     rows = torch.randn(5, 20_000)
     rows[2, 0] = 100.0  # an outlier that only the smallest percentile cuts off
-    low, high = numerics.percentile_search(rows, 4, (0.999, 0.9999, 0.99999))
+    low, high = percentile_search(rows, 4, (0.999, 0.9999, 0.99999))
     for row, minimum, maximum in zip(rows, low, high, strict=True):
         errors = []
         for p in (0.999, 0.9999, 0.99999):
             ends = torch.quantile(row, 1 - p).reshape(1), torch.quantile(row, p).reshape(1)
-            scale, zero = numerics.affine_parameters(*ends, 4, signed=False, symmetric=False)
-            errors.append(((row - numerics.fake_quantize(row, scale, zero, 0, 15)).square().mean().item(), ends))
+            scale, zero = arithmetic.affine_parameters(*ends, 4, signed=False, symmetric=False)
+            errors.append(((row - arithmetic.fake_quantize(row, scale, zero, 0, 15)).square().mean().item(), ends))
         best = min(errors, key=lambda pair: pair[0])[1]
         assert torch.allclose(torch.cat(best), torch.stack([minimum, maximum]), atol=1e-4)
     assert high[2] < 10

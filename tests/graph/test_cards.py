@@ -17,7 +17,7 @@ from harness.methods.fqvit import takes_power_of_two
 from harness.models.cards import cards, preprocessing_overrides
 from harness.models.loading import load_model
 from harness.quant.calibrate.installation import install_weight_ranges, value_sites
-from harness.quant.format.quantizer import Scheme
+from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
 from tests.graph.networks import captured
@@ -130,9 +130,9 @@ TABLES = {"deit_tiny": DEIT, "swin_tiny": SWIN, "levit_128s": LEVIT, "resnet18":
 
 
 def granularity(quantizer):
-    if quantizer.spec.scheme is Scheme.POWER_OF_TWO:
+    if isinstance(quantizer, PowerOfTwo):
         return "pot"
-    return "tensor" if quantizer.spec.axis is None else "channel"
+    return "tensor" if quantizer.axis is None else "channel"
 
 
 @pytest.mark.parametrize("family", TABLES)
@@ -147,7 +147,7 @@ def test_the_sites_of_a_family_are_those_written_down(family):
         pattern, bits, kind = entry.split()
         (site,) = [s for s in order if s == pattern or (pattern.endswith("*") and s.startswith(pattern[:-1]))]
         quantizer = model.quantizers[site]
-        assert (quantizer.spec.bits, granularity(quantizer)) == (int(bits), kind), site
+        assert (quantizer.bits, granularity(quantizer)) == (int(bits), kind), site
         assert order.index(site) > before, f"{site} is out of order"
         before = order.index(site)
     quantized = {site for site in order if site in model.quantizers}

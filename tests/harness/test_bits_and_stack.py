@@ -117,7 +117,7 @@ def _variants():
         config = registry.load(name).Config
         for preset in (None, *getattr(config, "PRESETS", {})):
             for setting in settings_of(config):
-                for value in setting.choices or (stack._plain(setting.default),):
+                for value in setting.choices or (stack.plain(setting.default),):
                     chosen = [f"preset={preset}"] if preset and setting.name != "preset" else []
                     prefix = "" if info.role is Role.SCHEME else "fqvit+"
                     if setting.default is not None:

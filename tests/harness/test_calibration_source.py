@@ -9,7 +9,8 @@ from harness.errors import StackError, UsageError
 from harness.method.calibration_source import check_source
 from harness.method.stack import check
 from harness.run.prepare import prepare
-from harness.run.run_trial import Session, run_trial
+from harness.run.run_trial import run_trial
+from harness.run.session import Session
 from harness.store.table import table
 from harness.sweep.compose import compose_sweep
 from harness.trial.spec import TrialSpec
@@ -69,7 +70,7 @@ def test_leaderboards_are_separate(store, capsys):
     assert main(["report", "--store", str(store.root)]) == 0
     shown = capsys.readouterr().out
     assert "4 calibration images, 50 evaluation images" in shown
-    assert f"4 calibration images made by {SOURCE}, 50 evaluation images" in shown
+    assert f"4 calibration images synthesised by {SOURCE}, 50 evaluation images" in shown
 
 
 def test_a_record_repeats_itself(store, capsys):

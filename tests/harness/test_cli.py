@@ -49,14 +49,14 @@ def test_hints_come_from_the_arguments_not_from_the_process(said, monkeypatch):
 
 def test_a_store_that_is_a_file(said, tmp_path):
     (tmp_path / "file").touch()
-    for verb in (["report"], ["doctor"], ["run", "--method", "fqvit"]):
-        assert "is not a folder" in said(*verb, "--store", str(tmp_path / "file"))
+    for command in (["report"], ["doctor"], ["run", "--method", "fqvit"]):
+        assert "is not a folder" in said(*command, "--store", str(tmp_path / "file"))
 
 
-@pytest.mark.parametrize("verb", [["run", "--meth", "x", "--help"], ["list", "--help"], []])
-def test_help_is_no_mistake(verb, capsys):
+@pytest.mark.parametrize("command", [["run", "--meth", "x", "--help"], ["list", "--help"], []])
+def test_help_is_no_mistake(command, capsys):
     try:
-        code = main(verb)
+        code = main(command)
     except SystemExit as stop:
         code = stop.code
     assert code == 0
@@ -64,8 +64,6 @@ def test_help_is_no_mistake(verb, capsys):
 
 
 def test_describe_model(capsys):
-    from harness.cli.main import main
-
     assert main(["describe", "model", "deit_tiny_patch16_224"]) == 0
     out = capsys.readouterr().out
     assert "72.17 % on 50,000 images" in out

@@ -90,8 +90,8 @@ def test_a_missing_config_folder_is_named(tmp_path):
 
 def flags(*words):
     parser = argparse.ArgumentParser()
-    sweep.add_parser(parser.add_subparsers())
-    return overrides(parser.parse_args(["sweep", *words]))
+    sweep.add_options(parser)
+    return overrides(parser.parse_args(words))
 
 
 def test_flags_are_another_spelling():

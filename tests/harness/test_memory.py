@@ -4,14 +4,15 @@ import gc
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.sets import CalibrationSet
 from harness.errors import UsageError
 from harness.machine.memory import WORKERS_VARIABLE, Budget, is_out_of_memory
 from harness.method.stack import check
-from harness.run.run_trial import Session, run_trial
+from harness.run.run_trial import run_trial
+from harness.run.session import Session
 from harness.text import parse_size
 from harness.trial.spec import TrialSpec
 
@@ -50,6 +51,67 @@ def test_memory_of_the_dead_is_free_again():
     for seed in range(5):
         budget.keep(tensors(seed))
     assert budget.spilled_bytes == 0
+
+
+def batches(layout, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    made = [torch.randn(n, 3, 4, 5, generator=generator) for n in (4, 1, 6)]
+    if layout == "permuted":
+        return [x.permute(0, 2, 3, 1) for x in made]
+    if layout == "mixed":
+        return [made[0], *(x.contiguous(memory_format=torch.channels_last) for x in made[1:])]
+    return [x.contiguous(memory_format=getattr(torch, layout)) for x in made]
+
+
+@pytest.mark.parametrize("layout", ["contiguous_format", "channels_last", "permuted", "mixed"])
+@pytest.mark.parametrize("spilled", [None, 240, 1000])
+@given(rows=st.lists(st.integers(0, 10), min_size=1, max_size=14))
+@settings(max_examples=20, deadline=None)
+def test_rows_come_from_memory_and_disk_as_from_one_tensor(layout, spilled, rows):
+    """With 1000 bytes the first batch is on disk, the second and third as memory allows."""
+    kept, made = Budget(spilled).keep(batches(layout)), batches(layout)
+    expected, got = torch.cat(made)[torch.tensor(rows)], kept.select(torch.tensor(rows))
+    assert torch.equal(got, expected)
+    assert got.stride() == expected.stride()
+    assert kept.rows == 11
+    assert all(torch.equal(a, b) and a.stride() == b.stride() for a, b in zip(kept, made, strict=True))
+    assert (kept.nbytes < kept.total_bytes == 11 * 240) is (spilled is not None)
+
+
+def test_rows_that_are_not_there_are_refused():
+    for row in (-1, 11):
+        with pytest.raises(IndexError, match=f"row {row} of 11 rows"):
+            Budget(0).keep(batches("channels_last")).select(torch.tensor([0, row]))
+
+
+def test_of_a_generator_only_what_fits_is_in_memory():
+    budget, most = Budget(9000), []
+    kept = budget.keep(())
+
+    def made():
+        for tensor in tensors(0, count=20):
+            most.append(sum(one.nbytes for reference in budget._held if (one := reference()) is not None))
+            yield tensor
+
+    later = budget.keep(made())
+    budget.add(kept, torch.zeros(10))
+    assert max(most) <= 9000
+    assert later.total_bytes == 80_000
+    assert all(map(torch.equal, later, tensors(0, count=20)))
+    assert torch.equal(kept[0], torch.zeros(10))
+
+
+def test_what_a_block_kept_at_most_and_spilled_is_measured():
+    budget = Budget(20_000)
+    before = budget.keep(tensors(0))
+    with budget.measured() as usage:
+        budget.keep(tensors(1))
+        budget.keep(tensors(2, count=2))
+    assert usage.facts() == {"kept_bytes": 12_000, "spilled_bytes": 12_000}, "one after the other; the older went to disk"
+    assert before.nbytes == 0
+    with budget.measured() as usage:
+        pass
+    assert usage.facts() == {}
 
 
 def test_a_process_counts_on_its_part_of_the_machine_or_job(monkeypatch):

@@ -1,12 +1,11 @@
 """Finding methods without importing them, and plugins of other packages."""
 
 import importlib.util
-import subprocess
-import sys
-import textwrap
+import json
 
 import pytest
 
+from harness.cli.main import main
 from harness.errors import HarnessError, UsageError
 from harness.method import registry
 from harness.method.registration import Role
@@ -68,6 +67,17 @@ def test_every_setting_is_documented():
             assert setting.description, f"{name}.{setting.name}"
 
 
+def test_settings_know_their_bounds(capsys):
+    settings = {setting.name: setting for setting in settings_of(registry.load("psaq").Config)}
+    assert settings["iterations"].bounds == {"ge": 1}
+    assert settings["warmup"].expected == "float, at least 0, below 1"
+    assert main(["describe", "method", "psaq"]) == 0
+    assert "warmup = 0.2  [float, at least 0, below 1]" in capsys.readouterr().out
+    assert main(["describe", "method", "psaq", "--json"]) == 0
+    described = {setting["name"]: setting["bounds"] for setting in json.loads(capsys.readouterr().out)["settings"]}
+    assert described["warmup"] == {"ge": 0, "lt": 1}
+
+
 def test_a_plugin_of_another_package_is_found_and_loads(plugin):
     plugin()
     info = registry.available()["plugged"]
@@ -115,28 +125,61 @@ def test_a_broken_file_among_the_methods_is_left_out(tmp_path, monkeypatch, caps
     assert "own.broken is left out" in capsys.readouterr().err
 
 
-def test_a_name_taken_twice_names_both_owners(plugin):
+def test_two_built_in_methods_with_one_name_are_a_mistake_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    for module in ("one", "two"):
+        (tmp_path / "own" / f"{module}.py").write_text(PLUGIN.format(name="same"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "PACKAGES", ("own",))
+    with pytest.raises(HarnessError, match=r"two methods are called 'same': own\.one:Plug and own\.two:Plug"):
+        registry.available()
+
+
+def test_a_plugin_with_the_name_of_a_built_in_method_is_left_out(plugin, capsys):
     plugin(name="fqvit", module="taken_module")
-    with pytest.raises(HarnessError, match=r"methods\.fqvit:Fqvit and taken_module:Plug"):
+    assert registry.available()["fqvit"].target == "harness.methods.fqvit:Fqvit"
+    said = capsys.readouterr().err
+    assert "taken_module:Plug" in said
+    assert "harness.methods.fqvit:Fqvit" in said
+
+
+def test_of_two_plugins_with_one_name_none_is_taken(plugin, capsys):
+    plugin(name="twin", module="first_module")
+    plugin(name="twin", module="second_module")
+    assert "twin" not in registry.available()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert all("first_module" in line and "second_module" in line for line in said)
+
+
+def test_packages_are_searched_once_and_again_when_the_path_has_changed(plugin, monkeypatch):
+    registry.available()
+    reads = []
+    original = registry.entry_points
+    monkeypatch.setattr(registry, "entry_points", lambda **how: reads.append(how) or original(**how))
+    for _ in range(3):
+        registry.available()
+        registry.load("minmax")
+    assert not reads
+    plugin(name="later", module="later_module")
+    assert "later" in registry.available()
+    assert len(reads) == 1
+
+
+def test_a_package_is_read_without_importing_it(plugin, tmp_path):
+    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    (tmp_path / "outer" / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "outer" / "inner" / "__init__.py").write_text(PLUGIN.format(name="deep"))
+    plugin(name="deep", module="deep_module", target="outer.inner:Plug")
+    assert registry.available()["deep"].source == "deep_module"
+
+
+def test_a_checkout_without_its_links_says_so(monkeypatch):
+    monkeypatch.setattr(registry, "PACKAGES", ("harness.no_methods",))
+    with pytest.raises(HarnessError, match=r"ln -s \.\./no_methods harness/no_methods"):
         registry.available()
 
 
 def test_unknown_method():
     with pytest.raises(UsageError, match="Did you mean omse"):
         registry.load("omze")
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "methods"], ["list", "models"], ["run", "--help"]])
-def test_light_verbs_do_not_import_torch(arguments):
-    code = f"""
-        import sys
-        from harness.cli.main import main
-        try:
-            main({arguments!r})
-        except SystemExit:
-            pass
-        heavy = [name for name in ("torch", "timm", "pandas", "pydantic", "numpy") if name in sys.modules]
-        sys.exit(f"imported {{heavy}}" if heavy else 0)
-    """
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr

@@ -108,19 +108,19 @@ def test_default_location(monkeypatch, tmp_path):
 
 def test_problems_are_named():
     assert problems_of(record()) == []
-    assert problems_of({**record(), "calib": "8"}) == ["calib is str"]
+    assert problems_of({**record(), "calib": "8"}) == ["calib is '8', expected a whole number"]
     assert "error is missing" in problems_of({**record(), "status": "failed"})
 
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"metrics": {}}, "metrics.top1 is no number"),
-        ({"metrics": {**record()["metrics"], "n_images": None}}, "metrics.n_images is no number"),
-        ({"stages": [1]}, "stages[0]"),
-        ({"stages": [{"name": "fqvit"}]}, "stages[0]"),
+        ({"metrics": {}}, "metrics.top1 is missing"),
+        ({"metrics": {**record()["metrics"], "n_images": None}}, "metrics.n_images is None, expected a whole number"),
+        ({"stages": [1]}, "stages[0] is 1, expected an object"),
+        ({"stages": [{"name": "fqvit"}]}, "stages[0].seconds is missing"),
         ({"data": {}}, "data.name is missing"),
-        ({"calib": True}, "calib is bool"),
+        ({"calib": True}, "calib is True, expected a whole number"),
     ],
 )
 def test_what_tables_read_is_checked(store, changes, problem):

@@ -222,10 +222,10 @@ def test_any_text_survives_csv(tmp_path_factory, text, limit, value):
     assert float(read["top1"].iloc[0]) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("verb", [["status"], ["logs", "abc"], ["cancel"]])
-def test_verbs_that_only_look_start_fast(verb, tmp_path):
+@pytest.mark.parametrize("command", [["status"], ["logs", "abc"], ["cancel"]])
+def test_commands_that_only_look_start_fast(command, tmp_path):
     """Importing torch takes seconds; looking at a store must not."""
-    words = [*verb, "--store", str(tmp_path)]
+    words = [*command, "--store", str(tmp_path)]
     script = f"import sys; from harness.cli.main import main; main({words!r}); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "False", result.stderr

@@ -124,41 +124,41 @@ def test_a_launcher_that_is_gone_leaves_planned_and_lost_trials(store, sweep):
     ],
 )
 def test_when_a_beat_is_alive(store, changes, alive):
-    beat_of(store, "ab12", **changes)
-    assert heartbeat.read(store, "ab12").alive() is alive
+    beat_of(store, "ab12cd34ef56ab78", **changes)
+    assert heartbeat.read(store, "ab12cd34ef56ab78").alive() is alive
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1}'])
 def test_a_broken_heartbeat_is_none(store, content):
-    store.folder("ab12").mkdir(parents=True)
-    heartbeat.path_of(store, "ab12").write_text(content)
-    assert heartbeat.read(store, "ab12") is None
+    store.folder("ab12cd34ef56ab78").mkdir(parents=True)
+    heartbeat.path_of(store, "ab12cd34ef56ab78").write_text(content)
+    assert heartbeat.read(store, "ab12cd34ef56ab78") is None
 
 
 def test_a_heart_beats_while_its_block_runs(store, monkeypatch):
     monkeypatch.setenv(heartbeat.INTERVAL_VARIABLE, "0.02")
     heart = Heart(store)
-    with heart.of("ab12"):
+    with heart.of("ab12cd34ef56ab78"):
         heart.stage("omse")
         with heart.task("omse", 5) as task:
             task.advance(2)
-            first = heartbeat.read(store, "ab12").beat
-            beat = wait_for(lambda: (now := heartbeat.read(store, "ab12")).beat > first and now.step and now)
+            first = heartbeat.read(store, "ab12cd34ef56ab78").beat
+            beat = wait_for(lambda: (now := heartbeat.read(store, "ab12cd34ef56ab78")).beat > first and now.step and now)
             assert beat.progress == "omse 2/5"
             assert beat.alive()
             assert heart.owns(beat)
-    assert heartbeat.read(store, "ab12") is None
+    assert heartbeat.read(store, "ab12cd34ef56ab78") is None
     saved = []
-    with heart.of("ab12"):
+    with heart.of("ab12cd34ef56ab78"):
         heart.interruptible(lambda: saved.append(1))
         heart.interrupt()
     assert saved == [1]
-    assert heartbeat.read(store, "ab12").interrupted, "stays, so that others see why"
+    assert heartbeat.read(store, "ab12cd34ef56ab78").interrupted, "stays, so that others see why"
 
 
 def test_a_requeued_job_owns_its_earlier_beat(store):
-    beat_of(store, "ab12", job="7_1", host="elsewhere")
-    beat = heartbeat.read(store, "ab12")
+    beat_of(store, "ab12cd34ef56ab78", job="7_1", host="elsewhere")
+    beat = heartbeat.read(store, "ab12cd34ef56ab78")
     assert Heart(store, "7_1").owns(beat)
     assert not Heart(store, "7_2").owns(beat)
     assert not Heart(store).owns(beat)

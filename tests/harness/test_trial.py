@@ -63,7 +63,7 @@ def test_the_main_job(harness, tmp_path):
 
 def test_the_same_trial_again_does_no_work(harness, monkeypatch):
     code, first, _ = harness("run", "--method", "fqvit", *QUICK, "--json")
-    monkeypatch.setattr(trial._Run, "quantize", lambda self: pytest.fail("work was done again"))
+    monkeypatch.setattr(trial, "quantize", lambda *given: pytest.fail("work was done again"))
     code, second, _ = harness("run", "--method", "fqvit(ptf=true)", *QUICK, "--json", "--batch", "7")
     assert code == 0
     assert second == first, "the same settings, written differently or batched differently, are the same trial"
@@ -155,6 +155,7 @@ def test_strict_methods_get_no_evaluation(store, monkeypatch):
         (["--method", "fqvit", "--batch", "0"], "expected at least 1"),
         (["--method", "fqvit", "--eval-limit", "0"], "at least 1"),
         (["--method", "fqvit", "--calib", "many"], "invalid int value"),
+        (["--method", "fqvit", "--seed", "99999999999999999999"], "expected at most 9223372036854775807"),
     ],
 )
 def test_mistakes_end_with_one_line_and_exit_code_2(arguments, message, harness, tmp_path):
@@ -189,7 +190,7 @@ def test_a_model_that_cannot_be_captured_leaves_a_failure_record(harness, opened
 
 
 def test_interrupting_is_no_traceback(harness, monkeypatch):
-    monkeypatch.setattr(trial._Run, "quantize", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(trial, "quantize", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
     code, _, err = harness("run", "--method", "fqvit", *QUICK)
     assert (code, err.strip()) == (130, "interrupted")
 
@@ -213,7 +214,7 @@ def test_list_describe_report_doctor(harness):
     assert all(row["ok"] for row in json.loads(out))
 
 
-def test_help_and_unknown_verbs(harness):
+def test_help_and_unknown_commands(harness):
     code, out, _ = harness()
     assert code == 0
     assert "examples:" in out

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.sweep.estimate import Cost
+from harness.sweep.cells import PlanCell
+from harness.sweep.estimate import CostEstimate
 from harness.sweep.launch.packing import pack
-from harness.sweep.plan import Cell
 from harness.trial.spec import TrialSpec
 
 
 def cell(index, model="m", seed=0, steps=1):
-    return Cell(TrialSpec("x", model=model, seed=seed), f"{index:04d}", "to run", prefixes=("p",) * steps)
+    return PlanCell(TrialSpec("x", model=model, seed=seed), f"{index:04d}", "to run", prefixes=("p",) * steps)
 
 
 cells = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers(1, 4)), max_size=30).map(
@@ -20,7 +20,7 @@ cells = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.integers
 
 @given(cells, st.floats(10, 5000), st.integers(0, 5), st.floats(1, 2000))
 def test_nothing_is_lost_and_limits_hold(trials, limit, most, seconds):
-    costs = {trial.id: Cost(seconds, True) for trial in trials}
+    costs = {trial.id: CostEstimate(seconds, True) for trial in trials}
     packs = pack(trials, costs, seconds=limit, most=most)
     assert sorted(trial.id for members in packs for trial in members) == sorted(trial.id for trial in trials)
     for members in packs:

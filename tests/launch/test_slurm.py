@@ -15,10 +15,11 @@ from harness.errors import UsageError
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
 from harness.sweep import heartbeat
-from harness.sweep.launch import slurm, snapshot
+from harness.sweep.launch import cluster, slurm, snapshot
+from harness.sweep.launch.cluster import JobState, job_states
 from harness.sweep.launch.options import SlurmOptions
 from harness.sweep.launch.queue import places
-from harness.sweep.launch.slurm import JobState, Pack, job_states
+from harness.sweep.launch.slurm import Pack
 from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
 from harness.sweep.status import states_of
@@ -44,15 +45,15 @@ def swept(store, specs, packs=None, **content):
 
 
 def test_arrays_are_split_by_the_clusters_limit(monkeypatch):
-    monkeypatch.setattr(slurm, "_call", lambda command: "MaxArraySize            = 4\nMaxJobCount = 10000\n")
-    assert slurm.max_array() == 4
+    monkeypatch.setattr(cluster, "_call", lambda command: "MaxArraySize            = 4\nMaxJobCount = 10000\n")
+    assert cluster.max_array() == 4
     assert [len(part) for part in slurm.chunks([Pack("s", "w", 1, i) for i in range(10)], 4)] == [4, 4, 2]
 
     def absent(command):
         raise FileNotFoundError("scontrol")
 
-    monkeypatch.setattr(slurm, "_call", absent)
-    assert slurm.max_array() == 1001
+    monkeypatch.setattr(cluster, "_call", absent)
+    assert cluster.max_array() == 1001
 
 
 def test_the_submission_asks_for_what_was_given(tmp_path, monkeypatch):
@@ -85,7 +86,7 @@ def mocked(monkeypatch, queue, accounting=""):
             raise subprocess.CalledProcessError(1, command, stderr="accounting is disabled")
         return queue if command[0] == "squeue" else accounting
 
-    monkeypatch.setattr(slurm, "_call", call)
+    monkeypatch.setattr(cluster, "_call", call)
 
 
 def test_states_come_from_the_queue_then_from_the_accounting(monkeypatch):
@@ -124,7 +125,7 @@ def test_a_cluster_that_does_not_answer_is_said(store, monkeypatch, capsys):
     def down(command):
         raise subprocess.CalledProcessError(1, command, stderr="squeue: error: Unable to contact slurm controller\n")
 
-    monkeypatch.setattr(slurm, "_call", down)
+    monkeypatch.setattr(cluster, "_call", down)
     assert [state.state for state in states_of(sweep)] == ["queued"], "not knowing is no reason to run it again"
     assert "Unable to contact slurm controller" in capsys.readouterr().err
 

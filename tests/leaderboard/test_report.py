@@ -265,7 +265,7 @@ def test_times_of_different_hardware_are_never_on_one_front(store, tmp_path):
     assert any("NVIDIA_H200" in name for name in pictures)
 
 
-def test_the_verb(store, tmp_path, capsys):
+def test_the_command(store, tmp_path, capsys):
     add(store, "fqvit", 800)
     assert main(["report", "--store", str(store.root)]) == 0
     assert "80.00" in capsys.readouterr().out

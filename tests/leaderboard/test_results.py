@@ -1,5 +1,6 @@
 """The committed leaderboard is what the documented command makes of the committed records, and README shows its numbers."""
 
+import json
 import re
 from pathlib import Path
 
@@ -42,3 +43,23 @@ def test_readme_shows_the_same_numbers():
             assert ("**" in shown, "≈" in shown) == (row["mark"] == "best", row["mark"] == "tied"), (stack, bits)
             compared += 1
     assert compared == 14 * 3
+
+
+def test_the_results_page_says_what_compare_finds(tmp_path, capsys):
+    store = ["--store", str(tmp_path / "store")]
+    assert main(["store", "import", str(RESULTS / "records.parquet"), "--origin", "committed", *store]) == 0
+    section = (ROOT / "docs" / "results.md").read_text().partition("## Two ImageNet networks")[0]
+    rows = [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in section.splitlines() if "| `" in line
+    ]
+    assert len(rows) == 10
+    found = {}
+    for bits, step, below, *shown in rows:
+        if (step, below) not in found:
+            capsys.readouterr()
+            assert main(["compare", below, f"{below}+{step}", "--json", *store]) == 0
+            found[step, below] = {pair["setting"].split(", ")[1]: pair for pair in json.loads(capsys.readouterr().out)}
+        pair = found[step, below][bits]
+        verdict = {"the second is better": "better", "the first is better": "worse"}.get(pair["verdict"], pair["verdict"])
+        intervals = [f"{one['low']:+.2f} to {one['high']:+.2f}" for one in (pair["difference"], pair["over_seeds"])]
+        assert shown == [f"{pair['difference']['value']:+.2f}", *intervals, verdict], (bits, step)

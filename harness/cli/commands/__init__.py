@@ -1,1 +1,1 @@
-"""One module per command, imported when the command is used."""
+"""What each command can be given: examples and options. Imports nothing heavy."""

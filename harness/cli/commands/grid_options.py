@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from argparse import _ActionsContainer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.cli import trial_options
 from harness.cli.commands.options import add_json, add_store
 from harness.errors import UsageError
 from harness.text import quoted
 
-if TYPE_CHECKING:
-    from harness.machine.progress import Progress
-    from harness.store.store import Store
-    from harness.sweep.compose import Composed
-    from harness.sweep.launch.options import Options
-    from harness.sweep.plan import Plan
-
-TRIAL = {
-    "method": ("<stack,...>", "stacks; commas inside parentheses belong to settings"),
-    "model": ("<name,...>", "timm models or patterns such as 'deit_*' (default: embedded)"),
-    "weights": ("<file>", "safetensors file of the model"),
-    "data": ("<path,...>", "image folder (default: embedded)"),
-    "bits": ("<widths,...>", "for example w8a8,w4a8 (default: w8a8)"),
-    "calib": ("<n,...>", "calibration images (default: 256)"),
-    "calib-source": ("<name,...>", "data, or what makes the images from the network: psaq (default: data)"),
-    "seed": ("<n,...>", "for example 0,1,2 or 'range(3)' (default: 0)"),
-    "eval-limit": ("<n>", "evaluate on n images (default: all)"),
-}
 LAUNCHER = {
     "workers": ("workers", "<n>", "local: processes (default: one per GPU, else one per four cores)"),
     "partition": ("partition", "<name>", "slurm: partition"),
@@ -45,86 +28,51 @@ LAUNCHER = {
 
 
 def add_grid(parser: argparse.ArgumentParser) -> None:
-    """All options that describe a sweep."""
+    """Add all options that describe a sweep; ``overrides`` reads them."""
     parser.add_argument("overrides", nargs="*", metavar="<key=value>", help="Hydra overrides, for example seed=range(3)")
     trials = parser.add_argument_group("trials (their product is the grid)")
-    trials.add_argument("--experiment", metavar="<name>", help="named experiment: smoke, table1, calibration, or your own")
-    for name, (metavar, text) in TRIAL.items():
-        trials.add_argument(f"--{name}", metavar=metavar, help=text)
-    trials.add_argument(
-        "--preprocess",
-        action="append",
-        default=[],
-        metavar="<key=value>",
-        help="recipe=paper, or override crop_pct, interpolation, ...",
-    )
-    trials.add_argument("--ladder", action="store_true", help="also every prefix of each stack")
     how = parser.add_argument_group("how it runs")
+    trials.add_argument("--experiment", metavar="<name>", help="named experiment: smoke, table1, calibration, or your own")
+    _add_launcher_options(how)
+    trial_options.add_grid(trials, how)
+    trials.add_argument("--ladder", action="store_true", help="also every prefix of each stack")
+    how.add_argument("--no-share", action="store_true", help="every trial computes everything itself")
+    how.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
+    how.add_argument("--config-dir", type=Path, metavar="<dir>", help="folder with your experiment/ and launcher/ files")
+    how.add_argument("--quiet", action="store_true", help="no progress")
+    add_store(how)
+    add_json(how)
+
+
+def overrides(arguments: argparse.Namespace) -> list[str]:
+    """Flags as overrides, in front of the overrides that were given as such.
+
+    Raises:
+        UsageError: A flag's ``key=value`` has no equals sign.
+    """
+    flags = [("experiment", arguments.experiment), ("launcher", _launcher(arguments)), ("name", arguments.name)]
+    texts = [f"{key}={value}" for key, value in flags if value is not None]
+    texts += [*trial_options.overrides(arguments), *_launcher_overrides(arguments)]
+    texts += ["ladder=true"] if arguments.ladder else []
+    texts += ["share=false"] if arguments.no_share else []
+    texts += ["fail_fast=true"] if arguments.fail_fast else []
+    return texts + list(arguments.overrides)
+
+
+def _add_launcher_options(how: _ActionsContainer) -> None:
     how.add_argument("--name", metavar="<name>", help="of the sweep (default: the experiment's)")
     how.add_argument("--launcher", metavar="<kind>", help="local or slurm (default: local)")
     for name, (_, metavar, text) in LAUNCHER.items():
         how.add_argument(f"--{name}", metavar=metavar, help=text)
     how.add_argument("--setup", action="append", default=[], metavar="<line>", help="slurm: shell line before the job")
     how.add_argument("--sbatch", action="append", default=[], metavar="<key=value>", help="slurm: further sbatch option")
-    how.add_argument("--batch", metavar="<n>", help="evaluation batch (default: 64)")
-    how.add_argument("--memory", metavar="<size>", help="for what a search keeps (default: half of what is free)")
-    how.add_argument("--device", metavar="<name>", help="cpu, cuda (default: a GPU where there is one)")
-    how.add_argument("--no-share", action="store_true", help="every trial computes everything itself")
-    how.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
-    how.add_argument("--config-dir", type=Path, metavar="<dir>", help="folder with your experiment/ and launcher/ files")
-    how.add_argument("--quiet", action="store_true", help="no progress")
-    add_store(how)  # type: ignore[arg-type]
-    add_json(how)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A sweep as it was asked for, planned."""
-
-    composed: Composed
-    options: Options
-    plan: Plan
-
-
-def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> Asked:
-    """Compose, expand and plan.
-
-    Raises:
-        UsageError: Something in it is not understood or not possible.
-    """
-    progress.say("loading torch")
-    from harness.sweep.compose import compose_sweep
-    from harness.sweep.grid import expand
-    from harness.sweep.launch.options import launcher_options
-    from harness.sweep.plan import make_plan
-
-    composed = compose_sweep(overrides(arguments), arguments.config_dir)
-    options = launcher_options(composed.launcher)
-    specs = expand(composed.specs, ladder=composed.ladder)
-    gpu = options.gpus > 0 if options.kind == "slurm" else _gpu_here()
-    return Asked(composed, options, make_plan(specs, store, progress, share=composed.share, gpu=gpu))
-
-
-def _gpu_here() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def overrides(arguments: argparse.Namespace) -> list[str]:
-    """Flags as overrides, in front of the overrides that were given as such."""
-    flags = [("experiment", arguments.experiment), ("launcher", _launcher(arguments)), ("name", arguments.name)]
-    flags += [(name.replace("-", "_"), getattr(arguments, name.replace("-", "_"))) for name in TRIAL]
-    flags += [("batch", arguments.batch), ("device", arguments.device), ("memory", arguments.memory)]
-    flags += [(f"launcher.{key}", getattr(arguments, flag.replace("-", "_"))) for flag, (key, _, _) in LAUNCHER.items()]
-    texts = [f"{key}={value}" for key, value in flags if value is not None]
-    texts += [f"preprocess.{_pair(item, '--preprocess')}" for item in arguments.preprocess]
+def _launcher_overrides(arguments: argparse.Namespace) -> list[str]:
+    values = {key: getattr(arguments, flag.replace("-", "_")) for flag, (key, _, _) in LAUNCHER.items()}
+    texts = [f"launcher.{key}={value}" for key, value in values.items() if value is not None]
     texts += [f"launcher.setup=[{','.join(map(quoted, arguments.setup))}]"] if arguments.setup else []
-    texts += [f"+launcher.sbatch.{_pair(item, '--sbatch', quote=True)}" for item in arguments.sbatch]
-    texts += ["ladder=true"] if arguments.ladder else []
-    texts += ["share=false"] if arguments.no_share else []
-    texts += ["fail_fast=true"] if arguments.fail_fast else []
-    return texts + list(arguments.overrides)
+    return texts + [f"+launcher.sbatch.{_pair(item, '--sbatch', quote=True)}" for item in arguments.sbatch]
 
 
 def _launcher(arguments: argparse.Namespace) -> Any:

@@ -1,28 +1,15 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
+from argparse import _ActionsContainer  # parsers and groups of options alike
 
 
-def new_verb(verbs: Any, name: str, summary: str, examples: str) -> argparse.ArgumentParser:
-    """A sub-parser with its examples below the help."""
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name,
-        help=summary,
-        description=summary,
-        epilog="examples:\n" + examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    return parser
-
-
-def add_store(parser: argparse.ArgumentParser) -> None:
+def add_store(options: _ActionsContainer) -> None:
     """``--store``."""
-    parser.add_argument("--store", metavar="<dir>", help="folder of the records (default: $HARNESS_HOME, else ./runs)")
+    options.add_argument("--store", metavar="<dir>", help="folder of the records (default: $HARNESS_HOME, else ./runs)")
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(options: _ActionsContainer) -> None:
     """``--json``."""
-    parser.add_argument("--json", action="store_true", help="machine-readable output on standard output")
+    options.add_argument("--json", action="store_true", help="machine-readable output on standard output")

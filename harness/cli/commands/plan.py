@@ -3,118 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
-from typing import TYPE_CHECKING, Any
 
-from harness.cli.commands.grid_options import Asked, add_grid, plan_of
-from harness.cli.commands.options import new_verb
-from harness.machine.progress import terminal_progress
-from harness.store.store import Store
-
-if TYPE_CHECKING:
-    from harness.sweep.plan import Plan
+from harness.cli.commands.grid_options import add_grid
 
 EXAMPLES = """  harness plan --experiment table1
   harness plan --method fqvit+omse+evolq --ladder --bits w8a8,w4a8 --seed 'range(3)'
   harness plan experiment=table1 launcher=slurm launcher.partition=gpu bits=w4a8 --json
 """
-LONGEST_LIST = 8
 
 
-def add_parser(verbs: Any) -> None:
-    """Add the verb to the command line."""
-    parser = new_verb(verbs, "plan", "Show what a sweep would do: trials, what is done, cost, jobs.", EXAMPLES)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     add_grid(parser)
-    parser.set_defaults(handler=handle)
-
-
-def handle(arguments: argparse.Namespace) -> int:
-    """Run the verb."""
-    store = Store.default(arguments.store)
-    asked = plan_of(arguments, store, terminal_progress(arguments.quiet))
-    facts = summary(asked)
-    if arguments.json:
-        trials = [
-            {"id": cell.id, "state": cell.state, "kind": cell.kind, "reason": cell.reason, "trial": cell.spec.as_dict()}
-            for cell in asked.plan.cells
-        ]
-        print(json.dumps({**facts, "trials": trials}, indent=1))
-    else:
-        print("\n".join(lines(asked.plan, facts)))
-    return 0
-
-
-def summary(asked: Asked) -> dict[str, Any]:
-    """The plan in numbers."""
-    from harness.sweep.launch.options import SlurmOptions
-    from harness.sweep.launch.start import packs_of
-
-    plan = asked.plan
-    packs = packs_of(plan, asked.options)
-    jobs: dict[str, Any] = {}
-    if isinstance(asked.options, SlurmOptions):
-        from harness.sweep.launch.slurm import max_array
-
-        most = max_array()
-        jobs = {"jobs": len(packs), "arrays": -(-len(packs) // most), "max_array_size": most}
-    return {
-        "trials_total": len(plan.cells),
-        "done": plan.count("done"),
-        "failed": plan.count("failed"),
-        "failed_reasons": plan.reasons("failed"),
-        "incompatible": plan.count("incompatible"),
-        "incompatible_reasons": plan.reasons("incompatible"),
-        "to_run": len(plan.to_run),
-        "steps": {"total": plan.steps, "in_store": plan.steps_stored, "shared": plan.steps_shared},
-        "estimated_hours": round(plan.hours, 4),
-        "past_records": plan.records,
-        "without_estimate": plan.unknown,
-        "launcher": asked.options.kind,
-        **jobs,
-    }
-
-
-def lines(plan: Plan, facts: dict[str, Any]) -> list[str]:
-    """The plan for people."""
-    steps = facts["steps"]
-    compute = steps["total"] - steps["in_store"] - steps["shared"]
-    text = [
-        f"trials        {facts['trials_total']}{axes(plan)}",
-        f"done          {facts['done']}",
-        f"failed        {facts['failed']}" + (" (again with: harness resume --retry KIND)" if facts["failed"] else ""),
-        *_reasons(facts["failed_reasons"]),
-        f"incompatible  {facts['incompatible']}",
-        *_reasons(facts["incompatible_reasons"]),
-        f"to run        {facts['to_run']}",
-        f"stack steps   {steps['total']}: {steps['in_store']} in the store, {steps['shared']} shared, {compute} to compute",
-        f"estimate      {_hours(facts)}",
-    ]
-    if "jobs" in facts:
-        text.append(f"slurm         {facts['jobs']} jobs in {facts['arrays']} arrays of at most {facts['max_array_size']}")
-    return text
-
-
-def axes(plan: Plan) -> str:
-    """The sizes of the grid's axes, where it has more than one trial."""
-    names = {"models": "model", "data sets": "data", "bit-widths": "bits", "stacks": "method", "calibration sizes": "calib"}
-    names |= {"seeds": "seed"}
-    sizes = {name: len({str(getattr(cell.spec, field)) for cell in plan.cells}) for name, field in names.items()}
-    parts = [f"{size} {name}" for name, size in sizes.items() if size > 1]
-    return f" ({' x '.join(parts)})" if parts else ""
-
-
-def _reasons(reasons: dict[str, int]) -> list[str]:
-    shown = [f"              {count} x {text[:200]}" for text, count in list(reasons.items())[:LONGEST_LIST]]
-    more = len(reasons) - LONGEST_LIST
-    return shown + ([f"              and {more} more reasons (--json has all)"] if more > 0 else [])
-
-
-def _hours(facts: dict[str, Any]) -> str:
-    if not facts["to_run"]:
-        return "nothing to do"
-    if facts["without_estimate"] == facts["to_run"]:
-        return f"unknown: none of the {facts['past_records']} past records has these steps on these networks"
-    hours = facts["estimated_hours"]
-    text = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-    rest = f"; {facts['without_estimate']} trials without an estimate" if facts["without_estimate"] else ""
-    return f"{text} of work, from {facts['past_records']} past records{rest}"

@@ -9,13 +9,14 @@ import torch
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.quant.calibrate.observers import OBSERVERS, Observer
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import QuantizerSpec, from_range
+from harness.quant.format import arithmetic
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.uniform import from_range
 from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import Bits
 
 FLOAT_BITS = 32
-ObserverFactory = Callable[[QuantizerSpec, Site], Observer]
+ObserverFactory = Callable[[AffineSpec, Site], Observer]
 
 
 @torch.no_grad()
@@ -30,7 +31,7 @@ def install_weight_ranges(model: QuantizedModel, bits: int, *, symmetric: bool =
     """
     if bits >= FLOAT_BITS:
         return
-    spec = QuantizerSpec(bits, signed=symmetric, symmetric=symmetric, axis=0, narrow_range=narrow and symmetric)
+    spec = AffineSpec(bits, signed=symmetric, symmetric=symmetric, axis=0, narrow_range=narrow and symmetric)
     for name, operation in model.weights.items():
         low, high = torch.aminmax(operation.present_weight.flatten(1), dim=1)
         model.quantizers[name] = from_range(spec, low, high)
@@ -58,7 +59,7 @@ def value_observers(sites: list[Site], bits: Bits, make: ObserverFactory) -> dic
     for site in sites:
         width = bits.softmax if site.kind is Kind.SOFTMAX else bits.activation
         if width < FLOAT_BITS:
-            observers[site.name] = make(QuantizerSpec(width), site)
+            observers[site.name] = make(AffineSpec(width), site)
     return observers
 
 
@@ -69,4 +70,4 @@ def named_observer(kind: str) -> ObserverFactory:
 
 def weight_rows(model: QuantizedModel, name: str) -> torch.Tensor:
     """The weight of a site, before its quantizer, as ``(output channels, everything else)``."""
-    return numerics.channel_rows(model.weights[name].present_weight, 0)
+    return arithmetic.channel_rows(model.weights[name].present_weight, 0)

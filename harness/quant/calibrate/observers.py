@@ -12,8 +12,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import Quantizer, QuantizerSpec, Scheme, from_range
+from harness.quant.format import arithmetic, range_search
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.power_of_two import PowerOfTwo, power_of_two_scales
+from harness.quant.format.uniform import from_range
 
 EMA_MOMENTUM = 0.01
 PERCENTILE = 0.99999
@@ -27,7 +30,7 @@ class Observer(ABC):
         axis: Channel axis of the observed tensors.
     """
 
-    def __init__(self, spec: QuantizerSpec, axis: int) -> None:
+    def __init__(self, spec: AffineSpec, axis: int) -> None:
         self.spec = spec
         self.axis = axis
         self.minimum: Tensor | None = None
@@ -37,7 +40,7 @@ class Observer(ABC):
     def update(self, x: Tensor) -> None:
         """Take in one batch."""
 
-    def finish(self, last: Tensor) -> Quantizer:
+    def finish(self, last: Tensor) -> NumberFormat:
         """Propose the quantizer; ``last`` is the last batch, already taken in."""
         return from_range(self.spec, *self.range)
 
@@ -53,15 +56,15 @@ class Observer(ABC):
         return self.minimum, self.maximum
 
     def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Minimum and maximum of one batch at the spec's granularity."""
+        """Minimum and maximum of one batch, per tensor or per channel as the spec says."""
         if self.spec.axis is None:
             low, high = torch.aminmax(x)
             return low.reshape(1), high.reshape(1)
-        low, high = torch.aminmax(numerics.channel_rows(x, self.axis), dim=1)
+        low, high = torch.aminmax(arithmetic.channel_rows(x, self.axis), dim=1)
         return low, high
 
 
-class MinMax(Observer):
+class MinMaxObserver(Observer):
     """Running minimum and maximum over all batches."""
 
     def update(self, x: Tensor) -> None:
@@ -71,7 +74,7 @@ class MinMax(Observer):
         self.maximum = high if self.maximum is None else torch.maximum(self.maximum, high)
 
 
-class Ema(Observer):
+class EmaObserver(Observer):
     """First batch's range, moved by 1 % of the difference at each further batch (FQ-ViT's ``ema``)."""
 
     def update(self, x: Tensor) -> None:
@@ -83,42 +86,47 @@ class Ema(Observer):
         self.maximum = high if self.maximum is None else self.maximum + EMA_MOMENTUM * (high - self.maximum)
 
 
-class Percentile(Ema):
+class PercentileObserver(EmaObserver):
     """Quantiles 0.00001 and 0.99999 of each batch, per tensor, with the same moving average."""
 
     def update(self, x: Tensor) -> None:
         """Move the range towards this batch's quantiles (linear interpolation)."""
-        self._move(*numerics.outer_quantiles(x.reshape(1, -1), (PERCENTILE,))[0])
+        self._move(*range_search.outer_quantiles(x.reshape(1, -1), (PERCENTILE,))[0])
 
 
-class Omse(MinMax):
+class OmseObserver(MinMaxObserver):
     """Running range, then the shrink factor with the least squared error on the last batch."""
 
-    def __init__(self, spec: QuantizerSpec, axis: int, *, shared: bool = False) -> None:
+    def __init__(self, spec: AffineSpec, axis: int, *, shared: bool = False) -> None:
         super().__init__(replace(spec, symmetric=False), axis)
         self.shared = shared
 
-    def finish(self, last: Tensor) -> Quantizer:
+    def finish(self, last: Tensor) -> NumberFormat:
         """Shrink the range."""
-        rows = last.reshape(1, -1) if self.spec.axis is None else numerics.channel_rows(last, self.axis)
+        rows = last.reshape(1, -1) if self.spec.axis is None else arithmetic.channel_rows(last, self.axis)
         return from_range(
             self.spec,
-            *numerics.shrink_search(rows, *self.range, self.spec.bits, signed=self.spec.signed, shared=self.shared),
+            *range_search.shrink_search(rows, *self.range, self.spec.bits, signed=self.spec.signed, shared=self.shared),
         )
 
 
-class PowerOfTwo(MinMax):
+class PowerOfTwoObserver(MinMaxObserver):
     """PTF: running range per channel, factors chosen on the last batch."""
 
-    def __init__(self, spec: QuantizerSpec, axis: int) -> None:
-        super().__init__(replace(spec, axis=axis, scheme=Scheme.POWER_OF_TWO), axis)
+    def __init__(self, spec: AffineSpec, axis: int) -> None:
+        super().__init__(replace(spec, axis=axis), axis)
 
-    def finish(self, last: Tensor) -> Quantizer:
+    def finish(self, last: Tensor) -> NumberFormat:
         """Choose each channel's factor."""
         low, high = self.range
-        rows = numerics.channel_rows(last, self.axis)
-        scale, zero_point = numerics.power_of_two_scales(rows, low, high, self.spec.bits)
-        return Quantizer(self.spec, scale, zero_point, low, high)
+        rows = arithmetic.channel_rows(last, self.axis)
+        scale, zero_point = power_of_two_scales(rows, low, high, self.spec.bits)
+        return PowerOfTwo.of(self.spec, scale, zero_point, low, high)
 
 
-OBSERVERS: dict[str, type[Observer]] = {"minmax": MinMax, "ema": Ema, "percentile": Percentile, "omse": Omse}
+OBSERVERS: dict[str, type[Observer]] = {
+    "minmax": MinMaxObserver,
+    "ema": EmaObserver,
+    "percentile": PercentileObserver,
+    "omse": OmseObserver,
+}

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from harness.quant.calibrate.observers import MinMax, Observer
-from harness.quant.format.quantizer import Quantizer, QuantizerSpec
+from harness.quant.calibrate.observers import MinMaxObserver, Observer
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.base import NumberFormat
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -20,7 +21,7 @@ def collect(
     *,
     quantize: bool = False,
     live_softmax: bool = False,
-) -> dict[str, Quantizer]:
+) -> dict[str, NumberFormat]:
     """Show every batch to the observers and return the quantizers they propose after the last one.
 
     Statistics are those of the full-precision network, as in FQ-ViT, unless ``quantize`` is set.
@@ -31,12 +32,12 @@ def collect(
         observers: By site name; sites of weights are not visited (their values need no data).
         quantize: Observe the network with its present quantizers acting.
         live_softmax: Install proposals at once while the last batch runs, so that log-int-softmax already acts in it:
-            FQ-ViT's release does this, and what lies behind the first softmax sees it.
+            FQ-ViT's release does this, and what comes after the first softmax sees it.
 
     Raises:
         ValueError: There is no batch.
     """
-    proposals: dict[str, Quantizer] = {}
+    proposals: dict[str, NumberFormat] = {}
 
     def watch(name: str, x: Tensor) -> None:
         if name in observers:
@@ -70,6 +71,6 @@ def channel_ranges(
         sites: Names of the sites.
         batches: Images ``(n, c, h, w)``.
     """
-    observers = {name: MinMax(QuantizerSpec(8, axis=-1), -1) for name in sites}
+    observers = {name: MinMaxObserver(AffineSpec(8, axis=-1), -1) for name in sites}
     collect(model, batches, observers)
     return {name: observer.range for name, observer in observers.items()}

@@ -70,7 +70,16 @@ def log_int_softmax(x: Tensor, scale: Tensor, bits: int) -> Tensor:
     """
     exponential = integer_exponential(x, scale)
     ratio = torch.round(exponential.sum(dim=-1, keepdim=True) / exponential)
+    return negative_powers(ratio, bits)
+
+
+def negative_powers(ratio: Tensor, bits: int) -> Tensor:
+    """``2^-q`` for ratios ``sum / exp`` of at least one; exactly zero from ``2^(2^bits)`` on."""
+    power = power_codes(ratio)
+    return torch.where(power >= 2**bits, torch.zeros_like(power), torch.exp2(-power.clamp(0, 2**bits - 1)))
+
+
+def power_codes(ratio: Tensor) -> Tensor:
+    """``log2`` of a ratio, rounded up when the remainder is at least half of its power of two; not clamped, float32."""
     power = torch.floor(torch.log2(ratio))
-    power = power + (ratio - torch.exp2(power) >= torch.exp2(power - 1))
-    codes = power.clamp(0, 2**bits - 1)
-    return torch.where(power >= 2**bits, torch.zeros_like(codes), torch.exp2(-codes))
+    return power + (ratio - torch.exp2(power) >= torch.exp2(power - 1))

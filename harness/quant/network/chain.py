@@ -18,7 +18,7 @@ from harness.quant.network.operators import LayerNorm, MatMul, Runtime, Softmax,
 
 
 @dataclass(frozen=True)
-class Cost:
+class ProductCost:
     """Multiply-accumulate operations of one matrix product or convolution.
 
     Attributes:
@@ -48,7 +48,7 @@ class Segment:
     module: fx.GraphModule
     is_block: bool
     sites: tuple[str, ...]
-    costs: tuple[Cost, ...]
+    costs: tuple[ProductCost, ...]
 
     @property
     def macs(self) -> int:
@@ -127,7 +127,7 @@ class _Builder:
             node = sources[0]
         return self.values[node.name].name
 
-    def cost(self, node: fx.Node) -> Cost | None:
+    def cost(self, node: fx.Node) -> ProductCost | None:
         """Multiply-accumulates of a convolution, linear operation or matrix product; None for the rest."""
         kind = ops.ARITHMETIC.get(node.target)
         if kind in (Kind.CONV, Kind.LINEAR):
@@ -137,18 +137,20 @@ class _Builder:
             site = self.parameters.get(node.name)
             depth = math.prod(int(size) for size in ops.shape_of(weight)[1:])
             weight_sites = (site.name,) if site else ()
-            return Cost(node.name, elements_per_image(node) * depth, (self.operand(node, "x", node.args[0]), weight_sites))
+            return ProductCost(
+                node.name, elements_per_image(node) * depth, (self.operand(node, "x", node.args[0]), weight_sites)
+            )
         if kind is Kind.MATMUL:
             left, right = node.args[0], node.args[1]
             assert isinstance(left, fx.Node)
             assert isinstance(right, fx.Node)
             depth = int(ops.shape_of(left)[-1])
             operands = (self.operand(node, "a", left), self.operand(node, "b", right))
-            return Cost(node.name, elements_per_image(node) * depth, operands)
+            return ProductCost(node.name, elements_per_image(node) * depth, operands)
         return None
 
     def operand(self, node: fx.Node, letter: str, source: fx.Node) -> tuple[str, ...]:
-        """Names of the sites that an operand passes through: its own behind that of the value it carries."""
+        """Names of the sites that an operand passes through: its own, then that of the value it carries."""
         return tuple(name for name in (self.read(node, letter), self.carried(source)) if name)
 
     def read(self, node: fx.Node, letter: str) -> str:
@@ -287,7 +289,7 @@ def _entering(span: Span) -> fx.Node:
 
 
 def _last_alive(span: Span) -> fx.Node:
-    """The one node of the span that is read behind it."""
+    """The one node of the span that is read after it."""
     inside = set(span.nodes)
     alive = [node for node in span.nodes if any(user not in inside and not ops.is_symbolic(user) for user in node.users)]
     if len(alive) != 1:

@@ -14,7 +14,7 @@ class ExternalSite:
 
     Attributes:
         bits: Width of the codes.
-        granularity: ``tensor``, ``channel`` or ``group``.
+        granularity: Scales per ``tensor``, per ``channel`` or per ``group``.
         scales: Number of scales.
         zero_points: Number of zero points; 0 for symmetric codes.
     """

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
-import torch
 from torch import Tensor
 
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
-from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.uniform import Uniform
 from harness.quant.network.external import ExternalSite
 from harness.quant.network.qmodel import QuantizedModel
 
 FULL_PRECISION_BITS = 32
 SCALE_BYTES, ZERO_POINT_BYTES = 4, 1
-LOGARITHMIC = (Scheme.LOG_INT_SOFTMAX, Scheme.LOG_SQRT2, Scheme.ADAPTIVE_LOG)
 HALF_BYTES = 2  # linear layers beside blocks are kept in half precision
 
 
@@ -58,10 +57,7 @@ def _described(model: QuantizedModel) -> Mapping[str, ExternalSite]:
         return model.external.sites
     return {
         name: ExternalSite(
-            quantizer.spec.bits,
-            _granularity(model.sites[name], quantizer),
-            quantizer.scale.numel(),
-            quantizer.zero_point.numel(),
+            quantizer.bits, _granularity(model.sites[name], quantizer), quantizer.scales, quantizer.zero_points
         )
         for name, quantizer in model.quantizers.items()
     }
@@ -71,12 +67,9 @@ def _final_site(model: QuantizedModel) -> str:
     return [name for name, site in model.sites.items() if site.place is Place.VALUE][-1]
 
 
-def _granularity(site: Site, quantizer: Quantizer) -> str:
-    if quantizer.spec.scheme is not Scheme.UNIFORM:
-        return str(quantizer.spec.scheme)
-    if quantizer.spec.axis is None:
-        return "tensor"
-    return "head" if Kind.MATMUL in site.feeds and quantizer.spec.axis == 1 else "channel"
+def _granularity(site: Site, quantizer: NumberFormat) -> str:
+    by_head = isinstance(quantizer, Uniform) and quantizer.axis == 1 and Kind.MATMUL in site.feeds
+    return "head" if by_head else quantizer.granularity
 
 
 def _tensor_class(site: Site, final: str) -> str:
@@ -154,8 +147,8 @@ def _bits(described: Mapping[str, ExternalSite], sites: tuple[str, ...]) -> int:
 def off_grid_sites(model: QuantizedModel) -> list[str]:
     """Sites whose tensors are not ``(q - z) s`` with at most ``2^bits`` integer codes ``q`` and an integer ``z``.
 
-    Weights are checked by value, another library's by the number of different ones. Logarithmic quantizers are off the
-    grid: ``2^bits`` powers and zero.
+    Weights are checked by value, another library's by the number of different ones. Logarithmic formats are off the grid:
+    ``2^bits`` powers and zero.
     """
     if model.external is not None:
         weights, sites = model.external.weights, model.external.sites
@@ -169,15 +162,6 @@ def _values(weight: Tensor, site: ExternalSite) -> int:
     return max(len(row.unique()) for row in rows)
 
 
-def _on_grid(model: QuantizedModel, name: str, quantizer: Quantizer) -> bool:
-    if quantizer.spec.scheme in LOGARITHMIC:
-        return False
-    if not torch.equal(quantizer.zero_point, quantizer.zero_point.round()):
-        return False
-    if model.sites[name].place is not Place.PARAMETER:
-        return True
-    used = model.weights[name].quantized_weight().detach().flatten(1)
-    codes = used / quantizer.scale.reshape(-1, 1) + quantizer.zero_point.reshape(-1, 1)
-    low, high = quantizer.spec.code_range
-    inside = codes.round().ge(low).all() and codes.round().le(high).all()
-    return bool(inside) and bool((codes - codes.round()).abs().max() < 1e-2)
+def _on_grid(model: QuantizedModel, name: str, quantizer: NumberFormat) -> bool:
+    is_weight = model.sites[name].place is Place.PARAMETER
+    return quantizer.on_grid(model.weights[name].quantized_weight().detach() if is_weight else None)

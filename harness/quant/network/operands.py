@@ -1,4 +1,4 @@
-"""What schemes of operands share: quantize what linear operations, convolutions and matrix products read."""
+"""What schemes that quantize operands share: what linear operations, convolutions and matrix products read."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def operand_bits(site: Site, bits: Bits, image: int = IMAGE_BITS) -> int:
 
 
 def is_classifier(model: QuantizedModel, site: Site) -> bool:
-    """Whether the operand is read by the last segment's weights: what comes behind the last block."""
+    """Whether the operand is read by the last segment's weights: what comes after the last block."""
     return model.segment_of(site.name) == len(model.segments) - 1
 
 
 def inner_norms(model: QuantizedModel) -> dict[str, list[WeightedOperation]]:
     """Layer norms, by node name, with the linear operations that read them: those that nothing else reads.
 
-    The classifier's norm is left out. What scales such a norm's channels can be undone in the weights behind it.
+    The classifier's norm is left out. What scales such a norm's channels can be undone in the weights after it.
     """
     only_linear = {
         site.source
@@ -62,7 +62,7 @@ def reads(
         operation: One of segment ``index``.
         inputs: Inputs of that segment.
         index: The segment.
-        quantize: In the quantized network, behind the operand's quantizer; otherwise in full precision.
+        quantize: In the quantized network, after the operand's quantizer; otherwise in full precision.
     """
     quantizer = model.quantizers.get(operation.operand) if quantize else None
     for batch in inputs:

@@ -13,7 +13,10 @@ from torch.nn import functional as F
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.quant.format import integer
-from harness.quant.format.quantizer import Quantizer, Scheme
+from harness.quant.format.affine import Affine
+from harness.quant.format.base import NumberFormat
+from harness.quant.format.log_int_softmax import LogIntSoftmax
+from harness.quant.network.edits import Edits
 
 
 @dataclass
@@ -21,12 +24,7 @@ class Runtime:
     """What all operations of one model share.
 
     Attributes:
-        quantizers: Installed quantizers by site name; a site without one stays in full precision.
-        bias_shifts: Added to the bias of the operation with this node name (empirical bias correction, transforms).
-        weights: Weights that methods put in the place of the full-precision ones, by site name (transforms).
-        rounded: What the quantizer gets instead of the weight, by site name: values that a method rounded onto its grid.
-        norms: Likewise weight and bias of layer norms, by node name.
-        integer_norms: Node names of the layer norms that run on integers.
+        edits: What methods changed.
         learned: Weights as they are while a method learns how to round them, by site name; used without a quantizer.
         drop: While a method learns: share of the elements of every activation that stay unquantized, and the random
             generator that draws them (QDrop).
@@ -39,12 +37,7 @@ class Runtime:
         live_norms: Integer LayerNorm acts although ``quantize`` is off (the search target of Evol-Q's release).
     """
 
-    quantizers: dict[str, Quantizer] = field(default_factory=dict)
-    bias_shifts: dict[str, Tensor] = field(default_factory=dict)
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    rounded: dict[str, Tensor] = field(default_factory=dict)
-    norms: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    integer_norms: set[str] = field(default_factory=set)
+    edits: Edits = field(default_factory=Edits)
     learned: dict[str, Tensor] = field(default_factory=dict)
     drop: tuple[float, torch.Generator] | None = None
     transformed: bool = False
@@ -53,8 +46,8 @@ class Runtime:
     live_softmax: bool = False
     live_norms: bool = False
 
-    def activation(self, quantizer: Quantizer, x: Tensor, *, overwrite: bool = False) -> Tensor:
-        """An activation behind its quantizer, in part if a method asks for that."""
+    def activation(self, quantizer: NumberFormat, x: Tensor, *, overwrite: bool = False) -> Tensor:
+        """An activation after its quantizer; while a method drops quantization (QDrop), some elements stay as they are."""
         if self.drop is None:
             return quantizer(x, overwrite=overwrite)
         share, generator = self.drop
@@ -63,7 +56,7 @@ class Runtime:
 
 
 class Tap(nn.Module):
-    """The quantizer's place behind a value or constant."""
+    """The quantizer's place after a value or constant."""
 
     def __init__(self, runtime: Runtime, site: Site) -> None:
         super().__init__()
@@ -78,8 +71,8 @@ class Tap(nn.Module):
         if runtime.observe is not None:
             runtime.observe(self.site.name, x)
         if runtime.quantize:
-            quantizer = runtime.quantizers.get(self.site.name)
-            if quantizer is not None and quantizer.spec.scheme is not Scheme.LOG_INT_SOFTMAX:
+            quantizer = runtime.edits.quantizers.get(self.site.name)
+            if quantizer is not None and not isinstance(quantizer, LogIntSoftmax):
                 return runtime.activation(quantizer, x, overwrite=self.owns and runtime.observe is None)
         return x
 
@@ -97,7 +90,7 @@ class Operand(nn.Module):
         runtime = self.runtime
         if runtime.observe is not None:
             runtime.observe(self.name, x)
-        quantizer = runtime.quantizers.get(self.name) if runtime.quantize else None
+        quantizer = runtime.edits.quantizers.get(self.name) if runtime.quantize else None
         return x if quantizer is None else runtime.activation(quantizer, x)
 
 
@@ -138,14 +131,14 @@ class WeightedOperation(nn.Module):
         self.register_buffer("bias", bias, persistent=False)
         self.weight: Tensor
         self.bias: Tensor | None
-        self._cached_for: tuple[Quantizer, Tensor] | None = None
+        self._cached_for: tuple[NumberFormat, Tensor] | None = None
         self._cached: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the operation with the weight and bias that the runtime's mode asks for."""
         x = self._read(x)
         if not self.runtime.quantize:
-            transformed = self.runtime.transformed and self.site.name in self.runtime.weights
+            transformed = self.runtime.transformed and self.site.name in self.runtime.edits.replaced_weights
             weight, bias = (self.present_weight, self.shifted_bias()) if transformed else (self.weight, self.bias)
             return self.function(x, weight, bias)
         return self.function(x, self.quantized_weight(), self.shifted_bias())
@@ -153,16 +146,16 @@ class WeightedOperation(nn.Module):
     @property
     def present_weight(self) -> Tensor:
         """The weight before its quantizer: the full-precision one, or what a transform put in its place."""
-        return self.runtime.weights.get(self.site.name, self.weight)
+        return self.runtime.edits.replaced_weights.get(self.site.name, self.weight)
 
     def quantized_weight(self) -> Tensor:
-        """The weight behind its quantizer, computed once per quantizer and weight."""
+        """The weight after its quantizer, computed once per quantizer and weight."""
         if self.site.name in self.runtime.learned:
             return self.runtime.learned[self.site.name]
-        quantizer, reference = self.runtime.quantizers.get(self.site.name), self.present_weight
+        quantizer, reference = self.runtime.edits.quantizers.get(self.site.name), self.present_weight
         if quantizer is None:
             return reference
-        weight = self.runtime.rounded.get(self.site.name, reference)
+        weight = self.runtime.edits.rounded_weights.get(self.site.name, reference)
         if quantizer.scale.requires_grad or weight.requires_grad:
             return quantizer.weight(weight, reference)
         kept = self._cached_for
@@ -172,7 +165,7 @@ class WeightedOperation(nn.Module):
 
     def shifted_bias(self) -> Tensor | None:
         """The bias plus what empirical bias correction added."""
-        shift = self.runtime.bias_shifts.get(self.node)
+        shift = self.runtime.edits.bias_shifts.get(self.node)
         if shift is None:
             return self.bias
         return shift if self.bias is None else self.bias + shift
@@ -211,8 +204,8 @@ class LayerNorm(nn.Module):
         """Normalise over the last axes of size ``shape``."""
         scales = self.integer_scales() if self.runtime.quantize or self.runtime.live_norms else None
         weight, bias = self.weight, self.bias
-        if (self.runtime.quantize or self.runtime.transformed) and self.node in self.runtime.norms:
-            weight, bias = self.runtime.norms[self.node]
+        if (self.runtime.quantize or self.runtime.transformed) and self.node in self.runtime.edits.replaced_norms:
+            weight, bias = self.runtime.edits.replaced_norms[self.node]
         if scales is None or weight is None or bias is None:
             return torch.layer_norm(x, shape, weight, bias, self.eps, False)
         return straight_through(
@@ -222,12 +215,12 @@ class LayerNorm(nn.Module):
         )
 
     def integer_scales(self) -> tuple[Tensor, Tensor] | None:
-        """Scales of the input and output, when this norm runs on integers and both are quantized."""
-        if self.node not in self.runtime.integer_norms:
+        """Scales of the input and output, when this norm runs on integers and both have integer codes."""
+        if self.node not in self.runtime.edits.integer_norms:
             return None
-        before = self.runtime.quantizers.get(self.in_site)
-        after = self.runtime.quantizers.get(self.out_site)
-        return None if before is None or after is None else (before.scale, after.scale)
+        before = self.runtime.edits.quantizers.get(self.in_site)
+        after = self.runtime.edits.quantizers.get(self.out_site)
+        return (before.scale, after.scale) if isinstance(before, Affine) and isinstance(after, Affine) else None
 
 
 class Softmax(nn.Module):
@@ -242,19 +235,19 @@ class Softmax(nn.Module):
         """Softmax over ``axis``."""
         runtime = self.runtime
         if runtime.quantize or runtime.live_softmax:
-            after = runtime.quantizers.get(self.out_site)
-            before = runtime.quantizers.get(self.in_site)
-            if after is not None and before is not None and after.spec.scheme is Scheme.LOG_INT_SOFTMAX:
+            after = runtime.edits.quantizers.get(self.out_site)
+            before = runtime.edits.quantizers.get(self.in_site)
+            if isinstance(after, LogIntSoftmax) and isinstance(before, Affine):
                 return straight_through(
                     x,
-                    lambda x: integer.log_int_softmax(x, before.scale, after.spec.bits),
+                    lambda x: integer.log_int_softmax(x, before.scale, after.bits),
                     lambda x: torch.softmax(x, axis),
                 )
         return torch.softmax(x, axis)
 
 
 def straight_through(x: Tensor, exact: Callable[[Tensor], Tensor], smooth: Callable[[Tensor], Tensor]) -> Tensor:
-    """The value of ``exact``; where gradients are asked for, with the gradient of ``smooth``."""
+    """The value of ``exact``; where gradients are needed, with the gradient of ``smooth``."""
     if not (torch.is_grad_enabled() and x.requires_grad):
         return exact(x)
     differentiable = smooth(x)

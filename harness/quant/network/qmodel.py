@@ -14,8 +14,9 @@ from harness.graph.fold import fold_batch_norms
 from harness.graph.sites import Site
 from harness.machine.memory import is_out_of_memory
 from harness.models.cards import block_pattern
-from harness.quant.format.quantizer import Quantizer
+from harness.quant.format.base import NumberFormat
 from harness.quant.network.chain import Chain, Segment, build_chain
+from harness.quant.network.edits import Pair
 from harness.quant.network.external import External
 from harness.quant.network.operators import WeightedOperation
 
@@ -29,14 +30,7 @@ class QuantizedModel:
         network: The network that the chain was captured from.
 
     Attributes:
-        quantizers: Installed quantizers by site name. Assign to change; quantizers themselves are immutable.
-        bias_shifts: Corrections added to biases, by node name of the operation.
-        replaced_weights: Weights that methods put in the place of the full-precision ones, by site name.
-        rounded_weights: What quantizers get instead of the weight, by site name: already rounded onto their grids.
-        replaced_norms: Likewise weight and bias of layer norms, by node name.
-        compensations: Weight and bias of a linear layer beside a block, by the segment's name: ``x W + b`` is added to the
-            quantized block's output.
-        integer_norms: Node names of the layer norms that run on integers.
+        edits: What methods changed; its dictionaries can be reached by their names on the model too.
         external: A network that another library quantized: it runs in the place of the quantized chain, as a whole only.
         image_forwards: Images that went through the network so far, in full-network equivalents: running a part of the
             network counts by the part's share of multiply-accumulates.
@@ -49,13 +43,7 @@ class QuantizedModel:
         self.chain = chain
         self.name = name
         self.network = network
-        self.quantizers: dict[str, Quantizer] = chain.runtime.quantizers
-        self.bias_shifts: dict[str, Tensor] = chain.runtime.bias_shifts
-        self.replaced_weights: dict[str, Tensor] = chain.runtime.weights
-        self.rounded_weights: dict[str, Tensor] = chain.runtime.rounded
-        self.replaced_norms: dict[str, tuple[Tensor, Tensor]] = chain.runtime.norms
-        self.compensations: dict[str, tuple[Tensor, Tensor]] = {}
-        self.integer_norms: set[str] = chain.runtime.integer_norms
+        self.edits = chain.runtime.edits
         self.external: External | None = None
         self.image_forwards = 0.0
         self.batch_limit: int | None = None
@@ -83,6 +71,41 @@ class QuantizedModel:
     def layer_norms(self) -> dict[str, tuple[str, str]]:
         """Node names of the layer norms with the names of their input and output sites."""
         return self.chain.layer_norms
+
+    @property
+    def quantizers(self) -> dict[str, NumberFormat]:
+        """Installed quantizers by site name. Assign to change; quantizers themselves are immutable."""
+        return self.edits.quantizers
+
+    @property
+    def bias_shifts(self) -> dict[str, Tensor]:
+        """Corrections added to biases, by node name of the operation."""
+        return self.edits.bias_shifts
+
+    @property
+    def replaced_weights(self) -> dict[str, Tensor]:
+        """Weights in the place of the full-precision ones, by site name."""
+        return self.edits.replaced_weights
+
+    @property
+    def rounded_weights(self) -> dict[str, Tensor]:
+        """Weights that are already rounded onto their grids, by site name."""
+        return self.edits.rounded_weights
+
+    @property
+    def replaced_norms(self) -> dict[str, Pair]:
+        """Weight and bias of layer norms in the place of the full-precision ones, by node name."""
+        return self.edits.replaced_norms
+
+    @property
+    def compensations(self) -> dict[str, Pair]:
+        """Weight and bias of a linear layer beside a block, by the segment's name."""
+        return self.edits.compensations
+
+    @property
+    def integer_norms(self) -> set[str]:
+        """Node names of the layer norms that run on integers."""
+        return self.edits.integer_norms
 
     def shift_bias(self, node: str, shift: Tensor) -> None:
         """Add to what is added to the bias of an operation, by its node's name."""
@@ -114,13 +137,7 @@ class QuantizedModel:
 
     def clear(self) -> None:
         """Remove all quantizers and corrections: the full-precision network again."""
-        self.quantizers.clear()
-        self.bias_shifts.clear()
-        self.replaced_weights.clear()
-        self.rounded_weights.clear()
-        self.replaced_norms.clear()
-        self.compensations.clear()
-        self.integer_norms.clear()
+        self.edits.clear()
         self.external = None
 
     def segment_of(self, site: str) -> int:
@@ -182,14 +199,7 @@ class QuantizedModel:
         target = torch.device(device)
         for segment in self.segments:
             segment.module.to(target)
-        for name, quantizer in list(self.quantizers.items()):
-            self.quantizers[name] = quantizer.to(target)
-        for name, shift in list(self.bias_shifts.items()):
-            self.bias_shifts[name] = shift.to(target)
-        for weights in (self.replaced_weights, self.rounded_weights):
-            weights.update({name: weight.to(target) for name, weight in weights.items()})
-        for pairs in (self.replaced_norms, self.compensations):
-            pairs.update({name: (weight.to(target), bias.to(target)) for name, (weight, bias) in pairs.items()})
+        self.edits.to(target)
         return self
 
     @contextmanager

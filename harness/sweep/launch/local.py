@@ -20,6 +20,7 @@ import torch
 from harness.errors import HarnessError
 from harness.machine.measure import environment
 from harness.machine.memory import WORKERS_VARIABLE
+from harness.models.loading import full_name
 from harness.store.placeholder_records import unrun
 from harness.sweep.estimate import Estimator
 from harness.sweep.heartbeat import Beat, read
@@ -186,8 +187,6 @@ class LocalLauncher:
         return int(psutil.virtual_memory().available) - growing - SPARE_BYTES > self._need(trial)
 
     def _need(self, trial: str) -> int:
-        from harness.models.loading import full_name
-
         return self.estimator.memory(full_name(self._planned[trial].spec.model)) or UNKNOWN_BYTES
 
     def _hear(self, worker: WorkerProcess) -> None:

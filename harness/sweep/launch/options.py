@@ -65,6 +65,6 @@ def launcher_options(values: dict[str, Any]) -> Options:
     if isinstance(built, SlurmOptions) and built.timeout_min < SHORTEST_MINUTES:
         raise UsageError(
             f"time limit of {built.timeout_min} minutes is too short: expected at least {SHORTEST_MINUTES}",
-            "below that, SLURM's warning before a preemption cannot be told from a time-out, and jobs would be given up",
+            "below that, a preemption cannot be distinguished from a time-out, and jobs would not be requeued",
         )
     return built

@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
-from harness.sweep.estimate import Cost
-from harness.sweep.plan import Cell
+from harness.sweep.cells import Plan, PlanCell
+from harness.sweep.estimate import CostEstimate
+from harness.sweep.launch.options import LocalOptions, Options
 
 UNKNOWN_SECONDS = 15 * 60.0  # assumed for a trial without an estimate
 
 
-def pack(cells: Sequence[Cell], costs: Mapping[str, Cost], *, seconds: float, most: int = 0) -> list[list[Cell]]:
+def packs_of(plan: Plan, options: Options, cells: Sequence[PlanCell] | None = None) -> list[list[PlanCell]]:
+    """How trials are grouped: into jobs for SLURM, into families for local workers."""
+    chosen = plan.to_run if cells is None else cells
+    if isinstance(options, LocalOptions):
+        return list(families(chosen))
+    return pack(chosen, plan.costs, seconds=options.timeout_min * 60 / 2, most=options.pack)
+
+
+def pack(
+    cells: Sequence[PlanCell], costs: Mapping[str, CostEstimate], *, seconds: float, most: int = 0
+) -> list[list[PlanCell]]:
     """Split trials into jobs.
 
     Trials of one network come together; families (all stacks on the same images and bits) stay whole where they fit,
@@ -23,23 +34,25 @@ def pack(cells: Sequence[Cell], costs: Mapping[str, Cost], *, seconds: float, mo
         seconds: Work that a job should hold.
         most: Trials a job may hold; 0 for any number.
     """
-    packs: list[list[Cell]] = []
+    packs: list[list[PlanCell]] = []
     for _, of_network in groupby(sorted(cells, key=lambda cell: cell.network), key=lambda cell: cell.network):
         packs.extend(_packs_of_network(list(of_network), costs, seconds, most))
     return packs
 
 
-def families(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+def families(cells: Sequence[PlanCell]) -> Iterator[list[PlanCell]]:
     """Trials on the same network, images and bits: families in the order of the grid, each in the order of its ladder."""
-    found: dict[tuple[str, ...], list[Cell]] = {}
+    found: dict[tuple[str, ...], list[PlanCell]] = {}
     for cell in cells:
         found.setdefault(cell.family, []).append(cell)
     for members in found.values():
         yield sorted(members, key=lambda cell: len(cell.prefixes))
 
 
-def _packs_of_network(cells: list[Cell], costs: Mapping[str, Cost], seconds: float, most: int) -> Iterator[list[Cell]]:
-    current: list[Cell] = []
+def _packs_of_network(
+    cells: list[PlanCell], costs: Mapping[str, CostEstimate], seconds: float, most: int
+) -> Iterator[list[PlanCell]]:
+    current: list[PlanCell] = []
     for family in families(cells):
         if current and not _fits([*current, *family], costs, seconds, most):
             yield current
@@ -53,11 +66,11 @@ def _packs_of_network(cells: list[Cell], costs: Mapping[str, Cost], seconds: flo
         yield current
 
 
-def _fits(cells: list[Cell], costs: Mapping[str, Cost], seconds: float, most: int) -> bool:
+def _fits(cells: list[PlanCell], costs: Mapping[str, CostEstimate], seconds: float, most: int) -> bool:
     if most:
         return len(cells) <= most
     return sum(_seconds(costs.get(cell.id)) for cell in cells) <= seconds
 
 
-def _seconds(cost: Cost | None) -> float:
+def _seconds(cost: CostEstimate | None) -> float:
     return cost.seconds if cost is not None and cost.complete else UNKNOWN_SECONDS

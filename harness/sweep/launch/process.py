@@ -16,33 +16,37 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+from harness.machine.logs import warnings_to_stderr
+from harness.machine.progress import LineProgress
+from harness.store.store import Store
+from harness.sweep.heartbeat import Heart
+from harness.sweep.manifest import Submission, Sweep
+
 
 def main(arguments: list[str]) -> None:
     """Serve until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    from harness.machine.progress import LineProgress
-    from harness.store.store import Store
-    from harness.sweep.heartbeat import Heart
+    # Loads torch. Here, not above: what libraries print while they load must not get among the answers, nor Ctrl-C end them.
     from harness.sweep.launch.worker import Worker
-    from harness.sweep.manifest import Submission, Sweep
 
+    warnings_to_stderr()
     store, name, number = arguments
     sweep = Sweep(Store(Path(store)), name)
     heart = Heart(sweep.store, display=LineProgress())
-    asked: queue.Queue[str] = queue.Queue()
-    threading.Thread(target=_listen, args=(asked, heart.interrupt), daemon=True).start()
+    requests: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(requests, heart.interrupt), daemon=True).start()
     worker = Worker(sweep, Submission(sweep.folder / "submissions" / number), heart)
     _answer(answers, {"ready": True})
     while True:
-        trial = asked.get()
+        trial = requests.get()
         _answer(answers, {"trial": trial, "status": worker.run(trial)})
 
 
-def _listen(asked: queue.Queue[str], interrupted: Callable[[], None]) -> None:
+def _listen(requests: queue.Queue[str], interrupted: Callable[[], None]) -> None:
     for line in sys.stdin:
-        asked.put(line.strip())
+        requests.put(line.strip())
     interrupted()
     os._exit(0)
 

@@ -6,12 +6,9 @@ heartbeats say what became of trials, submitit's own pickles are not read.
 
 from __future__ import annotations
 
-import re
 import shlex
-import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +16,16 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from harness.errors import UsageError
+from harness.machine.logs import warnings_to_stderr
 from harness.machine.progress import LineProgress
 from harness.store.store import Store
 from harness.sweep import heartbeat
 from harness.sweep.heartbeat import Heart
+from harness.sweep.launch.cluster import max_array, reason_of
 from harness.sweep.launch.options import SlurmOptions
 from harness.sweep.manifest import Submission, Sweep
 
 SIGNAL_SECONDS = 60  # warning before a time limit; enough to write a search's state
-DEFAULT_MAX_ARRAY = 1001
-COMMAND_SECONDS = 60
 
 
 class Pack:
@@ -49,8 +46,10 @@ class Pack:
 
     def __call__(self) -> dict[str, str]:
         """Run the pack's trials; those that are done already are passed over."""
+        # Here, not above: while torch loads, submitit must have its handler of the warning signal in place already.
         from harness.sweep.launch.worker import run_pack
 
+        warnings_to_stderr()
         self._heart = Heart(Store(Path(self.store)), heartbeat.environ_job(), LineProgress())
         return run_pack(self.store, self.sweep, self.submission, self.index, self._heart)
 
@@ -89,7 +88,7 @@ def submit(sweep: Sweep, submission: Submission, options: SlurmOptions, code: Pa
         except FailedJobError as error:
             submission.started({"slurm": jobs})
             raise UsageError(
-                f"SLURM refuses the submission: {_reason(str(error))}", "check the launcher's options"
+                f"SLURM refuses the submission: {reason_of(str(error))}", "check the launcher's options"
             ) from error
         submission.started({"slurm": jobs})  # after each array: nothing is forgotten when a later one is refused
     return jobs
@@ -132,104 +131,3 @@ def _asked(options: SlurmOptions) -> dict[str, Any]:
 def chunks(packs: Sequence[Pack], most: int) -> list[list[Pack]]:
     """Arrays of at most ``most`` jobs."""
     return [list(packs[start : start + most]) for start in range(0, len(packs), most)]
-
-
-def max_array() -> int:
-    """The cluster's MaxArraySize, SLURM's own default where it does not answer."""
-    try:
-        text = _call(["scontrol", "show", "config"])
-    except (OSError, subprocess.SubprocessError):
-        return DEFAULT_MAX_ARRAY
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", text)
-    return max(1, int(found[1])) if found else DEFAULT_MAX_ARRAY
-
-
-@dataclass(frozen=True)
-class JobState:
-    """What SLURM says of a job.
-
-    Attributes:
-        state: PENDING, RUNNING, REQUEUED, CANCELLED, ...; empty when SLURM does not know it.
-        detail: Exit code or reason of waiting.
-        active: It waits or runs.
-    """
-
-    state: str
-    detail: str
-    active: bool
-
-
-def job_states(jobs: Iterable[str]) -> dict[str, JobState]:
-    """States of jobs: from the queue, for those that left it from the accounting where there is one.
-
-    Raises:
-        UsageError: The queue cannot be read.
-    """
-    wanted = set(jobs)
-    if not wanted:
-        return {}
-    try:
-        lines = _call(["squeue", "-h", "-r", "-t", "all", "-o", "%i|%T|%r"]).splitlines()
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UsageError(f"SLURM's queue cannot be read: {_reason(_text(error))}") from error
-    found: dict[str, JobState] = {}
-    for job, state, reason in (line.split("|", 2) for line in lines if line.count("|") >= 2):
-        if job in wanted and state in ACTIVE:
-            found[job] = JobState(state, reason, True)
-    return {**_accounted(wanted - set(found)), **found}
-
-
-# Everything that is not an end; a job that is queued again is REQUEUED for a moment.
-ACTIVE = (
-    "PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
-    "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SPECIAL_EXIT", "RESV_DEL_HOLD",
-)  # fmt: skip
-
-
-def _accounted(jobs: set[str]) -> dict[str, JobState]:
-    """Final states of jobs that left the queue."""
-    arrays = sorted({job.partition("_")[0] for job in jobs})
-    if not arrays:
-        return {}
-    try:
-        lines = _call(["sacct", "-X", "-n", "-P", "-j", ",".join(arrays), "-o", "JobID,State,ExitCode"]).splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return {}  # no accounting: the caller says that the job left the queue, which is all that is known
-    rows = (line.split("|") for line in lines if line.count("|") == 2)
-    return {job: JobState(state, f"exit {code}", False) for job, state, code in rows if job in jobs}
-
-
-def cancel(jobs: Sequence[str]) -> list[str]:
-    """Cancel the jobs that wait or run, and return them.
-
-    Raises:
-        UsageError: SLURM refuses.
-    """
-    active = [job for job, state in job_states(jobs).items() if state.active]
-    for start in range(0, len(active), 500):  # argument lists have a limit
-        try:
-            _call(["scancel", *active[start : start + 500]])
-        except (OSError, subprocess.SubprocessError) as error:
-            raise UsageError(f"scancel failed: {_reason(_text(error))}") from error
-    return active
-
-
-def log_files(submission: Submission, job: str) -> list[Path]:
-    """What a job wrote outside its trials."""
-    folder = submission.folder / "slurm"
-    return sorted(folder.glob(f"{job}_*_log.*"))
-
-
-def _call(command: list[str]) -> str:
-    result = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True)
-    return result.stdout
-
-
-def _text(error: Exception) -> str:
-    return (error.stderr or "") if isinstance(error, subprocess.CalledProcessError) else str(error)
-
-
-def _reason(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "error:" in line]
-    return "; ".join(dict.fromkeys(errors)) or (lines[-1] if lines else "no answer")

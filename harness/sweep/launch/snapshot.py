@@ -15,7 +15,7 @@ PACKAGE = "harness"
 
 
 def take(folder: Path) -> Path:
-    """Copy the package below ``folder`` and return the path to put first on ``PYTHONPATH``.
+    """Copy the package below ``folder`` and return the path that belongs first on ``PYTHONPATH``.
 
     Methods of other distributions are not copied; their versions are in the records.
     """

@@ -1,4 +1,4 @@
-"""Start the missing trials of a sweep with the launcher that was asked for."""
+"""Start the missing trials of a sweep with the chosen launcher."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.sweep.cells import Plan, PlanCell
 from harness.sweep.estimate import Estimator
 from harness.sweep.launch import snapshot
+from harness.sweep.launch.local import LocalLauncher
 from harness.sweep.launch.options import LocalOptions, Options, SlurmOptions
-from harness.sweep.launch.packing import families, pack
+from harness.sweep.launch.packing import packs_of
 from harness.sweep.launch.show import Show
 from harness.sweep.manifest import Submission, Sweep
-from harness.sweep.plan import Cell, Plan
 
 
 @dataclass(frozen=True)
@@ -31,20 +32,12 @@ class Started:
     results: Mapping[str, str]
 
 
-def packs_of(plan: Plan, options: Options, cells: Sequence[Cell] | None = None) -> list[list[Cell]]:
-    """How trials are put together: into jobs for SLURM, into families for local workers."""
-    chosen = plan.to_run if cells is None else cells
-    if isinstance(options, LocalOptions):
-        return list(families(chosen))
-    return pack(chosen, plan.costs, seconds=options.timeout_min * 60 / 2, most=options.pack)
-
-
 def start(
     sweep: Sweep,
     plan: Plan,
     options: Options,
     *,
-    cells: Sequence[Cell] | None = None,
+    cells: Sequence[PlanCell] | None = None,
     share: bool = True,
     fail_fast: bool = False,
     changes: Mapping[str, Any] | None = None,
@@ -72,15 +65,13 @@ def start(
     sweep.go()
     submission = sweep.submission({**about, "changes": dict(changes or {}), "packs": ids})
     if isinstance(options, SlurmOptions):
-        from harness.sweep.launch.slurm import submit
+        from harness.sweep.launch.slurm import submit  # submitit is for clusters only
 
         return Started(submission.number, tuple(submit(sweep, submission, options, code)), {})
     return _run_here(sweep, submission, options, code, quiet=quiet)
 
 
 def _run_here(sweep: Sweep, submission: Submission, options: LocalOptions, code: Path, *, quiet: bool) -> Started:
-    from harness.sweep.launch.local import LocalLauncher
-
     with Show(quiet) as show:
         launcher = LocalLauncher(sweep, submission, options, code, show, Estimator(sweep.store.records()))
         return Started(submission.number, (), launcher.run())

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 
 from harness.machine.measure import environment
-from harness.run.run_trial import Session, kind_of, run_trial
+from harness.run.failures import error_info
+from harness.run.run_trial import run_trial
+from harness.run.session import Session
 from harness.store.placeholder_records import unrun
 from harness.store.store import Store
 from harness.sweep import heartbeat
@@ -78,8 +80,9 @@ class Worker:
         return self._save(unrun(spec, trial, "failed", "data", message, environment(CPU)))
 
     def _refused(self, trial: str, spec: TrialSpec, error: Exception) -> Record:
-        record = unrun(spec, trial, "failed", kind_of(error), str(error)[:2000], environment(CPU))
-        record["error"]["traceback"] = traceback.format_exc()[-4000:]
+        info = error_info(error)
+        record = unrun(spec, trial, "failed", info["kind"], info["message"], environment(CPU))
+        record["error"] = info
         traceback.print_exc()
         return self._save(record)
 
@@ -124,7 +127,7 @@ def run_pack(store: str, sweep_name: str, submission: int, index: int, heart: He
     worker = Worker(sweep, submitted, heart)
     results: dict[str, str] = {}
     for trial in submitted.packs[index]:
-        reason = "the job is told to stop" if heart.interrupted else sweep.stopped
+        reason = "the job was interrupted" if heart.interrupted else sweep.stopped
         if reason:
             print(f"no further trial is started: {reason}", flush=True)
             break

@@ -8,9 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.quant.calibrate.observers import Ema, MinMax, Percentile, PowerOfTwo
-from harness.quant.format import uniform as numerics
-from harness.quant.format.quantizer import QuantizerSpec
+from harness.quant.calibrate.observers import EmaObserver, MinMaxObserver, PercentileObserver, PowerOfTwoObserver
+from harness.quant.format import arithmetic, range_search
+from harness.quant.format.affine import AffineSpec
+from harness.quant.format.power_of_two import power_of_two_scales
+from harness.quant.format.row_correction import corrected_rows
+from harness.quant.format.straight_through import fake_quantize_straight_through
 
 
 def half_even(value: float) -> int:
@@ -40,10 +43,10 @@ def brute_fake_quantize(values, scale, zero_point, low, high):
 )
 @settings(max_examples=150, deadline=None)
 def test_fake_quantize_equals_brute_force(values, scale, bits, signed, zero_point):
-    low, high = numerics.integer_range(bits, signed)
+    low, high = arithmetic.integer_range(bits, signed)
     zero_point = min(max(zero_point, low), high)
     x = torch.tensor(values)
-    got = numerics.fake_quantize(x, torch.tensor(scale), torch.tensor(float(zero_point)), low, high)
+    got = arithmetic.fake_quantize(x, torch.tensor(scale), torch.tensor(float(zero_point)), low, high)
     assert np.array_equal(got.numpy(), brute_fake_quantize(values, scale, zero_point, low, high))
 
 
@@ -51,17 +54,17 @@ def test_fake_quantize_equals_brute_force(values, scale, bits, signed, zero_poin
 @settings(max_examples=100, deadline=None)
 def test_quantizing_twice_changes_nothing_and_codes_fit(values, bits, symmetric):
     x = torch.tensor(values)
-    low, high = numerics.integer_range(bits, symmetric)
-    scale, zero = numerics.affine_parameters(x.min(), x.max(), bits, signed=symmetric, symmetric=symmetric)
-    once = numerics.fake_quantize(x, scale, zero, low, high)
+    low, high = arithmetic.integer_range(bits, symmetric)
+    scale, zero = arithmetic.affine_parameters(x.min(), x.max(), bits, signed=symmetric, symmetric=symmetric)
+    once = arithmetic.fake_quantize(x, scale, zero, low, high)
     assert len(once.unique()) <= 2**bits
-    assert torch.equal(numerics.fake_quantize(once, scale, zero, low, high), once)
+    assert torch.equal(arithmetic.fake_quantize(once, scale, zero, low, high), once)
 
 
 def test_a_small_change_of_the_input_is_not_written_into_it():
     x = torch.linspace(-1, 1, 7)
     before = x.clone()
-    numerics.fake_quantize(x, torch.tensor(0.1), torch.tensor(3.0), 0, 15)
+    arithmetic.fake_quantize(x, torch.tensor(0.1), torch.tensor(3.0), 0, 15)
     assert torch.equal(x, before)
 
 
@@ -70,18 +73,18 @@ def test_a_small_change_of_the_input_is_not_written_into_it():
     [(8, False, False, (0, 255)), (3, False, False, (0, 7)), (8, True, False, (-128, 127)), (4, True, True, (-7, 7))],
 )
 def test_integer_range(bits, signed, narrow, expected):
-    assert numerics.integer_range(bits, signed, narrow) == expected
+    assert arithmetic.integer_range(bits, signed, narrow) == expected
 
 
 def test_min_max_parameters_against_float64():
     generator = torch.Generator().manual_seed(1)
     low = -torch.rand(200, generator=generator) * 5
     high = torch.rand(200, generator=generator) * 7
-    scale, zero = numerics.affine_parameters(low, high, 4, signed=False, symmetric=False)
+    scale, zero = arithmetic.affine_parameters(low, high, 4, signed=False, symmetric=False)
     expected = (high.double() - low.double()) / 15
     assert torch.allclose(scale.double(), expected, rtol=1e-6)
     assert torch.equal(zero.double(), (-(low.double() / scale.double()).round()).clamp(0, 15))
-    scale, zero = numerics.affine_parameters(low, high, 8, signed=True, symmetric=True)
+    scale, zero = arithmetic.affine_parameters(low, high, 8, signed=True, symmetric=True)
     assert torch.allclose(scale.double(), torch.maximum(-low, high).double() / 127.5, rtol=1e-6)
     assert not zero.any()
 
@@ -89,12 +92,12 @@ def test_min_max_parameters_against_float64():
 def test_range_without_zero_saturates_as_in_the_release():
     """The row .5 .6 .7 1.0 at 4 bits becomes .5 everywhere: the range is not forced to contain zero."""
     x = torch.tensor([0.5, 0.6, 0.7, 1.0])
-    scale, zero = numerics.affine_parameters(x.min(), x.max(), 4, signed=False, symmetric=False)
-    assert torch.allclose(numerics.fake_quantize(x, scale, zero, 0, 15), torch.full((4,), 0.5))
+    scale, zero = arithmetic.affine_parameters(x.min(), x.max(), 4, signed=False, symmetric=False)
+    assert torch.allclose(arithmetic.fake_quantize(x, scale, zero, 0, 15), torch.full((4,), 0.5))
 
 
 def test_constant_tensors_get_the_smallest_scale():
-    scale, _ = numerics.affine_parameters(torch.zeros(1), torch.zeros(1), 8, signed=False, symmetric=False)
+    scale, _ = arithmetic.affine_parameters(torch.zeros(1), torch.zeros(1), 8, signed=False, symmetric=False)
     assert scale.item() == pytest.approx(np.finfo(np.float32).eps)
 
 
@@ -117,11 +120,11 @@ def brute_omse(row, bits, minimum, maximum):
 def test_omse_per_row_equals_brute_force(bits):
     rows = torch.randn(12, 80, generator=torch.Generator().manual_seed(bits)) ** 3
     low, high = rows.aminmax(dim=1)
-    got_low, got_high = numerics.shrink_search(rows, low, high, bits, signed=False, shared=False)
+    got_low, got_high = range_search.shrink_search(rows, low, high, bits, signed=False, shared=False)
     for index, row in enumerate(rows.double().numpy()):
         factor, error = brute_omse(row, bits, low[index], high[index])
-        scale, zero = numerics.affine_parameters(got_low[index], got_high[index], bits, signed=False, symmetric=False)
-        ours = numerics.fake_quantize(rows[index], scale, zero, 0, 2**bits - 1)
+        scale, zero = arithmetic.affine_parameters(got_low[index], got_high[index], bits, signed=False, symmetric=False)
+        ours = arithmetic.fake_quantize(rows[index], scale, zero, 0, 2**bits - 1)
         ours_error = float((rows[index] - ours).double().square().mean())
         assert ours_error <= error * (1 + 1e-4) + 1e-9
         assert float(got_high[index] / high[index]) == pytest.approx(factor, abs=0.0101)
@@ -130,13 +133,13 @@ def test_omse_per_row_equals_brute_force(bits):
 def test_omse_shared_has_one_factor_and_is_never_better():
     rows = torch.randn(20, 64, generator=torch.Generator().manual_seed(0)) ** 3
     low, high = rows.aminmax(dim=1)
-    shared = numerics.shrink_search(rows, low, high, 3, signed=False, shared=True)
-    single = numerics.shrink_search(rows, low, high, 3, signed=False, shared=False)
+    shared = range_search.shrink_search(rows, low, high, 3, signed=False, shared=True)
+    single = range_search.shrink_search(rows, low, high, 3, signed=False, shared=False)
     assert len((shared[1] / high).mul(1000).round().unique()) == 1
 
     def error(bounds):
-        scale, zero = numerics.affine_parameters(*bounds, 3, signed=False, symmetric=False)
-        return (rows - numerics.fake_quantize(rows, scale[:, None], zero[:, None], 0, 7)).square().mean()
+        scale, zero = arithmetic.affine_parameters(*bounds, 3, signed=False, symmetric=False)
+        return (rows - arithmetic.fake_quantize(rows, scale[:, None], zero[:, None], 0, 7)).square().mean()
 
     assert error(single) <= error(shared)
 
@@ -145,7 +148,7 @@ def test_power_of_two_factors_equal_brute_force():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(24, 300, generator=generator) * torch.logspace(-2, 0.5, 24)[:, None]
     low, high = x.aminmax(dim=1)
-    scale, zero = numerics.power_of_two_scales(x, low, high, 8)
+    scale, zero = power_of_two_scales(x, low, high, 8)
     widest = (float(high.max()) - float(low.min())) / 255
     offset = -round(float(low.min()) / widest)
     assert zero.item() == offset
@@ -162,33 +165,33 @@ def test_power_of_two_takes_the_smaller_factor_on_a_tie_and_the_largest_when_non
     x = torch.zeros(2, 4)
     x[1] = torch.tensor([-3.0, 3.0, -3.0, 3.0])
     low, high = x.aminmax(dim=1)
-    scale, _ = numerics.power_of_two_scales(x, low, high, 8)
+    scale, _ = power_of_two_scales(x, low, high, 8)
     assert scale[1] / scale[0] == 8
 
 
 def test_observer_ranges():
-    spec = QuantizerSpec(8)
+    spec = AffineSpec(8)
     batches = [torch.tensor([[0.0, 1.0]]), torch.tensor([[-2.0, 3.0]])]
-    minmax, ema = MinMax(spec, 1), Ema(spec, 1)
+    minmax, ema = MinMaxObserver(spec, 1), EmaObserver(spec, 1)
     for batch in batches:
         minmax.update(batch)
         ema.update(batch)
     assert [float(v) for v in minmax.range] == [-2.0, 3.0]
     assert [float(v) for v in ema.range] == pytest.approx([-0.02, 1.02])
     with pytest.raises(ValueError, match="no batch"):
-        _ = MinMax(spec, 1).range
+        _ = MinMaxObserver(spec, 1).range
 
 
 def test_percentile_equals_numpy():
     x = torch.randn(1, 5000, generator=torch.Generator().manual_seed(0))
-    observer = Percentile(QuantizerSpec(8), 1)
+    observer = PercentileObserver(AffineSpec(8), 1)
     observer.update(x)
     expected = np.quantile(x.double().numpy(), [1 - 0.99999, 0.99999])
     assert [float(v) for v in observer.range] == pytest.approx(expected.tolist(), rel=1e-4)
 
 
 def test_ptf_observer_keeps_running_extremes_but_scores_the_last_batch():
-    observer = PowerOfTwo(QuantizerSpec(8), 1)
+    observer = PowerOfTwoObserver(AffineSpec(8), 1)
     first, last = torch.randn(8, 4) * 5, torch.randn(8, 4)
     observer.update(first)
     observer.update(last)
@@ -196,18 +199,18 @@ def test_ptf_observer_keeps_running_extremes_but_scores_the_last_batch():
     low = torch.minimum(first.amin(0), last.amin(0))
     high = torch.maximum(first.amax(0), last.amax(0))
     assert torch.equal(quantizer.minimum, low)
-    assert torch.equal(quantizer.scale, numerics.power_of_two_scales(last.T.contiguous(), low, high, 8)[0])
+    assert torch.equal(quantizer.scale, power_of_two_scales(last.T.contiguous(), low, high, 8)[0])
 
 
 def test_corrected_rows_restore_mean_and_deviation():
     weight = torch.randn(6, 50, generator=torch.Generator().manual_seed(0))
     low, high = weight.aminmax(dim=1)
-    scale, zero = numerics.affine_parameters(low, high, 3, signed=False, symmetric=False)
-    coded = numerics.fake_quantize(weight, scale[:, None], zero[:, None], 0, 7)
-    centred = numerics.corrected_rows(weight, coded, "centred").double()
+    scale, zero = arithmetic.affine_parameters(low, high, 3, signed=False, symmetric=False)
+    coded = arithmetic.fake_quantize(weight, scale[:, None], zero[:, None], 0, 7)
+    centred = corrected_rows(weight, coded, "centred").double()
     assert torch.allclose(centred.mean(1), weight.double().mean(1), atol=1e-6)
     assert torch.allclose(centred.std(1), weight.double().std(1), atol=1e-5)
-    printed = numerics.corrected_rows(weight, coded, "paper").double()
+    printed = corrected_rows(weight, coded, "paper").double()
     ratio = weight.double().std(1) / coded.double().std(1)
     assert torch.allclose(printed.mean(1), ratio * weight.double().mean(1), atol=1e-5)
 
@@ -215,8 +218,8 @@ def test_corrected_rows_restore_mean_and_deviation():
 def test_straight_through_gradients():
     x = torch.tensor([0.2, 0.9, 30.0], requires_grad=True)
     scale = torch.tensor(0.5, requires_grad=True)
-    y = numerics.fake_quantize_through(x, scale, torch.tensor(0.0), 0, 15)
-    assert torch.equal(y.detach(), numerics.fake_quantize(x.detach(), torch.tensor(0.5), torch.tensor(0.0), 0, 15))
+    y = fake_quantize_straight_through(x, scale, torch.tensor(0.0), 0, 15)
+    assert torch.equal(y.detach(), arithmetic.fake_quantize(x.detach(), torch.tensor(0.5), torch.tensor(0.0), 0, 15))
     y.sum().backward()
     assert x.grad.tolist() == [1.0, 1.0, 0.0]  # the last value is clipped
     # d/ds of round(x/s) s with straight-through rounding is (code - x/s); the clipped value gives the largest code.
@@ -238,7 +241,7 @@ def test_gradients_with_elements_that_stay_unquantized():
     (torch.where(kept, x, (clipped - zero) * scale) * weights).sum().backward()
     expected = x.grad.clone(), scale.grad.clone()
     x.grad = scale.grad = None
-    (numerics.fake_quantize_through(x, scale, zero, 0, 15, kept) * weights).sum().backward()
+    (fake_quantize_straight_through(x, scale, zero, 0, 15, kept) * weights).sum().backward()
     assert torch.allclose(x.grad, expected[0], atol=1e-6)
     assert torch.allclose(scale.grad, expected[1], atol=1e-5)
 
@@ -248,6 +251,6 @@ def test_outer_quantiles_are_those_of_the_sorted_rows(count, fraction, seed):
     x = torch.randn(3, count, generator=torch.Generator().manual_seed(seed))
     ordered = x.sort(dim=1).values
     fractions = (fraction, 0.999, 0.99999)
-    for (low, high), one in zip(numerics.outer_quantiles(x, fractions), fractions, strict=True):
-        assert torch.equal(low, numerics.quantile(ordered, 1 - one))
-        assert torch.equal(high, numerics.quantile(ordered, one))
+    for (low, high), one in zip(range_search.outer_quantiles(x, fractions), fractions, strict=True):
+        assert torch.equal(low, range_search.quantile(ordered, 1 - one))
+        assert torch.equal(high, range_search.quantile(ordered, one))

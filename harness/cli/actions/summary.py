@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from harness.trial.record import Record
+from harness.trial.record import Anchor, Record
 from harness.trial.spec import DATA, calibrated
 
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
@@ -35,7 +34,7 @@ def _plain(*columns: str) -> Table:
 
 
 def _result(record: Record) -> Table:
-    metrics: dict[str, Any] = record["metrics"]
+    metrics = record["metrics"]
     table = _plain("", "top-1 %", "top-5 %", "correct", "agreement %", "logit SQNR dB")
     count = metrics["n_images"]
     sqnr = metrics["logit_sqnr_db"]
@@ -91,7 +90,7 @@ def _facts(record: Record) -> str:
     return "\n".join(lines)
 
 
-def _anchor(anchor: dict[str, Any]) -> str:
+def _anchor(anchor: Anchor) -> str:
     """The published full-precision accuracy and how ours compares."""
     published = f"full precision {anchor['top1']:.2f} published on {anchor['images']:,} images ({anchor['source']})"
     if anchor["difference"] is None:

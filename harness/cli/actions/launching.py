@@ -6,12 +6,13 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from harness.sweep.launch.options import Options
-    from harness.sweep.manifest import Sweep
-    from harness.sweep.plan import Plan
+from harness.cli.actions.status import sentence
+from harness.sweep.cells import Plan
+from harness.sweep.launch.options import Options
+from harness.sweep.manifest import Sweep
+from harness.sweep.status import counts, kinds, states_of
 
 INTERRUPTED = 130
 
@@ -41,8 +42,7 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
     Returns:
         The exit code: 1 when trials of this start failed, 130 when the user stopped it.
     """
-    from harness.sweep.launch.start import start
-    from harness.sweep.status import states_of
+    from harness.sweep.launch.start import start  # loads torch, which planning has done by now
 
     waiting = {state.id for state in states_of(sweep) if state.state in ("queued", "running")}
     cells = [cell for cell in plan.to_run if cell.id not in waiting]
@@ -71,9 +71,6 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
 
 
 def _tell(sweep: Sweep, how: How, first: str, jobs: list[str]) -> int:
-    from harness.cli.commands.status import sentence
-    from harness.sweep.status import counts, kinds, states_of
-
     states = states_of(sweep)
     if how.json:
         facts = {"sweep": sweep.name, "jobs": jobs, "states": counts(states), "failed_kinds": kinds(states)}

@@ -1,0 +1,1 @@
+"""What each command does: ``run(arguments)`` returns the exit code. Imported when the command is run."""

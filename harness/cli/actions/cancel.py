@@ -1,0 +1,27 @@
+"""``harness cancel``: stop a sweep's jobs and let nothing more start."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+
+from harness.store.store import Store
+from harness.sweep.launch.cluster import cancel
+from harness.sweep.launch.queue import launchers_here
+from harness.sweep.manifest import find
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    sweep = find(Store.default(arguments.store), arguments.sweep)
+    sweep.stop("cancelled")
+    jobs = [job for submission in sweep.submissions for job in submission.jobs.get("slurm", [])]
+    if jobs:
+        cancelled = cancel(jobs)
+        print(f"{sweep.name}: {len(cancelled)} jobs cancelled")
+    for pid in launchers_here(sweep):
+        os.kill(pid, signal.SIGINT)
+        print(f"{sweep.name}: launcher process {pid} told to stop")
+    print(f"nothing more of {sweep.name} starts; go on with: harness resume {sweep.name}")
+    return 0

@@ -1,0 +1,83 @@
+"""``harness describe method NAME``: role, needs, settings, paper."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from harness.errors import UsageError, nearest
+from harness.method.guard import guarded
+from harness.method.registration import MethodInfo
+from harness.method.registry import available, load
+from harness.method.settings import settings_of
+from harness.models.cards import cards
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    return _model(arguments) if arguments.what == "model" else _method(arguments)
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    matches = [card for name, card in cards().items() if name == arguments.name or name.startswith(f"{arguments.name}.")]
+    if not matches:
+        arches = [name.partition(".")[0] for name in cards()]
+        raise UsageError(f"no card for {arguments.name!r}.{nearest(arguments.name, arches)}", "see: harness list models")
+    card = matches[0]
+    if arguments.json:
+        print(json.dumps(asdict(card), indent=1))
+        return 0
+    expected = card.expected
+    print(f"{card.name}  ({card.family}{', ' + card.paper_name if card.paper_name else ''})\n{card.about}")
+    print(f"blocks         {expected.blocks}, module paths ending with {card.blocks}")
+    print(
+        f"sites          {expected.weights} weights, {expected.values} values ({expected.power_of_two} with PTF), ", end=""
+    )
+    print(f"image {'quantized' if expected.image else 'in floating point'} under fqvit")
+    paper = ", ".join(f"{key}={value}" for key, value in card.paper_preprocessing.items())
+    print(f"preprocessing  timm's{'; recipe=paper: ' + paper if paper else ', also in the papers'}")
+    if card.anchor is not None:
+        print(f"full precision {card.anchor.top1:.2f} % on {card.anchor.images:,} images ({card.anchor.source})")
+    print(f"tested         {card.tested}\n\nexample        harness run --method fqvit --model {card.name}")
+    return 0
+
+
+def _method(arguments: argparse.Namespace) -> int:
+    method = load(arguments.name)
+    info = available()[arguments.name]
+    with guarded(f"method {info.name!r} of {info.source} cannot be described"):
+        text = (_method_as_json if arguments.json else _method_as_text)(info, method.Config)
+    print(text)
+    return 0
+
+
+def _method_as_json(info: MethodInfo, config: type[Any]) -> str:
+    about = {**asdict(info), "needs": sorted(info.needs), "provides": sorted(info.provides)}
+    settings = [asdict(setting) for setting in settings_of(config)]
+    return json.dumps({**about, "settings": settings, "presets": getattr(config, "PRESETS", {})}, indent=1)
+
+
+def _method_as_text(info: MethodInfo, config: type[Any]) -> str:
+    lines = [
+        f"{info.name}  ({info.role}, version {info.version}, from {info.source})\n{info.summary}",
+        f"paper     {info.paper or '-'}",
+        f"needs     {', '.join(sorted(info.needs)) or '-'}\nprovides  {', '.join(sorted(info.provides)) or '-'}\n",
+    ]
+    for setting in settings_of(config):
+        lines.append(f"  {setting.name} = {_plain(setting.default)}  [{setting.expected}]\n      {setting.description}")
+    presets: dict[str, dict[str, Any]] = getattr(config, "PRESETS", {})
+    for name, values in presets.items():
+        lines.append(f"\npreset {name}: " + ", ".join(f"{key}={_plain(value)}" for key, value in values.items()))
+    return "\n".join([*lines, f"\nexample   harness run --method {_example(info.name, str(info.role))}"])
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _example(name: str, role: str) -> str:
+    if role == "source":
+        return f"fqvit --calib-source {name}"
+    return name if role == "scheme" else f"fqvit+{name}"

@@ -1,0 +1,58 @@
+"""What ``harness plan``, ``sweep``, ``reproduce`` and ``resume`` have in common: trials looked up before any work."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.cli.commands.grid_options import overrides
+from harness.machine.progress import Progress
+from harness.store.store import Store
+from harness.sweep.cells import Plan
+from harness.sweep.compose import Composed, compose_sweep
+from harness.sweep.grid import expand
+from harness.sweep.launch.options import Options, SlurmOptions, launcher_options
+from harness.trial.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sweep as it was asked for, planned."""
+
+    composed: Composed
+    options: Options
+    plan: Plan
+
+
+def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> Asked:
+    """Compose, expand and plan.
+
+    Raises:
+        UsageError: Something in it is not understood or not possible.
+    """
+    composed = compose_sweep(overrides(arguments), arguments.config_dir)
+    options = launcher_options(composed.launcher)
+    progress.say("loading torch")
+    specs = expand(composed.specs, ladder=composed.ladder)
+    return Asked(composed, options, planned(specs, store, progress, options, share=composed.share))
+
+
+def planned(
+    specs: list[TrialSpec],
+    store: Store,
+    progress: Progress,
+    options: Options,
+    *,
+    share: bool,
+    retry: Iterable[str] = (),
+) -> Plan:
+    """Plan trials for a launcher: estimates are for a GPU where the launcher gives one.
+
+    Raises:
+        UsageError: Something is wrong that concerns the sweep as a whole.
+    """
+    from harness.sweep.plan import gpu_here, make_plan  # loads torch: mistakes in what was asked for are told before
+
+    gpu = options.gpus > 0 if isinstance(options, SlurmOptions) else gpu_here()
+    return make_plan(specs, store, progress, retry=retry, share=share, gpu=gpu)

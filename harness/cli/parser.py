@@ -1,0 +1,62 @@
+"""Argument parsers: complaints name the nearest valid choice, and a command's options are added when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from harness.errors import nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints name the nearest valid choice."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and exit with 2."""
+        choices = [str(choice) for action in self._actions for choice in (action.choices or ())]
+        given = re.search(r"invalid choice: '([^']*)'", message)
+        hint = nearest(given[1], choices) if given else ""
+        self.exit(2, f"error: {message}.{hint} See: {self.prog} --help\n")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuse an unknown option before a missing one is complained about: ``--methd`` is both."""
+        words = list(sys.argv[1:] if args is None else args)
+        options = [option for action in self._actions for option in action.option_strings]
+        for word in [] if self._subparsers else words:
+            name = word.partition("=")[0]
+            if name.startswith("--") and name != "--" and not any(option.startswith(name) for option in options):
+                self.exit(2, f"error: unknown option {name}.{nearest(name, options)} See: {self.prog} --help\n")
+        return super().parse_known_args(words, namespace)
+
+
+class CommandParser(Parser):
+    """The parser of one command; its options and examples are added when it has something to parse.
+
+    Args:
+        module: Module of ``harness.cli.commands`` with ``EXAMPLES`` and ``add_options(parser)``.
+        settings: Of ``argparse.ArgumentParser``.
+    """
+
+    def __init__(self, *, module: str, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._module: str | None = module
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Add the options, then parse."""
+        if self._module is not None:
+            command = importlib.import_module(f"harness.cli.commands.{self._module}")
+            self._module = None
+            self.epilog = f"examples:\n{command.EXAMPLES}"
+            command.add_options(self)
+        return super().parse_known_args(args, namespace)

@@ -1,0 +1,82 @@
+"""Uniform quantization as pure functions of tensors, in float32 "fake quantization".
+
+Everywhere ``q = clamp(round(x / s + z), lo, hi)`` and ``x^ = (q - z) s`` with round half to even, scale ``s`` and zero
+point ``z``. Scales and zero points are vectors with one entry per channel, or with one entry for the whole tensor.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EPSILON = torch.finfo(torch.float32).eps
+
+
+def integer_range(bits: int, signed: bool, narrow: bool = False) -> tuple[int, int]:
+    """Smallest and largest code: ``[0, 2^b - 1]`` unsigned, ``[-2^(b-1), 2^(b-1) - 1]`` signed.
+
+    Args:
+        bits: Width of the code.
+        signed: Two's complement codes.
+        narrow: Signed only: leave out the most negative code (Evol-Q paper, Eq. 1).
+    """
+    if not signed:
+        return 0, 2**bits - 1
+    return -(2 ** (bits - 1)) + int(narrow), 2 ** (bits - 1) - 1
+
+
+def affine_parameters(
+    minimum: Tensor, maximum: Tensor, bits: int, *, signed: bool, symmetric: bool, narrow: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Scale and zero point of a range, element by element.
+
+    Asymmetric: ``s = (max - min) / (hi - lo)``, ``z = clamp(lo - round(min / s), lo, hi)``. Symmetric:
+    ``s = max(|min|, |max|) / ((hi - lo) / 2)``, ``z = 0``. The range is not forced to contain zero, as in FQ-ViT.
+
+    Returns:
+        Scale (at least float32's epsilon) and zero point, shaped like ``minimum``, float32.
+    """
+    low, high = integer_range(bits, signed, narrow)
+    if symmetric:
+        bound = torch.maximum(-minimum, maximum)
+        return (bound / ((high - low) / 2)).clamp_min(EPSILON), torch.zeros_like(bound)
+    scale = ((maximum - minimum) / (high - low)).clamp_min(EPSILON)
+    return scale, (low - torch.round(minimum / scale)).clamp(low, high)
+
+
+def along(vector: Tensor, rank: int, axis: int) -> Tensor:
+    """Reshape a per-channel vector so that it broadcasts over axis ``axis`` of a tensor of rank ``rank``."""
+    if vector.numel() == 1:
+        return vector.reshape(())
+    shape = [1] * rank
+    shape[axis] = -1
+    return vector.reshape(shape)
+
+
+def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> Tensor:
+    """Quantize and dequantize; ``scale`` and ``zero_point`` must broadcast against ``x``. Not differentiable.
+
+    In place after the division: measured on a CPU this takes a third (small tensors: a tenth) of the time of
+    ``torch.fake_quantize_per_tensor_affine``, which also fills a mask for its gradient.
+    """
+    return fake_quantize_(x / scale, scale, zero_point, low, high, divided=True)
+
+
+def fake_quantize_(x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int, *, divided: bool = False) -> Tensor:
+    """``fake_quantize`` that overwrites ``x``: most of the time of the other form is a page fault per new page.
+
+    Args:
+        x: Overwritten; already divided by the scale if ``divided``.
+        scale: As in ``fake_quantize``.
+        zero_point: Likewise.
+        low: Smallest code.
+        high: Largest code.
+        divided: ``x`` holds positions already.
+    """
+    position = x if divided else x.div_(scale)
+    return position.add_(zero_point).round_().clamp_(low, high).sub_(zero_point).mul_(scale)
+
+
+def channel_rows(x: Tensor, axis: int) -> Tensor:
+    """View ``x`` as ``(channels, everything else)``."""
+    return x.movedim(axis, 0).reshape(x.shape[axis], -1)

@@ -1,0 +1,49 @@
+"""Two ranges for attention probabilities, fine steps near zero (Yuan et al., PTQ4ViT, ECCV 2022)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.quant.format.nonuniform import Nonuniform
+from harness.quant.format.registration import number_format
+
+
+@number_format("twin_softmax")
+@dataclass(frozen=True)
+class TwinSoftmax(Nonuniform):
+    """The scale ``(2,)`` holds the steps of the small range and of the large one."""
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """The nearest value of the range that ``x`` lies in."""
+        return twin_softmax(x, self.scale, self.bits)
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Codes of the large range follow those of the small one."""
+        half = 2 ** (self.bits - 1)
+        fine, coarse = _codes(x, self.scale, half)
+        return torch.where(x < half * self.scale[0], fine, coarse + half).to(torch.int32)
+
+    def on_grid(self, values: Tensor | None) -> bool:
+        """Both ranges have integer codes; a weight is not meant to have them."""
+        return values is None
+
+
+def twin_softmax(x: Tensor, scales: Tensor, bits: int) -> Tensor:
+    """Two ranges of ``2^(bits-1)`` codes: fine steps near zero, steps of ``1 / 2^(bits-1)`` above (PTQ4ViT, Sec. 3.2).
+
+    Args:
+        x: Probabilities.
+        scales: Step of the small range and of the large one, ``(2,)``.
+        bits: Width of the code, one bit of it tells the range.
+    """
+    half = 2 ** (bits - 1)
+    fine, coarse = _codes(x, scales, half)
+    return torch.where(x < half * scales[0], fine * scales[0], coarse * scales[1])
+
+
+def _codes(x: Tensor, scales: Tensor, half: int) -> tuple[Tensor, Tensor]:
+    """Codes in the small range and in the large one."""
+    return torch.round(x / scales[0]).clamp(0, half - 1), torch.round(x / scales[1]).clamp(0, half - 1)

@@ -1,0 +1,54 @@
+"""What the kits share: methods with their quick settings, applied step by step, and models compared by their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from harness.data.sets import CalibrationSet
+from harness.method import registry, stack
+from harness.method.base import Context
+from harness.method.registration import Role
+from harness.method.stack import Stack, StackStep, check
+from harness.quant.network.qmodel import QuantizedModel
+from harness.quant.network.state import state_of
+from harness.trial.bits import Bits
+
+
+def with_quick_settings(text: str) -> str:
+    """A method as a step of a stack: settings that are written stay, else its class's ``quick`` settings are added."""
+    (step,) = stack.parse(text)
+    quick = {} if step.given else registry.load(step.name).quick
+    values = ",".join(f"{name}={stack.plain(value)}" for name, value in quick.items())
+    return f"{text}({values})" if values else text
+
+
+def stack_of(text: str, base: str) -> Stack:
+    """The stack to test a method in: a scheme stands alone, another method comes after ``base``."""
+    (step,) = stack.parse(text)
+    info = registry.available().get(step.name)
+    alone = info is None or info.role is Role.SCHEME
+    return check(with_quick_settings(text) if alone else f"{base}+{with_quick_settings(text)}")
+
+
+def apply(
+    steps: Iterable[StackStep], model: QuantizedModel, calibration: CalibrationSet, bits: str = "w4a8", seed: int = 0
+) -> None:
+    """Apply steps in order, each in a context of its own, as a trial does."""
+    for step in steps:
+        step.method.apply(model, calibration, Context(Bits.parse(bits), seed))
+
+
+def bytes_of(model: QuantizedModel) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Everything that methods have changed: bytes of each tensor by name, and plain facts."""
+    tensors, facts = state_of(model)
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, facts
+
+
+def first_difference(one: tuple[dict[str, bytes], dict[str, Any]], other: tuple[dict[str, bytes], dict[str, Any]]) -> str:
+    """Names one thing in which two states differ; empty when they are equal."""
+    for before, after in zip(one, other, strict=True):
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        if names:
+            return f"{names[0]} differs" + (f", and {len(names) - 1} more" if len(names) > 1 else "")
+    return ""
