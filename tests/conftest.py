@@ -1,10 +1,15 @@
 import pytest
 import torch
+from hypothesis import settings
 
 from tests import lanes
-from tests.opening import _opened_once, opened_afresh  # noqa: F401 (fixtures)
 
-pytest_plugins = ["harness.testing.plugin"]
+pytest_plugins = ["harness.testing.plugin", "tests.opening"]
+
+
+# An example that takes long says something about the machine only.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Bit-widths, stacks, settings: parsing, checking, canonical form."""
 
+import functools
 import importlib.util
 
 import pytest
@@ -123,7 +124,17 @@ def _variants():
                         yield f"{prefix}{name}({','.join([*chosen, f'{setting.name}={value}'])})"
 
 
+_entry_points = functools.cache(registry.entry_points)
+
+
+@pytest.fixture
+def installed_packages_stay(monkeypatch):
+    """Reading the entry points of all packages takes nearly all the time of a check, and is done several times in each."""
+    monkeypatch.setattr(registry, "entry_points", _entry_points)
+
+
 @pytest.mark.parametrize("text", list(_variants()))
+@pytest.mark.usefixtures("installed_packages_stay")
 def test_canonical_text_reads_back_as_the_same_stack(text):
     checked = stack.check(text)
     again = stack.check(str(checked))
