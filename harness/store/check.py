@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.store.store import BrokenFile, Store
-from harness.trial.record import NotARecordError, Record, parse_record
+from harness.trial.record import Record
+from harness.trial.record_check import NotARecordError, parse_record
 
 
 def problems(store: Store) -> Iterator[BrokenFile]:

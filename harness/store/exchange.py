@@ -16,7 +16,8 @@ import pandas as pd
 from harness.errors import UsageError, nearest
 from harness.store.store import BrokenFile, Store, write_aside, write_json
 from harness.store.table import table
-from harness.trial.record import NotARecordError, Record, parse_record
+from harness.trial.record import Record
+from harness.trial.record_check import NotARecordError, parse_record
 
 FORMATS = ("csv", "parquet", "json")
 FULL = "record"  # extra columns of a full export: the whole record as JSON, its per-image results as base64

@@ -19,7 +19,7 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.trial.identity import ID_LENGTH, is_id
-from harness.trial.record import NotARecordError, Record, parse_record
+from harness.trial.record import Record
 
 ENVIRONMENT_VARIABLE = "HARNESS_HOME"
 DEFAULT_ROOT = "runs"
@@ -201,6 +201,8 @@ def sharded(root: Path, identifier: str) -> Path:
 
 def read_record(path: Path) -> Record | BrokenFile | None:
     """The record in a file; None when there is no file."""
+    from harness.trial.record_check import NotARecordError, parse_record  # pydantic, which verbs without records do without
+
     try:
         record = parse_record(path.read_bytes())
     except FileNotFoundError:

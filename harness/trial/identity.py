@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ID_VERSION = 1
 ID_LENGTH = 16
-ID_PATTERN = f"^[0-9a-f]{{{ID_LENGTH}}}$"
+_ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 
 
 def content_id(payload: Mapping[str, Any]) -> str:
@@ -29,7 +29,7 @@ def content_id(payload: Mapping[str, Any]) -> str:
 
 def is_id(text: str) -> bool:
     """Whether a text has the form of an id."""
-    return re.fullmatch(ID_PATTERN, text) is not None
+    return _ID.fullmatch(text) is not None
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:

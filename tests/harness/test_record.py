@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.store.exchange import merge
 from harness.store.store import Store
 from harness.store.table import table
-from harness.trial.record import NotARecordError, parse_record, problems_of
+from harness.trial.record_check import NotARecordError, parse_record, problems_of
 from tests.harness.test_store import record
 
 COMMITTED = Path(__file__).parents[2] / "leaderboard" / "results" / "records.parquet"

@@ -7,7 +7,7 @@ import pytest
 
 from harness.errors import UsageError
 from harness.store.store import Store
-from harness.trial.record import problems_of
+from harness.trial.record_check import problems_of
 
 
 def record(trial="ab12cd34ef56ab78", status="done", **changes):

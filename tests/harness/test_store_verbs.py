@@ -17,7 +17,7 @@ from harness.store.check import problems
 from harness.store.exchange import export, merge
 from harness.store.store import Store
 from harness.store.table import COLUMNS, row, table
-from harness.trial.record import problems_of
+from harness.trial.record_check import problems_of
 from tests.harness.test_store import record
 
 ID = record()["id"]

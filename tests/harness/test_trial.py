@@ -13,7 +13,7 @@ from harness.errors import UsageError
 from harness.run import run_trial as trial
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
-from harness.trial.record import problems_of
+from harness.trial.record_check import problems_of
 from harness.trial.spec import TrialSpec
 from tests.shared import DEIT, IMAGES, requires_images
 

@@ -1,0 +1,101 @@
+"""Is a JSON value a record? Every file and every import goes through here; all that is wrong is named, with its path.
+
+Apart from the types, because pydantic takes a tenth of a second to load and most of the command line does without.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast, get_args
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic_core import ErrorDetails, from_json
+
+from harness.trial.identity import ID_LENGTH
+from harness.trial.record import NOT_DONE, SCHEMA_VERSION, Kind, Record, Status
+
+REQUIRED_DONE = ("metrics", "on_grid", "coverage", "size_bytes", "bit_operations")
+METRICS_DONE = ("top1", "top1_fp32", "agreement", "n_images", "n_correct")
+# Strict: true is no number and "8" is none either. NaN and infinity are in no result.
+_ADAPTER: TypeAdapter[Record] = TypeAdapter(with_config(ConfigDict(strict=True, allow_inf_nan=False))(Record))
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "string_unicode": "text in Unicode",
+    "predicate_failed": f"{ID_LENGTH} hexadecimal digits",
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "list_type": "a list",
+    "none_required": "null",
+}
+
+
+class NotARecordError(ValueError):
+    """A text that is no record; the message names everything that is wrong with it."""
+
+
+def parse_record(text: str | bytes) -> Record:
+    """The record in a text of JSON: what every file and every import goes through.
+
+    Raises:
+        NotARecordError: It is not JSON, or not a record of this schema.
+    """
+    try:
+        content = from_json(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, allow_inf_nan=False)
+    except ValueError as error:
+        raise NotARecordError(f"not readable as JSON: {error}") from error
+    problems = problems_of(content)
+    if problems:
+        raise NotARecordError("; ".join(problems))
+    return cast(Record, content)
+
+
+def problems_of(content: Any) -> list[str]:
+    """What keeps a parsed JSON value from being a record, each with its path; empty for a valid one."""
+    if not isinstance(content, dict):
+        return [f"expected an object, found {type(content).__name__}"]
+    if content.get("schema_version") != SCHEMA_VERSION:  # then nothing else can be said
+        return [f"schema_version is {_shown(content.get('schema_version'))}, expected {SCHEMA_VERSION}"]
+    problems = _missing(content)
+    try:
+        _ADAPTER.validate_python(content)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+        problems = [_worded(detail) for detail in details] + problems
+    return list(dict.fromkeys(problems))
+
+
+def _missing(content: dict[str, Any]) -> list[str]:
+    """What a record of this status has to have besides."""
+    if content.get("status") in NOT_DONE:
+        return [] if "error" in content else ["error is missing"]
+    if content.get("status") != "done":
+        return []
+    metrics = content.get("metrics")
+    inside = METRICS_DONE if isinstance(metrics, dict) else ()
+    return [
+        *(f"{name} is missing" for name in REQUIRED_DONE if name not in content),
+        *(f"metrics.{name} is missing" for name in inside if name not in cast(dict[str, Any], metrics)),
+    ]
+
+
+def _worded(detail: ErrorDetails) -> str:
+    """One of pydantic's complaints in plain words."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).removeprefix(".")
+    if kind == "missing":
+        return f"{path} is missing"
+    expected = _EXPECTED.get(kind)
+    if kind == "literal_error":
+        expected = f"one of {', '.join(get_args(Status if path == 'status' else Kind))}"
+    elif kind in ("greater_than_equal", "less_than_equal"):
+        expected = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+    return f"{path} is {_shown(detail['input'])}, expected {expected or detail['msg']}"
+
+
+def _shown(value: Any) -> str:
+    """A value on one short line; large ones by their type."""
+    text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else f"of type {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
