@@ -7,7 +7,7 @@ import numpy as np
 
 from harness.leaderboard.board.evidence import Evidence
 from harness.store.table import table
-from tests.harness.test_store import record
+from tests.store.test_store import record
 
 IMAGES = 1000
 

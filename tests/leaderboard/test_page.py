@@ -6,8 +6,8 @@ import time
 import pytest
 
 from harness.leaderboard.render.page import embedded_json, page
-from tests.harness.test_store import record
 from tests.leaderboard.synthetic import add, rows
+from tests.store.test_store import record
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>"

@@ -19,8 +19,8 @@ from harness.leaderboard.board.noise import ranks, split
 from harness.leaderboard.render import tables
 from harness.leaderboard.report import markdown, write
 from harness.leaderboard.stats.inference import variance_split
-from tests.harness.test_store import record
 from tests.leaderboard.synthetic import add, evidence, rows
+from tests.store.test_store import record
 
 HOSTILE = "a|b`c\n<script>alert(1)</script>\\end{table} $x_1$ & 100% # ~^{}[l](javascript:x) *b* ±"
 

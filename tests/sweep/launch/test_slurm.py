@@ -24,8 +24,8 @@ from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
 from harness.sweep.status import states_of
 from harness.trial.spec import TrialSpec
-from tests.launch.waiting import searching, wait_for
 from tests.slurm import requires_slurm
+from tests.sweep.launch.waiting import searching, wait_for
 from tests.threads import one_thread
 
 SEARCH = "fqvit+evolq(passes=2,cycles=1)"

@@ -18,7 +18,7 @@ from harness.store.exchange import export, merge
 from harness.store.store import Store
 from harness.store.table import COLUMNS, row, table
 from harness.trial.record_check import problems_of
-from tests.harness.test_store import record
+from tests.store.test_store import record
 
 ID = record()["id"]
 

@@ -14,7 +14,7 @@ from harness.store.check import problems
 from harness.store.store import Store
 from harness.sweep import heartbeat
 from harness.sweep.manifest import find
-from tests.launch.waiting import wait_for
+from tests.sweep.launch.waiting import wait_for
 
 GRID = ["--method", "fqvit,fqvit+omse", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50", "--device", "cpu"]
 SEARCH = "fqvit+evolq(passes=2,cycles=1)"

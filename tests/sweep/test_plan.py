@@ -12,7 +12,7 @@ from harness.sweep import plan as plans
 from harness.sweep.estimate import Estimator
 from harness.sweep.plan import make_plan
 from harness.trial.spec import TrialSpec
-from tests.harness.test_store import record as synthetic
+from tests.store.test_store import record as synthetic
 
 LADDER = ["fqvit", "fqvit+omse", "fqvit+omse+biascorr"]
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from tests.launch.waiting import Gate
+from tests.sweep.launch.waiting import Gate
 
 
 @pytest.fixture

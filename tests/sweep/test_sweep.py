@@ -17,7 +17,7 @@ from harness.sweep.manifest import Sweep, adopt, create, find, sweeps
 from harness.sweep.plan import make_plan
 from harness.sweep.status import counts, kinds, states_of
 from harness.trial.spec import TrialSpec
-from tests.launch.waiting import wait_for
+from tests.sweep.launch.waiting import wait_for
 
 SPECS = [TrialSpec("fqvit", seed=seed) for seed in range(3)]
 

@@ -13,7 +13,7 @@ from harness.store.exchange import merge
 from harness.store.store import Store
 from harness.store.table import table
 from harness.trial.record_check import NotARecordError, parse_record, problems_of
-from tests.harness.test_store import record
+from tests.store.test_store import record
 
 COMMITTED = Path(__file__).parents[2] / "leaderboard" / "results" / "records.parquet"
 METRICS = record()["metrics"]

@@ -15,7 +15,7 @@ from harness.run.session import Session
 from harness.store.exchange import merge
 from harness.store.store import Store
 from harness.trial.spec import TrialSpec
-from tests.harness.test_store import record
+from tests.store.test_store import record
 
 SPEC = TrialSpec("fqvit+omse+biascorr", bits="w4a8", calib=16, eval_limit=100, device="cpu")
 
