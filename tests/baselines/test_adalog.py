@@ -150,6 +150,7 @@ def test_tensor_wise_search_of_weights_equals_brute_force_on_the_first_layer(mod
     assert torch.allclose(channel_rows(got, 1).sum(dim=1), best, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_other_activations_than_gelu_stay_uniform(context):
     """ReLU and hardswish outputs lie around zero: a logarithm of the shifted values was coarse just there."""
     network = create_model("resnet10t", num_classes=5).eval()

@@ -179,6 +179,7 @@ def test_without_images_there_are_no_ranks(store):
     assert "Standard deviation over seeds" not in shown(store)
 
 
+@pytest.mark.slow
 def test_published_runtimes_are_drawn_beside_ours_with_their_hardware(store, tmp_path):
     for stack, right in (("fqvit", 800), ("fqvit+omse", 810)):
         add(store, stack, right, model="deit_tiny_patch16_224.fb_in1k", bits="w3a8")
@@ -191,6 +192,7 @@ def test_published_runtimes_are_drawn_beside_ours_with_their_hardware(store, tmp
     assert "published)" not in tiny, "published at other bits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", ["size_bytes", "bit_operations"])
 def test_other_costs(store, tmp_path, cost):
     add(store, "fqvit", 800)
@@ -236,6 +238,7 @@ def test_every_special_character_of_latex_is_written_safely(character):
     assert text.latex(f"a{character}b") == f"a{text.LATEX[character]}b"
 
 
+@pytest.mark.slow
 def test_all_formats_are_written_and_repeatable(store, tmp_path):
     for seed in range(2):
         add(store, "fqvit", 800 + seed, seed, seconds=1.0 + seed)
@@ -257,6 +260,7 @@ def test_all_formats_are_written_and_repeatable(store, tmp_path):
         assert shown_text in picture
 
 
+@pytest.mark.slow
 def test_times_of_different_hardware_are_never_on_one_front(store, tmp_path):
     add(store, "fqvit", 800)
     add(store, "fqvit+omse", 810, environment={"device": "NVIDIA H200"})

@@ -27,6 +27,7 @@ Ended = namedtuple("Ended", "returncode stdout stderr")
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "runs"))
     monkeypatch.setenv(heartbeat.INTERVAL_VARIABLE, "0.2")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # threads that wait for each other leave the cores to other processes
     return Store(tmp_path / "runs")
 
 
