@@ -79,7 +79,7 @@ def test_a_sweep_from_plan_to_report(home, harness, status):
     assert all(f"{record['metrics']['top1']:.2f}" in harness("report", check=0).stdout for record in records[:1])
     sweep = find(home, None)
     (code,) = (sweep.folder / "code").iterdir()
-    assert (code / "methods" / "fqvit.py").is_file(), "the code that was planned"
+    assert (code / "harness" / "methods" / "fqvit.py").is_file(), "the code that was planned"
     commit = (code / "harness" / "_commit.txt").read_text()
     assert all(record["environment"]["commit"] == (commit or None) for record in records)
     log = harness("logs", records[0]["id"][:8], check=0)
