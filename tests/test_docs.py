@@ -1,6 +1,5 @@
 """docs/writing-a-method.md is real: its files make a package whose method passes the kit, and its snippets run."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -68,8 +67,6 @@ def test_the_method_lowers_the_error(package, store, monkeypatch):
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.split("\n")[0])
 def test_snippets_run(snippet, model, calibration, context):
-    if "layerwise" in snippet and importlib.util.find_spec("harness.engines.layerwise") is None:
-        pytest.skip("the walk is not there yet")
     for step in check("minmax").steps:
         step.method.apply(model, calibration, context())
     exec(compile(snippet, "writing-a-method.md", "exec"), {"model": model, "calibration": calibration, "context": context})

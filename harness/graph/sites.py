@@ -8,15 +8,14 @@ decision; this module says what there is and what it feeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import cast
 
 import torch
 from torch import fx
 
 from harness.graph import operations as ops
+from harness.graph.axes import channel_axis, size_hint
 from harness.graph.capture import Captured
 from harness.graph.operations import Kind
 
@@ -139,11 +138,7 @@ def readers(node: fx.Node, trainable: frozenset[str]) -> list[fx.Node]:
 
 def elements_per_image(node: fx.Node) -> int:
     """Number of elements of the traced tensor divided by the traced batch of two images."""
-    return math.prod(_hint(size) for size in ops.shape_of(node)) // 2
-
-
-def _hint(size: int | torch.SymInt) -> int:
-    return int(size) if isinstance(size, int) else int(cast(int, size.node.hint))
+    return math.prod(size_hint(size) for size in ops.shape_of(node)) // 2
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -169,7 +164,7 @@ def _value_site(
         source=source.name,
         module=ops.module_path(source),
         axis=axis,
-        channels=_hint(shape[axis]),
+        channels=size_hint(shape[axis]),
         elements=elements_per_image(at),
         feeds=frozenset(ops.ARITHMETIC[reader.target] for reader in read_by),
         fused=kind in (Kind.CONV, Kind.LINEAR, Kind.AFFINE, Kind.ADD)
@@ -216,7 +211,7 @@ def _read_site(
         source=source.name,
         module=ops.module_path(reader),
         axis=axis,
-        channels=_hint(ops.shape_of(operand)[axis]),
+        channels=size_hint(ops.shape_of(operand)[axis]),
         elements=elements_per_image(operand),
         feeds=frozenset({kind}),
         attention=_within(ops.module_path(reader), attention),
@@ -298,34 +293,3 @@ def _within(path: str, modules: set[str]) -> str:
         if candidate in modules:
             return candidate
     return ""
-
-
-def channel_axis(node: fx.Node, axes: dict[fx.Node, int]) -> int:
-    """Axis of the channels in the node's output, followed from convolutions and linear operations through reshapes."""
-    rank = len(ops.shape_of(node))
-    kind = ops.ARITHMETIC.get(node.target)
-    if kind is Kind.CONV:
-        return 1
-    if rank == 0 or kind in (Kind.LINEAR, Kind.LAYER_NORM, Kind.MATMUL, Kind.SOFTMAX):
-        return max(rank - 1, 0)
-    known = [source for source in ops.tensor_inputs(node) if source in axes and ops.shape_of(source)]
-    if not known:
-        return rank - 1
-    source = known[0]
-    return _moved_axis(node, source, axes[source], rank)
-
-
-def _moved_axis(node: fx.Node, source: fx.Node, axis: int, rank: int) -> int:
-    before, after = ops.shape_of(source), ops.shape_of(node)
-    axis %= len(before)
-    if node.target == aten.permute.default:
-        order = [index % rank for index in cast(Sequence[int], node.args[1])]
-        return order.index(axis)
-    if node.target == aten.transpose.int:
-        first, second = (int(index) % rank for index in node.args[1:3])  # type: ignore[arg-type]
-        return {first: second, second: first}.get(axis, axis)
-    if rank == len(before) and _hint(before[axis]) == _hint(after[axis]):
-        return axis
-    if axis < rank and axis != len(before) - 1 and _hint(before[axis]) == _hint(after[axis]):
-        return axis
-    return rank - 1

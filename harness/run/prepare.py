@@ -14,6 +14,7 @@ from harness.data.sources import check_classes, open_source
 from harness.errors import UsageError
 from harness.method import stack as stacks
 from harness.method.calibration_source import SourceStep, check_source
+from harness.method.guard import guarded
 from harness.method.memo import Memo
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
@@ -69,8 +70,7 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
     opened = opened or Memo()
     bits = Bits.parse(spec.bits)
     stack = stacks.check(spec.method)
-    for step in stack.steps:
-        step.method.check_bits(bits)
+    _check_bits(stack, bits)
     device = device_of(spec.device)
     source = opened.once("source", spec.data, lambda: open_source(spec.data))
     made = _calib_source(spec, source)
@@ -119,6 +119,13 @@ def _network_and_data(model: LoadedModel, source: DataSource, preprocessing: Pre
         "preprocessing": preprocessing.as_dict(),
         "blocks": block_pattern(model.name),
     }
+
+
+def _check_bits(stack: stacks.Stack, bits: Bits) -> None:
+    """Let every method refuse widths that it cannot do."""
+    for step in stack.steps:
+        with guarded(f"method {step.info.name!r} of {step.info.source} cannot check {bits}"):
+            step.method.check_bits(bits)
 
 
 def device_of(name: str) -> torch.device:

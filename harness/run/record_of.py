@@ -13,7 +13,7 @@ from harness.quant.network import inventory
 from harness.quant.network.qmodel import QuantizedModel
 from harness.run.evaluate import Evaluation
 from harness.run.work import Done, Given
-from harness.trial.record import SCHEMA_VERSION, Anchor, Environment, Identity, Record, Results, Status
+from harness.trial.record import SCHEMA_VERSION, Environment, Identity, Record, RecordedAnchor, Results, Status
 from harness.trial.spec import DATA
 
 
@@ -84,7 +84,7 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
     )
 
 
-def anchored(name: str, result: Evaluation) -> Anchor:
+def anchored(name: str, result: Evaluation) -> RecordedAnchor:
     """The published full-precision accuracy of a network beside ours; empty where none is known.
 
     The difference is None unless as many images were evaluated as the publication did.
@@ -95,4 +95,4 @@ def anchored(name: str, result: Evaluation) -> Anchor:
     same = result.n_images == card.anchor.images
     measured = 100 * result.n_correct_fp32 / result.n_images
     difference = round(measured - card.anchor.top1, 4) if same else None
-    return cast(Anchor, {**asdict(card.anchor), "difference": difference})
+    return cast(RecordedAnchor, {**asdict(card.anchor), "difference": difference})

@@ -86,23 +86,23 @@ def _worked(given: Given, done: Done) -> Record:
         model = captured(given, done)
         quantize(given, done, model)
         measure(given, done, model)
+        _write_state(given, model)
     except Exception as error:
         record = record_of(given, done, "failed")
         record["error"] = error_info(error)
         given.store.save(record)
         return record
-    return _saved(given, done, model)
-
-
-def _saved(given: Given, done: Done, model: QuantizedModel) -> Record:
-    """Write the results, the record last."""
     record = record_of(given, done, "done")
+    given.store.save(record, done.correct)
+    return record
+
+
+def _write_state(given: Given, model: QuantizedModel) -> None:
+    """Write the quantized network's state before its record; another library's network has none."""
     folder = given.store.folder(given.prepared.id)
     folder.mkdir(parents=True, exist_ok=True)
     if model.external is None:
         write_aside(folder / "quantizers.safetensors", lambda path: save_state(model, path))
-    given.store.save(record, done.correct)
-    return record
 
 
 def captured(given: Given, done: Done) -> QuantizedModel:

@@ -90,7 +90,7 @@ class Data(TypedDict):
     preprocessing: NotRequired[dict[str, Any]]
 
 
-class Step(TypedDict):
+class RecordedStep(TypedDict):
     """One step of the stack with all its settings."""
 
     name: str
@@ -106,7 +106,7 @@ class Identity(TypedDict, total=False):
     data_fingerprint: str
     preprocessing: dict[str, Any]
     eval_limit: Whole | None
-    stack: list[Step]
+    stack: list[RecordedStep]
     bits: str
     calib: Count
     seed: Count
@@ -123,7 +123,7 @@ class Environment(TypedDict, total=False):
     evaluation_batch: Count
 
 
-class Anchor(TypedDict, total=False):
+class RecordedAnchor(TypedDict, total=False):
     """The published full-precision accuracy of the network, and how far ours is from it."""
 
     top1: float
@@ -143,7 +143,7 @@ class Results(TypedDict, total=False):
     size_bytes_fp32: Count
     bit_operations: Count
     bit_operations_fp32: Count
-    anchor: Anchor
+    anchor: RecordedAnchor
 
 
 class Record(Results):

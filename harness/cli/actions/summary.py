@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.trial.record import Anchor, Record
+from harness.trial.record import Record, RecordedAnchor
 from harness.trial.spec import DATA, calibrated
 
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
@@ -90,7 +90,7 @@ def _facts(record: Record) -> str:
     return "\n".join(lines)
 
 
-def _anchor(anchor: Anchor) -> str:
+def _anchor(anchor: RecordedAnchor) -> str:
     """The published full-precision accuracy and how ours compares."""
     published = f"full precision {anchor['top1']:.2f} published on {anchor['images']:,} images ({anchor['source']})"
     if anchor["difference"] is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypedDict
 
 from torch import Tensor
 
@@ -13,20 +12,11 @@ from harness.quant.format.base import NumberFormat
 from harness.quant.format.uniform import Uniform
 from harness.quant.network.external import ExternalSite
 from harness.quant.network.qmodel import QuantizedModel
+from harness.trial.record import CoverageRow
 
 FULL_PRECISION_BITS = 32
 SCALE_BYTES, ZERO_POINT_BYTES = 4, 1
 HALF_BYTES = 2  # linear layers beside blocks are kept in half precision
-
-
-class CoverageRow(TypedDict):
-    """One tensor class: how many of its sites are quantized and how."""
-
-    tensors: str
-    quantized: int
-    total: int
-    bits: list[int]
-    granularity: list[str]
 
 
 def coverage(model: QuantizedModel) -> list[CoverageRow]:
