@@ -19,6 +19,10 @@ SLOW_FILES = {
     "test_engines",
     "test_every_method",
     "test_sharing",
+    "test_layerwise",
+    "test_plugins",
+    "test_docs",
+    "test_wheel",
 }
 # Formulas in milliseconds, and searches or learning on the embedded network in seconds.
 SLOW_WITH_A_NETWORK = {

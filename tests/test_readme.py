@@ -67,6 +67,7 @@ def test_files_named_are_there(page):
     assert not [name for name in named if name not in READERS_OWN and not (ROOT / name).exists()]
 
 
+@pytest.mark.slow
 def test_python_shown_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_HOME", str(tmp_path))
     (code,) = blocks(DOCS / "getting-started.md", "python")

@@ -103,7 +103,7 @@ def test_missing_cells_and_seeds_are_shown_and_not_ranked(store):
             "spec": {
                 "weights_sha256": "a" * 64,
                 "preprocessing": {"crop_pct": 0.9},
-                "stack": [{"name": "fqvit", "version": 2}],
+                "stack": [{"name": "fqvit", "version": 2, "config": {"text": "fqvit"}}],
             }
         },
         {"protocol": "paper"},

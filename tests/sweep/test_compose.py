@@ -172,9 +172,9 @@ def test_splitting_keeps_settings_together(parts):
         TrialSpec,
         method=st.text(min_size=1),
         bits=st.text(),
-        calib=st.integers(),
-        seed=st.integers(min_value=0),
-        eval_limit=st.none() | st.integers(min_value=1),
+        calib=st.integers(max_value=2**63 - 1),
+        seed=st.integers(min_value=0, max_value=2**63 - 1),
+        eval_limit=st.none() | st.integers(min_value=1, max_value=2**63 - 1),
         preprocess=st.dictionaries(st.text(), st.text(), max_size=3),
     )
 )

@@ -106,6 +106,7 @@ sys.stdout.write(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_a_new_field_touches_one_file(tmp_path):
     """In a copy of the package, one declaration is added to trial/spec.py. All the rest must follow from it."""
     code = snapshot.take(tmp_path / "code")

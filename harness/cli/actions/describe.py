@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
 from harness.method.guard import guarded
 from harness.method.registration import MethodInfo
 from harness.method.registry import available, load
-from harness.method.settings import settings_of
 from harness.models.cards import cards
+
+if TYPE_CHECKING:
+    from harness.method.settings import Setting
+
+Presets = Mapping[str, Mapping[str, Any]]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,29 +50,30 @@ def _model(arguments: argparse.Namespace) -> int:
 
 
 def _method(arguments: argparse.Namespace) -> int:
+    from harness.method.settings import settings_of  # loads pydantic, which a model's description does not need
+
     method = load(arguments.name)
     info = available()[arguments.name]
     with guarded(f"method {info.name!r} of {info.source} cannot be described"):
-        text = (_method_as_json if arguments.json else _method_as_text)(info, method.Config)
+        settings, presets = settings_of(method.Config), getattr(method.Config, "PRESETS", {})
+        text = (_method_as_json if arguments.json else _method_as_text)(info, settings, presets)
     print(text)
     return 0
 
 
-def _method_as_json(info: MethodInfo, config: type[Any]) -> str:
+def _method_as_json(info: MethodInfo, settings: list[Setting], presets: Presets) -> str:
     about = {**asdict(info), "needs": sorted(info.needs), "provides": sorted(info.provides)}
-    settings = [asdict(setting) for setting in settings_of(config)]
-    return json.dumps({**about, "settings": settings, "presets": getattr(config, "PRESETS", {})}, indent=1)
+    return json.dumps({**about, "settings": [asdict(setting) for setting in settings], "presets": presets}, indent=1)
 
 
-def _method_as_text(info: MethodInfo, config: type[Any]) -> str:
+def _method_as_text(info: MethodInfo, settings: list[Setting], presets: Presets) -> str:
     lines = [
         f"{info.name}  ({info.role}, version {info.version}, from {info.source})\n{info.summary}",
         f"paper     {info.paper or '-'}",
         f"needs     {', '.join(sorted(info.needs)) or '-'}\nprovides  {', '.join(sorted(info.provides)) or '-'}\n",
     ]
-    for setting in settings_of(config):
+    for setting in settings:
         lines.append(f"  {setting.name} = {_plain(setting.default)}  [{setting.expected}]\n      {setting.description}")
-    presets: dict[str, dict[str, Any]] = getattr(config, "PRESETS", {})
     for name, values in presets.items():
         lines.append(f"\npreset {name}: " + ", ".join(f"{key}={_plain(value)}" for key, value in values.items()))
     return "\n".join([*lines, f"\nexample   harness run --method {_example(info.name, str(info.role))}"])
