@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 from hypothesis import settings
@@ -10,6 +12,13 @@ pytest_plugins = ["harness.testing.plugin", "tests.opening"]
 # An example that takes long says something about the machine only.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
+
+# Test processes side by side (pytest -n) share the cores: two with two threads each would wait for each other.
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if PROCESSES > 1:
+    THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
+    os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(autouse=True)

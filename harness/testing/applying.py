@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
+
 from harness.data.sets import CalibrationSet
 from harness.method import registry, stack
 from harness.method.base import Context
 from harness.method.registration import Role
 from harness.method.stack import Stack, StackStep, check
 from harness.quant.network.qmodel import QuantizedModel
-from harness.quant.network.state import state_of
+from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
+
+_OUTCOMES: dict[Any, tuple[dict[str, Tensor], dict[str, Any]]] = {}
 
 
 def with_quick_settings(text: str) -> str:
@@ -37,6 +41,17 @@ def apply(
     """Apply steps in order, each in a context of its own, as a trial does."""
     for step in steps:
         step.method.apply(model, calibration, Context(Bits.parse(bits), seed))
+
+
+def outcome(stack: Stack, model: QuantizedModel, calibration: CalibrationSet, bits: str = "w4a8") -> None:
+    """Put what the stack leaves behind into the model; applied once a session, for checks that only look at the result."""
+    methods = tuple(type(step.method) for step in stack.steps)
+    key = (str(stack), methods, bits, id(model), id(calibration))
+    if key in _OUTCOMES:
+        restore(model, *_OUTCOMES[key])
+        return
+    apply(stack.steps, model, calibration, bits)
+    _OUTCOMES[key] = state_of(model)
 
 
 def bytes_of(model: QuantizedModel) -> tuple[dict[str, bytes], dict[str, Any]]:

@@ -15,7 +15,7 @@ from harness.method.stack import check
 from harness.quant.format.affine import Affine
 from harness.quant.network.inventory import off_grid_sites
 from harness.quant.network.state import load_state, save_state
-from harness.testing.applying import apply, bytes_of, first_difference, stack_of
+from harness.testing.applying import apply, bytes_of, first_difference, outcome, stack_of
 from harness.testing.registration import RegistrationKit
 from harness.trial.bits import Bits
 
@@ -82,10 +82,10 @@ class MethodKit(RegistrationKit):
     def test_same_seed_gives_the_same_bytes(self, method: str, model: QuantizedModel, calibration: CalibrationSet) -> None:
         """Random numbers come from ``context.generator(purpose)`` only."""
         stack = stack_of(method, self.base)
-        apply(stack.steps, model, calibration, seed=3)
+        outcome(stack, model, calibration)
         first = bytes_of(model)
         model.clear()
-        apply(stack_of(method, self.base).steps, model, calibration, seed=3)
+        apply(stack_of(method, self.base).steps, model, calibration)
         differs = first_difference(first, bytes_of(model))
         assert not differs, f"{method} gives other bytes with the same seed: {differs}; use context.generator('{method}')"
 
@@ -96,7 +96,7 @@ class MethodKit(RegistrationKit):
         stack = stack_of(method, self.base)
         if "scales" in stack.steps[-1].info.provides and len(stack.steps) == 1:
             stack = check(f"{stack}+{self.follower}")
-        apply(stack.steps, model, calibration)
+        outcome(stack, model, calibration)
         computed = bytes_of(model)
         model.clear()
         apply(stack.steps[:-1], model, calibration)
@@ -118,16 +118,14 @@ class MethodKit(RegistrationKit):
         stack = stack_of(method, self.base)
         assert stack.protocol == "strict", f"{method} declares protocol {stack.protocol}: test it with strict settings"
         assert not hasattr(calibration, "labels"), "calibration sets have no labels"
-        for step in stack.steps:
-            context = Context(Bits.parse("w4a8"))
-            assert context.evaluate is None
-            step.method.apply(model, calibration, context)
+        assert Context(Bits.parse("w4a8")).evaluate is None
+        outcome(stack, model, calibration)  # in contexts like that
 
     def test_weights_take_integer_codes_or_say_so(
         self, method: str, model: QuantizedModel, calibration: CalibrationSet
     ) -> None:
         """A weight has at most 2^bits values a channel, on its quantizer's grid, or is among the off-grid sites."""
-        apply(stack_of(method, self.base).steps, model, calibration)
+        outcome(stack_of(method, self.base), model, calibration)
         off_grid = set(off_grid_sites(model))
         for site, operation in model.weights.items():
             quantizer = model.quantizers.get(site)
@@ -151,7 +149,7 @@ class MethodKit(RegistrationKit):
     def test_it_provides_what_it_says(self, method: str, model: QuantizedModel, calibration: CalibrationSet) -> None:
         """``scheme``: quantizers are installed; ``scales``: they are calibrated. Later steps rely on it."""
         stack = stack_of(method, self.base)
-        apply(stack.steps, model, calibration)
+        outcome(stack, model, calibration)
         info, quantizers = stack.steps[-1].info, model.quantizers.values()
         if "scheme" in info.provides:
             assert quantizers, f"{method} provides 'scheme', but installs no quantizer"
