@@ -59,7 +59,19 @@ def status(harness):
 def launcher(*words):
     """A launcher in a process of its own, to be killed."""
     command = [sys.executable, "-m", "harness", "sweep", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_heeds_ctrl_c,
+    )
+
+
+def _heeds_ctrl_c():
+    """A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_sweep_from_plan_to_report(home, harness, status):
