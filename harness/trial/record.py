@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NotRequired, get_args
 from annotated_types import Ge, Le, Predicate
 from typing_extensions import TypedDict  # typing's own cannot be checked before Python 3.12
 
+from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import is_id
 
 SCHEMA_VERSION = 1
@@ -19,9 +20,9 @@ NOT_DONE: tuple[Status, ...] = ("failed", "skipped")
 Kind = Literal["oom", "timeout", "preempted", "incompatible", "diverged", "killed", "bug", "usage", "data", "model"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-LARGEST = 2**63 - 1  # tables hold whole numbers of 64 bits
-Whole = Annotated[int, Ge(-LARGEST), Le(LARGEST)]
-Count = Annotated[int, Ge(0), Le(LARGEST)]
+
+Whole = Annotated[int, Ge(-LARGEST_INTEGER), Le(LARGEST_INTEGER)]
+Count = Annotated[int, Ge(0), Le(LARGEST_INTEGER)]
 Id = Annotated[str, Predicate(is_id)]
 
 
@@ -62,7 +63,7 @@ class Metrics(TypedDict, total=False):
     agreement: float
     logit_sqnr_db: float | None
     logit_mse: float | None
-    n_images: Annotated[int, Ge(1), Le(LARGEST)]
+    n_images: Annotated[int, Ge(1), Le(LARGEST_INTEGER)]
     n_correct: Count
     n_correct_top5: Count
     n_correct_fp32: Count
