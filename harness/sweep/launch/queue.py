@@ -13,7 +13,8 @@ from harness.sweep.files import ProcessFacts
 from harness.sweep.heartbeat import process_alive
 from harness.sweep.launch.arrays import SubmittedArray, active_arrays, jobs_of, names_of
 from harness.sweep.launch.cluster import JobState, job_states
-from harness.sweep.manifest import Submission, Sweep
+from harness.sweep.manifest import Sweep
+from harness.sweep.submission import Submission
 
 log = logging.getLogger(__name__)
 
