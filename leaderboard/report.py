@@ -42,6 +42,8 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
     parts += ["### Order of methods beside the published one", orders] if orders else []
     failed = tables.not_done_markdown(rows)
     parts += [failed] if failed else []
+    imported = tables.imported_markdown(rows)
+    parts += [imported] if imported else []
     return "\n\n".join([*parts, *([tables.LEGEND] if found else [])])
 
 

@@ -170,7 +170,15 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
         write_json(path, {**about_it, "launcher": launcher, "trials": trials})
+    remember_trust(sweep)
     return sweep
+
+
+def remember_trust(sweep: Sweep) -> None:
+    """Let imported records count in every later command on the sweep, where they count in this one."""
+    if sweep.store.trust_imported and not sweep.content.get("trust_imported"):
+        write_json(sweep.folder / "sweep.json", {**sweep.content, "trust_imported": True})
+        sweep.forget()
 
 
 def adopt(sweep: Sweep, plan: Plan) -> None:
@@ -198,7 +206,10 @@ def keep_skipped(store: Store, plan: Plan) -> None:
 def sweeps(store: Store) -> list[Sweep]:
     """All readable sweeps of a store, newest last."""
     found = [Sweep(store, path.parent.name) for path in store.root.glob("sweeps/*/sweep.json")]
-    return sorted((sweep for sweep in found if _readable(sweep)), key=lambda sweep: (sweep.content["created"], sweep.name))
+    found = [sweep for sweep in found if _readable(sweep)]
+    for sweep in found:
+        sweep.store = store.trusting() if sweep.content.get("trust_imported") else store
+    return sorted(found, key=lambda sweep: (sweep.content["created"], sweep.name))
 
 
 def find(store: Store, name: str | None) -> Sweep:

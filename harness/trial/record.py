@@ -106,6 +106,7 @@ class Identity(TypedDict, total=False):
     weights_sha256: str
     data_fingerprint: str
     preprocessing: dict[str, Any]
+    blocks: str
     eval_limit: Whole | None
     stack: list[RecordedStep]
     bits: str
@@ -145,6 +146,7 @@ class Results(TypedDict, total=False):
     bit_operations: Count
     bit_operations_fp32: Count
     anchor: RecordedAnchor
+    files: dict[str, str]
 
 
 class Record(Results):
@@ -171,6 +173,7 @@ class Record(Results):
     created: str
     error: NotRequired[ErrorInfo]
     imported: NotRequired[dict[str, str]]
+    migrated: NotRequired[dict[str, str]]
 
 
 def as_kind(name: str) -> Kind:

@@ -11,6 +11,7 @@ from tabulate import tabulate
 from harness.leaderboard import text
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 
+MOST_IDS = 8  # of one origin, in a line
 LEGEND = (
     "Top-1 in percent, mean ± sample standard deviation over seeds (number of seeds); in parentheses the difference to "
     "full precision. **Bold**: best of the column; ≈: not shown to be worse (the 95 % bootstrap interval over "
@@ -102,6 +103,19 @@ def not_done_markdown(rows: pd.DataFrame) -> str:
     ]
     table = tabulate(lines, headers=(*columns, "reason"), tablefmt="pipe", disable_numparse=True)
     return f"### Failed and skipped\n\n{table}"
+
+
+def imported_markdown(rows: pd.DataFrame) -> str:
+    """Which records were measured elsewhere, by origin; empty when all are of this store."""
+    others = rows[rows["origin"].notna()]
+    if not len(others):
+        return ""
+    lines = []
+    for origin, part in others.groupby("origin", sort=True):
+        ids = [f"`{trial}`" for trial in part["id"]]
+        more = f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
+        lines.append(f"- {len(ids)} from {text.markdown(str(origin))}: {', '.join(ids[:MOST_IDS])}{more}")
+    return "\n".join(["### Imported records", "", "Measured elsewhere; nothing here has been run again.", "", *lines])
 
 
 def _reason(row: pd.Series) -> str:

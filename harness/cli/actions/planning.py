@@ -18,11 +18,19 @@ from harness.trial.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Asked:
-    """A sweep as it was asked for, planned."""
+    """A sweep as it was asked for, planned.
+
+    Attributes:
+        composed: What was asked for.
+        options: Of the launcher.
+        plan: Its trials.
+        imported: How many of those to run have a record of another group, which does not count.
+    """
 
     composed: Composed
     options: Options
     plan: Plan
+    imported: int = 0
 
 
 def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> Asked:
@@ -35,7 +43,9 @@ def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> 
     options = launcher_options(composed.launcher)
     progress.say("loading torch")
     specs = expand(composed.specs, ladder=composed.ladder)
-    return Asked(composed, options, planned(specs, store, progress, options, share=composed.share))
+    plan = planned(specs, store, progress, options, share=composed.share)
+    imported = sum("imported" in (store.stored(cell.id) or {}) for cell in plan.to_run)
+    return Asked(composed, options, plan, imported)
 
 
 def planned(

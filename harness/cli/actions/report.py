@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         return report(Store.default(arguments.store), arguments, formats, costs)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        warn(merge(store, arguments.records, arguments.records.stem).refused)
+        warn(merge(store, arguments.records, None).refused)
         return report(store, arguments, formats, costs)
 
 

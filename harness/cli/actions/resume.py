@@ -13,14 +13,14 @@ from harness.store.store import Store
 from harness.sweep.cells import Plan
 from harness.sweep.compose import CONF, parse_settings
 from harness.sweep.launch.options import Options, launcher_options
-from harness.sweep.manifest import Sweep, adopt, find
+from harness.sweep.manifest import Sweep, adopt, find, remember_trust
 from harness.trial.record import KINDS
 from harness.trial.spec import execution_fields
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a trial failed."""
-    store = Store.default(arguments.store)
+    store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
     sweep = find(store, arguments.sweep)
     retry = retried(arguments.retry)
     options, changes = changed(sweep.launcher, arguments.changes)
@@ -28,9 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
     progress.say(f"sweep {sweep.name}: loading torch")
     share = not arguments.no_share
     specs = [trial.spec for trial in sweep.planned]
-    plan = planned(specs, store, progress, options, share=share, retry=retry)
+    plan = planned(specs, sweep.store, progress, options, share=share, retry=retry)
     check_same(sweep, plan)
     adopt(sweep, plan)
+    remember_trust(sweep)
     how = How(share, arguments.fail_fast, arguments.quiet, arguments.json, changes)
     return launch(sweep, plan, options, how)
 
