@@ -68,7 +68,7 @@ def points_of(board: Board, network: Network, axis: str, evidence: Evidence) -> 
     """
     by_hardware: dict[str, list[Point]] = {}
     for (recipe, other), cell in board.cells.items():
-        if other == network and recipe.protocol == "strict" and recipe.stack != FULL_PRECISION:
+        if other == network and recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and not cell.overlap:
             hardware = cell.device if axis == "seconds" else ""
             by_hardware.setdefault(hardware, []).append(_point(recipe, cell, axis, evidence))
     return {hardware: standings(points) for hardware, points in by_hardware.items()}

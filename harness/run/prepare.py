@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import DataSource, check_count
 from harness.data.sources import check_classes, open_source
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
+from harness.machine.progress import Progress
 from harness.method import stack as stacks
 from harness.method.calibration_source import SourceStep, check_source
 from harness.method.guard import guarded
 from harness.method.memo import Memo
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
-from harness.store.prefix_states import origin_id, prefix_ids
+from harness.store.prefix_states import CALIBRATION_FINGERPRINT, origin_id, prefix_ids
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
+
+SHOWN = 3  # names of shared images in a message
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Prepared:
         model: The loaded network.
         source: The opened data.
         calib_source: What makes the calibration images; None for the data's own.
+        overlap: How many calibration images are evaluation images too.
         preprocessing: How images become the network's input.
         identity: What the id is the hash of.
         id: The trial's id.
@@ -49,6 +53,7 @@ class Prepared:
     model: LoadedModel
     source: DataSource
     calib_source: SourceStep | None
+    overlap: int
     preprocessing: Preprocessing
     identity: Mapping[str, Any]
     id: str
@@ -57,12 +62,13 @@ class Prepared:
     device: torch.device
 
 
-def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
+def prepare(spec: TrialSpec, opened: Memo | None = None, progress: Progress | None = None) -> Prepared:
     """Check everything that can be checked before any work and compute the trial's id.
 
     Args:
         spec: The trial.
         opened: Where the newest network and data source are kept for the next trial; no method sees it.
+        progress: Hears of it when hashing images takes more than a few seconds.
 
     Raises:
         UsageError: Something is wrong with the stack, bits, model, weights, data or device.
@@ -72,17 +78,19 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
     stack = stacks.check(spec.method)
     _check_bits(stack, bits)
     device = device_of(spec.device)
-    source = opened.once("source", spec.data, lambda: open_source(spec.data))
+    source = opened.once("source", spec.data, lambda: open_source(spec.data, (progress or Progress()).say))
     made = _calib_source(spec, source)
+    drawn = _drawn(spec, source) if made is None else Drawn()
     model = opened.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
     check_classes(source, model.classes, model.name)
-    preprocessing = of_model(model.network, preprocessing_overrides(model.name, spec.preprocess))
+    preprocessing = of_model(model.network, preprocessing_overrides(model.architecture, spec.preprocess))
     identity = {
         **_network_and_data(model, source, preprocessing),
         "stack": stack.identity(),
         "bits": str(bits),
         **spec.identity(),
         **({} if made is None else {"calib_source": made.identity()}),
+        **({CALIBRATION_FINGERPRINT: drawn.fingerprint} if drawn.fingerprint else {}),
     }
     return Prepared(
         spec=spec,
@@ -91,6 +99,7 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
         model=model,
         source=source,
         calib_source=made,
+        overlap=drawn.overlap,
         preprocessing=preprocessing,
         identity=identity,
         id=content_id(identity),
@@ -98,6 +107,35 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
         prefixes=prefix_ids(identity, [step.method.protocol for step in stack.steps]),
         device=device,
     )
+
+
+class Drawn(NamedTuple):
+    """What is known of the calibration images before they are decoded.
+
+    Attributes:
+        fingerprint: Hash of their content; empty where the data's fingerprint covers it, or for synthetic images.
+        overlap: How many of them are evaluation images too.
+    """
+
+    fingerprint: str = ""
+    overlap: int = 0
+
+
+def _drawn(spec: TrialSpec, source: DataSource) -> Drawn:
+    """Look at the content of the images that calibration draws.
+
+    Raises:
+        DataError: Some are evaluation images too, which ``spec`` does not allow.
+    """
+    shared = source.overlap(spec.calib, spec.seed)
+    if shared and not spec.allow_overlap:
+        more = ", ..." if len(shared) > SHOWN else ""
+        raise DataError(
+            f"{len(shared)} of {spec.calib} calibration images drawn from {source.name!r} are evaluation images too, byte "
+            f"for byte: {', '.join(map(repr, shared[:SHOWN]))}{more}",
+            "separate the two sides, or give --allow-overlap, which marks the record",
+        )
+    return Drawn(source.calibration_fingerprint(spec.calib, spec.seed), len(shared))
 
 
 def _calib_source(spec: TrialSpec, source: DataSource) -> SourceStep | None:
@@ -117,7 +155,7 @@ def _network_and_data(model: LoadedModel, source: DataSource, preprocessing: Pre
         "weights_sha256": model.weights_sha256,
         "data_fingerprint": source.fingerprint,
         "preprocessing": preprocessing.as_dict(),
-        "blocks": block_pattern(model.name),
+        "blocks": block_pattern(model.architecture),
     }
 
 

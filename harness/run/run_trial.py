@@ -13,6 +13,7 @@ from harness.method.base import Context, Protocol
 from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Memo
 from harness.method.stack import StackStep
+from harness.models.cards import block_pattern
 from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.quant.network.state import save_state
 from harness.run.evaluate import evaluate, top1
@@ -70,7 +71,7 @@ def run_trial(
     """
     store = store or Store.default()
     session = session or Session()
-    prepared = prepare(spec, session.opened)
+    prepared = prepare(spec, session.opened, progress)
     session.budget = session.budget or Budget(parse_size(spec.memory), prepared.device)
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force:
@@ -113,9 +114,10 @@ def captured(given: Given, done: Done) -> QuantizedModel:
     """The network without quantizers, kept from the last trial where it is the same."""
     prepared = given.prepared
     network, size, name = prepared.model.network, prepared.preprocessing.input_size, prepared.model.name
-    key = (prepared.model.weights_sha256, name, size, str(given.device))
+    pattern = block_pattern(prepared.model.architecture)
+    key = (prepared.model.weights_sha256, name, pattern, size, str(given.device))
     with done.stages.stage("capture"):
-        model = given.session.opened.once("capture", key, lambda: quantizable(network, size, name).to(given.device))
+        model = given.session.opened.once("capture", key, lambda: quantizable(network, size, name, pattern).to(given.device))
         model.clear()
     done.model = model
     return model

@@ -22,11 +22,14 @@ from harness.trial.identity import content_id
 from harness.trial.record import Stage
 from harness.trial.spec import identity_fields
 
+CALIBRATION_FINGERPRINT = "calibration_fingerprint"  # content of the drawn images, where the data's fingerprint lacks it
+
 
 def origin_id(identity: Mapping[str, Any]) -> str:
     """Id of the network and the calibration images of a trial: what every step starts from."""
     images = "calib_source" if "calib_source" in identity else "data_fingerprint"
     names = ["model", "weights_sha256", images, "preprocessing"]
+    names += [CALIBRATION_FINGERPRINT] if CALIBRATION_FINGERPRINT in identity else []
     names += [name for name in identity_fields(Part.NETWORK, Part.DATA, Part.CALIBRATION) if name in identity]
     return content_id({"what": "origin", **{name: identity[name] for name in names}})
 

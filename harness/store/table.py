@@ -65,6 +65,7 @@ COLUMNS: dict[str, str] = {
     "stages": "string",
     "calib_source": "string",
     "origin": "string",
+    "overlap": "Int64",
 }
 # A field of a trial that is declared with a column of its own stands behind them without a line here.
 COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
@@ -105,6 +106,7 @@ def row(record: Record) -> dict[str, Any]:
         "data": record["data"]["name"],
         "data_fingerprint": record["data"]["fingerprint"],
         "eval_limit": record["data"].get("eval_limit"),
+        "overlap": record["data"].get("overlap", 0),
         "preprocessing": json.dumps(spec.get("preprocessing", {}), sort_keys=True),
         "weights_sha256": spec.get("weights_sha256"),
         "methods": json.dumps(spec.get("stack", []), sort_keys=True),

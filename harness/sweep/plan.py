@@ -49,15 +49,15 @@ def make_plan(
     cells: dict[str, PlanCell] = {}
     with (progress or Progress()).task("plan", len(specs)) as task:
         for spec in task.track(specs):
-            cell = _cell(spec, store, opened, kinds)
+            cell = _cell(spec, store, opened, kinds, progress)
             cells.setdefault(cell.id, cell)
     estimator = Estimator(store.records(), gpu=gpu)
     return _costed(tuple(cells.values()), PrefixStates(store), estimator, share=share)
 
 
-def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> PlanCell:
+def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str], progress: Progress | None) -> PlanCell:
     try:
-        prepared = prepare(spec, opened)
+        prepared = prepare(spec, opened, progress)
     except (DataError, ModelError, CaptureError) as error:
         return PlanCell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
     record = store.get(prepared.id)

@@ -82,13 +82,17 @@ class CoverageRow(TypedDict):
 
 
 class Data(TypedDict):
-    """The images: a name, a hash over what they are, and how they become the network's input."""
+    """The images: a name, a hash over what they are, and how they become the network's input.
+
+    ``overlap`` is the number of calibration images that are evaluation images too; it is there where that was allowed.
+    """
 
     name: str
     fingerprint: str
     split: NotRequired[str]
     eval_limit: NotRequired[Whole | None]
     preprocessing: NotRequired[dict[str, Any]]
+    overlap: NotRequired[Count]
 
 
 class RecordedStep(TypedDict):
@@ -105,6 +109,7 @@ class Identity(TypedDict, total=False):
     model: str
     weights_sha256: str
     data_fingerprint: str
+    calibration_fingerprint: str
     preprocessing: dict[str, Any]
     blocks: str
     eval_limit: Whole | None

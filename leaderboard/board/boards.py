@@ -74,6 +74,7 @@ class BoardCell:
         command: Repeats the first record.
         device: Hardware that the times were measured on.
         mark: ``best``, ``tied`` or empty.
+        overlap: Most calibration images of a record that are evaluation images too (``--allow-overlap``).
     """
 
     ids: tuple[str, ...]
@@ -89,6 +90,7 @@ class BoardCell:
     command: str
     device: str
     mark: str = ""
+    overlap: int = 0
 
     @property
     def seconds(self) -> float:
@@ -227,6 +229,7 @@ def _cell(part: pd.DataFrame, expected: int) -> BoardCell:
         coverage=str(first["coverage"]),
         command=str(first["command"]),
         device=" and ".join(sorted(set(map(str, part["device"])))),
+        overlap=int(part["overlap"].fillna(0).max()),
     )
 
 
@@ -260,8 +263,8 @@ def _competing(cells: dict[tuple[Recipe, Network], BoardCell], network: Network)
 
 
 def competes(recipe: Recipe, cell: BoardCell) -> bool:
-    """Whether a row is ranked: full precision, ``paper`` rows and rows with missing seeds are not."""
-    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and cell.complete
+    """Whether a row is ranked: full precision, what saw evaluation images, and rows with missing seeds are not."""
+    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and cell.complete and not cell.overlap
 
 
 def _tied(best: BoardCell, cell: BoardCell, evidence: Evidence) -> bool:

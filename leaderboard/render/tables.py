@@ -47,7 +47,7 @@ def _cell(cell: BoardCell | None) -> str:
         return "missing"
     value = number(cell)
     value = f"**{value}**" if cell.mark == "best" else f"{value} ≈" if cell.mark == "tied" else value
-    return f"{value} ({text.points(cell.mean - cell.top1_fp32)})" + missing(cell)
+    return f"{value} ({text.points(cell.mean - cell.top1_fp32)})" + missing(cell) + overlap(cell)
 
 
 def number(cell: BoardCell) -> str:
@@ -59,6 +59,11 @@ def number(cell: BoardCell) -> str:
 def missing(cell: BoardCell) -> str:
     """Seeds that are not there."""
     return "" if cell.complete else f" {len(cell.top1)}/{cell.expected}"
+
+
+def overlap(cell: BoardCell) -> str:
+    """That calibration images were evaluation images too: such a cell is not ranked."""
+    return f" (calibrated on {cell.overlap} evaluation images)" if cell.overlap else ""
 
 
 def _costs(board: Board, recipe: Recipe) -> list[str]:
@@ -152,6 +157,7 @@ def _long(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> di
         "records": " ".join(cell.ids),
         "command": cell.command,
         "calib_source": board.calib_source,
+        "overlap": cell.overlap,
     }
 
 
@@ -192,4 +198,5 @@ def _latex_cell(cell: BoardCell | None) -> str:
         return "--"
     value = f"{cell.mean:.2f}" + (rf" $\pm$ {cell.deviation:.2f}" if cell.deviation is not None else "")
     value = rf"\textbf{{{value}}}" if cell.mark == "best" else rf"{value} $\approx$" if cell.mark == "tied" else value
-    return value + (f" ({len(cell.top1)}/{cell.expected})" if not cell.complete else "")
+    value += f" ({len(cell.top1)}/{cell.expected})" if not cell.complete else ""
+    return value + overlap(cell)

@@ -175,7 +175,7 @@ def test_skipped_trials_get_their_ids_once_they_can_be_prepared(store, sweep, mo
     from harness.run import prepare
 
     real = prepare.open_source
-    monkeypatch.setattr(prepare, "open_source", lambda name: real("embedded" if name == "/nowhere" else name))
+    monkeypatch.setattr(prepare, "open_source", lambda name, say: real("embedded" if name == "/nowhere" else name, say))
     plan = make_plan([missing, TrialSpec("fqvit", seed=9)], store)
     adopt(sweep, plan)
     assert sweep.planned[0].id == plan.cells[0].id

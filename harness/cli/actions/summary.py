@@ -85,6 +85,8 @@ def _facts(record: Record) -> str:
         f"drawn    {calibrated(record['calib'], record.get('calib_source', DATA))}, seed {record['seed']}",
         f"id       {record['id']}",
     ]
+    if overlap := record["data"].get("overlap"):
+        lines.append(f"overlap  {overlap} calibration images are evaluation images too (--allow-overlap)")
     if anchor:
         lines.append(f"anchor   {_anchor(anchor)}")
     return "\n".join(lines)
