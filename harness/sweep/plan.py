@@ -15,6 +15,7 @@ from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store
 from harness.sweep.cells import DONE, FAILED, INCOMPATIBLE, TO_RUN, Plan, PlanCell
 from harness.sweep.estimate import CostEstimate, Estimator, total
+from harness.trial.record import INTERRUPTIONS
 from harness.trial.spec import TrialSpec
 
 
@@ -38,14 +39,14 @@ def make_plan(
         specs: The trials.
         store: Where records and states are.
         progress: Display.
-        retry: Kinds of failures to run again; ``all`` for any.
+        retry: Kinds of failures to run again; ``all`` for any. What happened to the job, not to the trial, always is.
         share: Stack prefixes are shared.
         gpu: Estimate for a GPU.
 
     Raises:
         UsageError: Something is wrong that concerns the sweep as a whole (bits, stack, device).
     """
-    opened, kinds = Memo(), set(retry)
+    opened, kinds = Memo(), {*retry, *INTERRUPTIONS}
     cells: dict[str, PlanCell] = {}
     with (progress or Progress()).task("plan", len(specs)) as task:
         for spec in task.track(specs):

@@ -17,8 +17,13 @@ from harness.trial.identity import is_id
 SCHEMA_VERSION = 1
 Status = Literal["done", "failed", "skipped"]
 NOT_DONE: tuple[Status, ...] = ("failed", "skipped")
-Kind = Literal["oom", "timeout", "preempted", "incompatible", "diverged", "killed", "bug", "usage", "data", "model"]
+Kind = Literal[
+    "oom", "timeout", "killed", "preempted", "cancelled", "node_fail", "incompatible", "diverged", "bug", "usage", "data",
+    "model",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
+# These happened to the job and say nothing of the trial: it is run again without being asked for.
+INTERRUPTIONS: tuple[Kind, ...] = ("preempted", "cancelled", "node_fail")
 
 
 Whole = Annotated[int, Ge(-LARGEST_INTEGER), Le(LARGEST_INTEGER)]

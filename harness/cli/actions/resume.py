@@ -14,6 +14,7 @@ from harness.sweep.cells import Plan
 from harness.sweep.compose import CONF, parse_settings
 from harness.sweep.launch.options import Options, launcher_options
 from harness.sweep.manifest import Sweep, adopt, find, remember_trust
+from harness.sweep.status import states_of, write_down_deaths
 from harness.trial.record import KINDS
 from harness.trial.spec import execution_fields
 
@@ -27,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     progress = terminal_progress(arguments.quiet)
     progress.say(f"sweep {sweep.name}: loading torch")
     share = not arguments.no_share
+    write_down_deaths(sweep, states_of(sweep))  # before planning, which goes by records
     specs = [trial.spec for trial in sweep.planned]
     plan = planned(specs, sweep.store, progress, options, share=share, retry=retry)
     check_same(sweep, plan)
