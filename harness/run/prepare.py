@@ -18,6 +18,7 @@ from harness.method.guard import guarded
 from harness.method.memo import Memo
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
+from harness.run.known import Known
 from harness.store.prefix_states import origin_id, prefix_ids
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
@@ -57,33 +58,37 @@ class Prepared:
     device: torch.device
 
 
-def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
+def prepare(spec: TrialSpec, opened: Memo | None = None, known: Known | None = None) -> Prepared:
     """Check everything that can be checked before any work and compute the trial's id.
 
     Args:
         spec: The trial.
         opened: Where the newest network and data source are kept for the next trial; no method sees it.
+        known: What is equal between trials, for a plan of many; what it prepares is not to be run.
 
     Raises:
         UsageError: Something is wrong with the stack, bits, model, weights, data or device.
     """
-    opened = opened or Memo()
-    bits = Bits.parse(spec.bits)
-    stack = stacks.check(spec.method)
-    _check_bits(stack, bits)
-    device = device_of(spec.device)
-    source = opened.once("source", spec.data, lambda: open_source(spec.data))
-    made = _calib_source(spec, source)
-    model = opened.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
-    check_classes(source, model.classes, model.name)
-    preprocessing = of_model(model.network, preprocessing_overrides(model.name, spec.preprocess))
+    opened, known = opened or Memo(), known or Known()
+    bits = known.of("bits", spec.bits, lambda: Bits.parse(spec.bits))
+    stack = known.of("stack", spec.method, lambda: stacks.check(spec.method))
+    known.of("widths", (spec.method, spec.bits), lambda: _check_bits(stack, bits))
+    device = known.of("device", spec.device, lambda: device_of(spec.device))
+    source = known.passing("source", spec.data, lambda: opened.once("source", spec.data, lambda: open_source(spec.data)))
+    made = known.of("calib", (spec.calib_source, spec.data, spec.calib), lambda: _calib_source(spec, source))
+    weights = (spec.model, spec.weights)
+    model = known.passing("model", weights, lambda: opened.once("model", weights, lambda: load_model(*weights)))
+    changes = tuple(spec.preprocess.items())
+    preprocessing = known.of("preprocessing", (weights, spec.data, changes), lambda: _preprocessing(spec, source, model))
+    common = known.of("common", (weights, spec.data, changes), lambda: _network_and_data(model, source, preprocessing))
     identity = {
-        **_network_and_data(model, source, preprocessing),
-        "stack": stack.identity(),
+        **common,
+        "stack": known.of("steps", spec.method, stack.identity),
         "bits": str(bits),
         **spec.identity(),
         **({} if made is None else {"calib_source": made.identity()}),
     }
+    protocols = known.of("protocols", spec.method, lambda: [step.method.protocol for step in stack.steps])
     return Prepared(
         spec=spec,
         stack=stack,
@@ -95,9 +100,15 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
         identity=identity,
         id=content_id(identity),
         origin=origin_id(identity),
-        prefixes=prefix_ids(identity, [step.method.protocol for step in stack.steps]),
+        prefixes=prefix_ids(identity, protocols),
         device=device,
     )
+
+
+def _preprocessing(spec: TrialSpec, source: DataSource, model: LoadedModel) -> Preprocessing:
+    """How images become the network's input; network and data must have the same classes."""
+    check_classes(source, model.classes, model.name)
+    return of_model(model.network, preprocessing_overrides(model.name, spec.preprocess))
 
 
 def _calib_source(spec: TrialSpec, source: DataSource) -> SourceStep | None:
