@@ -13,6 +13,7 @@ from harness.sweep.cells import Plan
 from harness.sweep.compose import Composed, compose_sweep
 from harness.sweep.grid import expand
 from harness.sweep.launch.options import Options, SlurmOptions, launcher_options
+from harness.sweep.past import Past
 from harness.trial.spec import TrialSpec
 
 
@@ -56,6 +57,7 @@ def planned(
     *,
     share: bool,
     retry: Iterable[str] = (),
+    past: Past | None = None,
 ) -> Plan:
     """Plan trials for a launcher: estimates are for a GPU where the launcher gives one.
 
@@ -65,4 +67,4 @@ def planned(
     from harness.sweep.plan import gpu_here, make_plan  # loads torch: mistakes in what was asked for are told before
 
     gpu = options.gpus > 0 if isinstance(options, SlurmOptions) else gpu_here()
-    return make_plan(specs, store, progress, retry=retry, share=share, gpu=gpu)
+    return make_plan(specs, store, progress, retry=retry, share=share, gpu=gpu, past=past)
