@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import UsageError, nearest
+from harness.store.csv_file import write_csv
 from harness.store.store import BrokenFile, Store, write_aside, write_json
 from harness.store.table import table
 from harness.trial.record import Record
@@ -61,7 +62,7 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
         rows[FULL] = [json.dumps(store.get(trial)) for trial in rows["id"]]
         rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
     writers = {
-        "csv": lambda target: rows.to_csv(target, index=False),
+        "csv": lambda target: write_csv(rows, target),
         "parquet": lambda target: rows.to_parquet(target, index=False),
         "json": lambda target: rows.to_json(target, orient="records", indent=1, double_precision=15),
     }
