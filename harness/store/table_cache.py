@@ -52,7 +52,7 @@ def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = Fals
         kept = cached[cached["id"].isin(set(stamps) - set(changed))]
         fresh = pd.concat([part for part in (kept, fresh) if len(part)]) if len(kept) or len(fresh) else fresh
     fresh = fresh.sort_values("id", ignore_index=True)
-    if store.root.is_dir() and os.access(store.root, os.W_OK):
+    if (store.root / "trials").is_dir() and os.access(store.root, os.W_OK):  # into no folder that is not a store
         write_aside(path_of(store), lambda path: fresh.to_parquet(path, index=False))
     return Rows(fresh[list(COLUMNS)], broken)
 
