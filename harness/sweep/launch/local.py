@@ -24,6 +24,7 @@ from harness.models.loading import full_name
 from harness.store.placeholder_records import unrun
 from harness.sweep.estimate import Estimator
 from harness.sweep.heartbeat import Beat, read
+from harness.sweep.launch import snapshot
 from harness.sweep.launch.options import LocalOptions
 from harness.sweep.launch.show import Show
 from harness.sweep.launch.worker import log_path
@@ -143,6 +144,7 @@ class LocalLauncher:
         return bool(self.sweep.stopped) and not any(worker.trial for worker in self.workers)
 
     def _start(self, index: int) -> WorkerProcess:
+        snapshot.verify(self.code)
         command = [sys.executable, "-P", "-m", "harness.sweep.launch.process"]  # -P: not the code of the present folder
         command += [str(self.sweep.store.root.absolute()), self.sweep.name, str(self.submission.number)]
         worker = WorkerProcess(index, command, self._environment(index), self.submission.folder / f"worker-{index}.txt")
@@ -152,8 +154,7 @@ class LocalLauncher:
 
     def _environment(self, index: int) -> dict[str, str]:
         variables = dict(os.environ)
-        paths = [str(self.code), variables.get("PYTHONPATH", "")]
-        variables["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+        variables |= snapshot.variables(self.code, variables.get("PYTHONPATH", ""))
         variables[WORKERS_VARIABLE] = str(self._count)
         variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._count))
         if torch.cuda.is_available():

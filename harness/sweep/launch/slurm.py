@@ -21,6 +21,7 @@ from harness.machine.progress import LineProgress
 from harness.store.store import Store
 from harness.sweep import heartbeat
 from harness.sweep.heartbeat import Heart
+from harness.sweep.launch import snapshot
 from harness.sweep.launch.cluster import max_array, reason_of
 from harness.sweep.launch.options import SlurmOptions
 from harness.sweep.manifest import Submission, Sweep
@@ -97,7 +98,7 @@ def submit(sweep: Sweep, submission: Submission, options: SlurmOptions, code: Pa
 def _executor(
     folder: Path, name: str, options: SlurmOptions, code: Path, arrays: int, cluster: str
 ) -> submitit.AutoExecutor:
-    path = f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+    path = f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}" {snapshot.NO_BYTECODE}=1'
     try:
         executor = submitit.AutoExecutor(
             folder=folder,
@@ -111,7 +112,7 @@ def _executor(
     if cluster == "slurm":
         executor.update_parameters(
             mem_gb=options.memory_gb,
-            slurm_setup=[*options.setup, path, f"export OMP_NUM_THREADS={options.cpus}"],
+            slurm_setup=[*options.setup, snapshot.verify_line(code), path, f"export OMP_NUM_THREADS={options.cpus}"],
             slurm_use_srun=False,
             slurm_array_parallelism=max(1, options.array_parallelism // arrays),
             slurm_additional_parameters={**options.sbatch, "signal": f"B:USR2@{SIGNAL_SECONDS}"},
