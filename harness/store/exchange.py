@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.store.csv_file import write_csv
 from harness.store.incoming import CORRECT, FULL, Incoming, incoming
 from harness.store.reading import BrokenFile, contents
 from harness.store.store import Store, write_aside, write_json
@@ -61,7 +62,7 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
         rows[FULL] = [json.dumps(store.stored(trial)) for trial in rows["id"]]
         rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
     writers = {
-        "csv": lambda target: rows.to_csv(target, index=False),
+        "csv": lambda target: write_csv(rows, target),
         "parquet": lambda target: rows.to_parquet(target, index=False),
         "json": lambda target: rows.to_json(target, orient="records", indent=1, double_precision=15),
     }

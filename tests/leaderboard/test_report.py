@@ -17,6 +17,7 @@ from harness.leaderboard.board.boards import boards
 from harness.leaderboard.board.ladder import gains, ladder_markdown
 from harness.leaderboard.board.noise import ranks, split
 from harness.leaderboard.render import tables
+from harness.leaderboard.render.folder import MARKER
 from harness.leaderboard.report import markdown, write
 from harness.leaderboard.stats.inference import variance_split
 from tests.leaderboard.synthetic import add, evidence, rows
@@ -184,7 +185,7 @@ def test_published_runtimes_are_drawn_beside_ours_with_their_hardware(store, tmp
     for stack, right in (("fqvit", 800), ("fqvit+omse", 810)):
         add(store, stack, right, model="deit_tiny_patch16_224.fb_in1k", bits="w3a8")
         add(store, stack, right, model="deit_small_patch16_224.fb_in1k", bits="w3a3")
-    written = write(rows(store), evidence(store), tmp_path, ["svg"])
+    written = write(rows(store), evidence(store), tmp_path / "board", ["svg"])
     drawn = {path.name: path.read_text() for path in written if path.suffix == ".svg"}
     small = next(text for name, text in drawn.items() if "deit_small" in name)
     tiny = next(text for name, text in drawn.items() if "deit_tiny" in name)
@@ -197,7 +198,7 @@ def test_published_runtimes_are_drawn_beside_ours_with_their_hardware(store, tmp
 def test_other_costs(store, tmp_path, cost):
     add(store, "fqvit", 800)
     add(store, "fqvit+omse", 810, environment={"device": "NVIDIA H200"})
-    written = write(rows(store), evidence(store), tmp_path, ["svg"], [cost])
+    written = write(rows(store), evidence(store), tmp_path / "board", ["svg"], [cost])
     assert len(written) == 2, "size does not depend on the hardware: one picture"
     assert cost in written[0].name
 
@@ -264,7 +265,8 @@ def test_all_formats_are_written_and_repeatable(store, tmp_path):
 def test_times_of_different_hardware_are_never_on_one_front(store, tmp_path):
     add(store, "fqvit", 800)
     add(store, "fqvit+omse", 810, environment={"device": "NVIDIA H200"})
-    pictures = [path.name for path in write(rows(store), evidence(store), tmp_path, ["svg"]) if path.suffix == ".svg"]
+    written = write(rows(store), evidence(store), tmp_path / "board", ["svg"])
+    pictures = [path.name for path in written if path.suffix == ".svg"]
     assert len(pictures) == 2
     assert any("NVIDIA_H200" in name for name in pictures)
 
@@ -276,7 +278,7 @@ def test_the_command(store, tmp_path, capsys):
     full = tmp_path / "full.parquet"
     assert main(["store", "export", "--store", str(store.root), "--format", "parquet", "--full", "--out", str(full)]) == 0
     assert main(["report", "--records", str(full), "--out", str(tmp_path / "out"), "--format", "md,csv"]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "leaderboard.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MARKER, "README.md", "leaderboard.csv"]
     capsys.readouterr()
     assert main(["report", "--format", "mdd", "--store", str(store.root)]) == 2
     assert "Did you mean md" in capsys.readouterr().err

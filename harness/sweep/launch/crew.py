@@ -24,6 +24,7 @@ from harness.machine.memory import WORKERS_VARIABLE
 from harness.store.placeholder_records import unrun
 from harness.sweep.files import PackOrder, SweepRow
 from harness.sweep.heartbeat import read
+from harness.sweep.launch import snapshot
 from harness.sweep.manifest import Sweep
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
@@ -49,19 +50,18 @@ def gpus_here() -> list[str]:
     return list(map(str, range(torch.cuda.device_count()))) if torch.cuda.is_available() else []
 
 
-def environments(count: int, threads: int, first_on_path: str = "") -> list[dict[str, str]]:
+def environments(count: int, threads: int, code: Path | None = None) -> list[dict[str, str]]:
     """The environment of each of ``count`` workers: one GPU each where there are any.
 
     Args:
         count: Number of workers.
         threads: Threads of each; a number that the user has set counts more.
-        first_on_path: Folder that comes first on their path; empty to leave the path alone.
+        code: Copy of the code that comes first on their path; None to leave the path alone.
     """
     gpus = gpus_here()
     shared = {WORKERS_VARIABLE: str(count), THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE) or str(threads)}
-    if first_on_path:
-        paths = [first_on_path, os.environ.get("PYTHONPATH", "")]
-        shared["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    if code is not None:
+        shared |= snapshot.variables(code, os.environ.get("PYTHONPATH", ""))
     own = [{DEVICES_VARIABLE: gpus[index % len(gpus)]} if gpus else {} for index in range(count)]
     return [{**os.environ, **shared, **device} for device in own]
 
@@ -73,10 +73,12 @@ class Seat:
     Attributes:
         environment: Its environment.
         log: File for what it prints outside of trials.
+        code: Copy of the code that it runs, which is looked at before; None where that was done already.
     """
 
     environment: Mapping[str, str]
     log: Path
+    code: Path | None = None
 
 
 class WorkerProcess:
@@ -204,9 +206,12 @@ class Crew:
         return stopped and not any(worker.trial for worker in self.workers)
 
     def _start(self, index: int) -> WorkerProcess:
+        seat = self._seats[index]
+        if seat.code is not None:
+            snapshot.verify(seat.code)
         command = [sys.executable, "-P", "-m", "harness.sweep.launch.process"]  # -P: not the code of the present folder
         command += [str(self.sweep.store.root.absolute()), self.sweep.name, self._settings]
-        worker = WorkerProcess(index, command, self._seats[index])
+        worker = WorkerProcess(index, command, seat)
         assert worker.process.stdout is not None
         self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
         return worker
