@@ -47,9 +47,9 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
 
 def _board_parts(board: Board, evidence: Evidence) -> Iterator[str]:
     yield tables.board_markdown(board)
-    ladder = ladder_markdown(gains(board), networks=len(board.networks) > 1)
+    ladder = ladder_markdown(gains(board, evidence), networks=len(board.networks) > 1)
     if ladder:
-        yield f"What each step adds, paired over seeds:\n\n{ladder}"
+        yield f"What each step adds, at the same seeds and on the same images:\n\n{ladder}"
     noise = noise_markdown(board, evidence)
     if noise:
         yield f"How far the order can be trusted:\n\n{noise}"
