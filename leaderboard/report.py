@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -52,9 +52,9 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
 
 def _board_parts(board: Board, evidence: Evidence) -> Iterator[str]:
     yield tables.board_markdown(board)
-    ladder = ladder_markdown(gains(board), networks=len(board.networks) > 1)
+    ladder = ladder_markdown(gains(board, evidence), networks=len(board.networks) > 1)
     if ladder:
-        yield f"What each step adds, paired over seeds:\n\n{ladder}"
+        yield f"What each step adds, at the same seeds and on the same images:\n\n{ladder}"
     noise = noise_markdown(board, evidence)
     if noise:
         yield f"How far the order can be trusted:\n\n{noise}"
@@ -126,7 +126,7 @@ def write(
     found = boards(rows, evidence)
     pictures = [path for cost in costs for path in _figures(found, evidence, target, cost)] if "svg" in formats else []
     long = tables.long_rows(found)
-    makers = {
+    makers: dict[str, Callable[[], Path]] = {
         "md": lambda: _text(target, "README.md", _readme(_markdown(rows, found, evidence), pictures)),
         "csv": lambda: target.write("leaderboard.csv", lambda path: write_csv(long, path)),
         "parquet": lambda: target.write("leaderboard.parquet", lambda path: long.to_parquet(path, index=False)),

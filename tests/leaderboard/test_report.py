@@ -142,13 +142,13 @@ def test_the_ladder_pairs_seeds(store):
         add(store, "fqvit", below, seed)
         add(store, "fqvit+omse", above, seed)
     add(store, "fqvit+omse+evolq(passes=3)", 820, 1)
-    found = {gain.step: gain for gain in gains(board(store))}
-    assert found["omse"].differences == pytest.approx((0.4, 0.5, 0.3))
+    found = {gain.step: gain for gain in gains(board(store), evidence(store))}
+    assert found["omse"].values == pytest.approx((0.4, 0.5, 0.3))
     assert found["omse"].phrase() == "omse +0.40 ± 0.10, n=3"
     assert found["evolq(passes=3)"].phrase() == "evolq(passes=3) +0.50, n=1"
     table = ladder_markdown(list(found.values()), networks=False)
     assert "helps" in table
-    assert "one seed: unknown" in table
+    assert "within noise (one seed)" in table
     assert ladder_markdown([], networks=False) == ""
 
 
@@ -298,16 +298,15 @@ def test_compare_says_what_is_noise_and_what_is_not(store, capsys):
         add(store, "fqvit+omse", 801 + seed, seed, draw=1)
         add(store, "fqvit+evolq", 802 + seed, seed, draw=2)
         add(store, "fqvit+biascorr", 860 + seed, seed, draw=1)
-    assert "verdict: within noise of the images" in compared(store, capsys, "stack=fqvit", "stack=fqvit+evolq")
+    assert "verdict: within noise" in compared(store, capsys, "stack=fqvit", "stack=fqvit+evolq")
     better = compared(store, capsys, "fqvit", "fqvit+biascorr")
     assert "verdict: the second is better" in better
-    assert "difference, seeds" in better
-    assert better.count("McNemar, seed") == 3
-    assert "0.10 points from the calibration draw, 0.00 of their own" in better
+    assert "from images, 0.00 from 3 seeds" in better
+    assert "180 images, over all seeds, that only one of the two gets right" in better
     (pair,) = json.loads(compared(store, capsys, "fqvit+biascorr", "fqvit", "--json"))
     assert pair["verdict"] == "the first is better"
     assert pair["seeds"] == [0, 1, 2]
-    assert pair["difference"]["value"] == pytest.approx(-6.0)
+    assert pair["difference"]["interval"]["value"] == pytest.approx(-6.0)
     assert "no difference on any image" in compared(store, capsys, "fqvit", "fqvit")
 
 
@@ -315,7 +314,7 @@ def test_compare_two_trials(store, capsys):
     first, second = add(store, "fqvit", 800, draw=1), add(store, "fqvit+omse", 860, draw=1)
     out = compared(store, capsys, first[:8], second)
     assert "the second is better (one seed: says nothing about other calibration draws)" in out
-    assert "0 images right only in the first, 60 only in the second" in out
+    assert "60 images, over all seeds, that only one of the two gets right" in out
 
 
 @pytest.mark.parametrize(
