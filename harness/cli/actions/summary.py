@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from harness.cli.actions.extra_lines import grid_lines, loops, warnings
 from harness.trial.record import Record, RecordedAnchor
 from harness.trial.spec import DATA, calibrated
 
@@ -60,8 +61,8 @@ def _stages(record: Record) -> Table:
     for stage in record["stages"]:
         passes = f"{stage['forward_passes']:.1f}" if stage["image_forwards"] else "-"
         notes = stage["notes"]
-        extra = f"naive: {notes['naive_forward_passes']}" if "naive_forward_passes" in notes else ""
-        table.add_row(stage["name"], f"{stage['seconds']:.2f}", passes, f"{stage['peak_memory_bytes'] / 1e6:.0f}", extra)
+        memory = f"{stage['peak_memory_bytes'] / 1e6:.0f}"
+        table.add_row(stage["name"], f"{stage['seconds']:.2f}", passes, memory, loops(notes))
     return table
 
 
@@ -74,16 +75,17 @@ def _coverage(record: Record) -> Table:
 
 
 def _facts(record: Record) -> str:
-    grid = "yes" if record["on_grid"] else f"no ({len(record['off_grid_sites'])} tensors leave it)"
     anchor = record.get("anchor") or {}
     size, full = record["size_bytes"], record["size_bytes_fp32"]
     work, full_work = record["bit_operations"], record["bit_operations_fp32"]
     lines = [
         f"size     {size / 1e6:.2f} MB (full precision {full / 1e6:.2f} MB)",
         f"work     {work / 1e9:.2f} G bit-operations per image (full precision {full_work / 1e9:.1f} G)",
-        f"grid     all tensors on the integer grid: {grid}; protocol: {record['protocol']}",
+        *grid_lines(record),
+        f"protocol {record['protocol']}",
         f"drawn    {calibrated(record['calib'], record.get('calib_source', DATA))}, seed {record['seed']}",
         f"id       {record['id']}",
+        *warnings(record),
     ]
     if anchor:
         lines.append(f"anchor   {_anchor(anchor)}")
