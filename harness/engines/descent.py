@@ -90,7 +90,7 @@ class Descent:
         with torch.enable_grad():
             write_scales(self.objective.model, unit, self._scales(variable))
             logits = self.objective.model.run(inputs[index], unit.segment)
-            self.objective.loss(logits, self.objective.targets[index]).backward()  # type: ignore[no-untyped-call]
+            self.objective.loss(logits, self.objective.targets[index]).backward()
 
     def _scales(self, variable: Tensor) -> Tensor:
         return (variable.exp() if self.log else variable.abs()).clamp_min(EPSILON)
