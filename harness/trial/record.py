@@ -86,6 +86,22 @@ class CoverageRow(TypedDict):
     granularity: list[str]
 
 
+class GridRow(TypedDict):
+    """How integer arithmetic computes with the quantized tensors of one class."""
+
+    tensors: str
+    grid: str
+    reason: str
+    sites: Count
+
+
+class FloatRow(TypedDict):
+    """One kind of operation that runs, or is stored, in floating point."""
+
+    operation: str
+    count: Count
+
+
 class Data(TypedDict):
     """The images: a name, a hash over what they are, and how they become the network's input.
 
@@ -150,6 +166,9 @@ class Results(TypedDict, total=False):
     metrics: Metrics
     on_grid: bool
     off_grid_sites: list[str]
+    grid: list[GridRow]
+    floating_point: list[FloatRow]
+    integer_only: bool
     coverage: list[CoverageRow]
     size_bytes: Count
     size_bytes_fp32: Count

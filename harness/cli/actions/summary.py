@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.actions.extra_lines import grid_lines, loops, warnings
 from harness.machine.inert import steerable
 from harness.text import inert
 from harness.trial.record import Record, RecordedAnchor
@@ -77,9 +78,8 @@ def _stages(record: Record) -> Table:
     for stage in record["stages"]:
         passes = _shown(stage.get("forward_passes"), ".1f") if stage.get("image_forwards") else "-"
         notes, peak = stage.get("notes", {}), stage.get("peak_memory_bytes")
-        extra = f"naive: {notes['naive_forward_passes']}" if "naive_forward_passes" in notes else ""
         memory = "-" if peak is None else f"{peak / 1e6:.0f}"
-        _row(table, stage["name"], f"{stage['seconds']:.2f}", passes, memory, extra)
+        _row(table, stage["name"], f"{stage['seconds']:.2f}", passes, memory, loops(notes))
     return table
 
 
@@ -92,16 +92,17 @@ def _coverage(record: Record) -> Table:
 
 
 def _facts(record: Record) -> list[str]:
-    grid = "yes" if record["on_grid"] else f"no ({len(record.get('off_grid_sites', []))} tensors leave it)"
     anchor, full, full_work = record.get("anchor"), record.get("size_bytes_fp32"), record.get("bit_operations_fp32")
     size = "?" if full is None else f"{full / 1e6:.2f}"
     work = "?" if full_work is None else f"{full_work / 1e9:.1f}"
     lines = [
         f"size     {record['size_bytes'] / 1e6:.2f} MB (full precision {size} MB)",
         f"work     {record['bit_operations'] / 1e9:.2f} G bit-operations per image (full precision {work} G)",
-        f"grid     all tensors on the integer grid: {grid}; protocol: {record['protocol']}",
+        *grid_lines(record),
+        f"protocol {record['protocol']}",
         f"drawn    {calibrated(record['calib'], record.get('calib_source', DATA))}, seed {record['seed']}",
         f"id       {record['id']}",
+        *warnings(record),
     ]
     if overlap := record["data"].get("overlap"):
         lines.append(f"overlap  {overlap} calibration images are evaluation images too (--allow-overlap)")
