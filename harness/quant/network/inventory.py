@@ -138,12 +138,12 @@ def off_grid_sites(model: QuantizedModel) -> list[str]:
     """Sites whose tensors are not ``(q - z) s`` with at most ``2^bits`` integer codes ``q`` and an integer ``z``.
 
     Weights are checked by value, another library's by the number of different ones. Logarithmic formats are off the grid:
-    ``2^bits`` powers and zero.
+    ``2^bits`` powers and zero. Sorted: the order in which quantizers were installed depends on what was computed before.
     """
     if model.external is not None:
         weights, sites = model.external.weights, model.external.sites
-        return [name for name, weight in weights.items() if _values(weight, sites[name]) > 2 ** sites[name].bits]
-    return [name for name, quantizer in model.quantizers.items() if not _on_grid(model, name, quantizer)]
+        return sorted(name for name, weight in weights.items() if _values(weight, sites[name]) > 2 ** sites[name].bits)
+    return sorted(name for name, quantizer in model.quantizers.items() if not _on_grid(model, name, quantizer))
 
 
 def _values(weight: Tensor, site: ExternalSite) -> int:
