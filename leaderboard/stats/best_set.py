@@ -2,12 +2,13 @@
 
 While no two of the stacks left are shown to differ, they are the set; else the worse one of the pair that differs most
 leaves, and the rest are tested again. The set contains a truly best stack with the stated confidence. If all stacks are
-equal, the chance that any of them is left out is at most one minus that confidence; the number of stacks needs no correction.
+equal, the chance that any of them is left out is at most one minus that confidence; the number of stacks needs no
+correction.
 
 The test statistic is the largest ``t`` of a difference between two stacks, the range statistic of the paper: stacks that
-share most of their errors are told apart by small differences. Its distribution when all are equal is simulated: the images'
-part is normal with the covariance found in the images; the seeds' part is independent with one variance for all stacks, which
-is drawn from its chi-squared distribution, because few seeds say little about it.
+share most of their errors are told apart by small differences. Its distribution when all are equal is simulated: the
+images' part is normal with the covariance found in the images; the seeds' part is independent with one variance for all
+stacks, which is drawn from its chi-squared distribution, because few seeds say little about it.
 """
 
 from __future__ import annotations
