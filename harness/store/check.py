@@ -56,7 +56,7 @@ def _walk(root: Path, folder: Path, seen: set[tuple[int, int]]) -> Iterator[tupl
         name = path.relative_to(root).as_posix()
         if name == ASIDE:
             continue
-        if not os.path.isdir(path):
+        if not os.path.isdir(path) or any(pattern.fullmatch(name) for pattern, _ in FILES):
             yield path, name
         elif _CODE.fullmatch(name) or entry.name.startswith("."):
             yield path, name  # a snapshot is one thing; a hidden folder is one that was not finished

@@ -154,9 +154,13 @@ class Store:
         it measured; ``stored`` gives it in any case.
         """
         found = self.stored(trial)
-        if found is None or "imported" not in found:
-            return found
-        return found if self.trust_imported and identity_version(found["spec"], trial) is not None else None
+        return found if found is not None and self.counts(found) else None
+
+    def counts(self, record: Record) -> bool:
+        """Whether a record of this store says that its trial need not be run."""
+        if "imported" not in record:
+            return True
+        return self.trust_imported and identity_version(record["spec"], record["id"]) is not None
 
     def stored(self, trial: str) -> Record | None:
         """The record of a full id, own or imported; None when there is none or it is broken."""

@@ -2,7 +2,8 @@
 
 ``<store>/sweeps/<name>/`` holds ``sweep.json`` (the trials), ``submissions/<n>/packs.json`` (which trials go together,
 written before anything starts), ``submissions/<n>/jobs.json`` (the jobs or the launcher process), ``code/`` (snapshots) and
-``stop`` while no further trial is to start. What became of the trials is in their records and heartbeats, not here.
+``stop`` while no further trial is to start, and ``trusts-imported`` where records of other groups count. What became of the
+trials is in their records and heartbeats, not here.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
 
 FORMAT = 1
+TRUST = "trusts-imported"
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Sweep:
     """
 
     def __init__(self, store: Store, name: str) -> None:
-        self.store = store
+        self.store = _trusted(store, name)
         self.name = name
         self.folder = store.root / "sweeps" / name
 
@@ -170,15 +172,7 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
         write_json(path, {**about_it, "launcher": launcher, "trials": trials})
-    remember_trust(sweep)
     return sweep
-
-
-def remember_trust(sweep: Sweep) -> None:
-    """Let imported records count in every later command on the sweep, where they count in this one."""
-    if sweep.store.trust_imported and not sweep.content.get("trust_imported"):
-        write_json(sweep.folder / "sweep.json", {**sweep.content, "trust_imported": True})
-        sweep.forget()
 
 
 def adopt(sweep: Sweep, plan: Plan) -> None:
@@ -203,13 +197,20 @@ def keep_skipped(store: Store, plan: Plan) -> None:
             store.save(unrun(cell.spec, cell.id, "skipped", cell.kind, cell.reason, {}))
 
 
+def remember_trust(sweep: Sweep) -> None:
+    """Let imported records count in every later command on the sweep, where they count in this one."""
+    if sweep.store.trust_imported:
+        (sweep.folder / TRUST).touch()
+
+
+def _trusted(store: Store, name: str) -> Store:
+    return store.trusting() if (store.root / "sweeps" / name / TRUST).exists() else store
+
+
 def sweeps(store: Store) -> list[Sweep]:
     """All readable sweeps of a store, newest last."""
     found = [Sweep(store, path.parent.name) for path in store.root.glob("sweeps/*/sweep.json")]
-    found = [sweep for sweep in found if _readable(sweep)]
-    for sweep in found:
-        sweep.store = store.trusting() if sweep.content.get("trust_imported") else store
-    return sorted(found, key=lambda sweep: (sweep.content["created"], sweep.name))
+    return sorted((sweep for sweep in found if _readable(sweep)), key=lambda sweep: (sweep.content["created"], sweep.name))
 
 
 def find(store: Store, name: str | None) -> Sweep:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from harness.cli.actions.listing import print_table
-from harness.cli.actions.printing import warn
+from harness.cli.actions.printing import printable, warn
 from harness.errors import UsageError
 from harness.machine.terminal import terminal_progress
 from harness.method.registry import available
@@ -63,7 +63,7 @@ def _check(arguments: argparse.Namespace) -> int:
         print(json.dumps({"records": count, "problems": files}, indent=1))
     else:
         for problem, where in zip(found, moved, strict=True):
-            print(f"{problem.path}: {problem.reason}" + (f"; {where}" if where else ""))
+            print(printable(f"{problem.path}: {problem.reason}" + (f"; {where}" if where else "")))
         print(f"{count} records in {store.root}, {len(found)} problem{'' if len(found) == 1 else 's'}")
     return 1 if found else 0
 
