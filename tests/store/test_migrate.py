@@ -17,6 +17,7 @@ from harness.store.check import problems
 from harness.store.exchange import export, merge
 from harness.store.migrate import migrate_file, migrate_store
 from harness.store.store import Store, write_json
+from harness.trial.identity import content_id
 from harness.trial.migration import to_identity
 from harness.trial.spec import TrialSpec
 from tests.store.tampering import COMMITTED
@@ -151,6 +152,19 @@ def test_the_committed_records_are_of_today_and_say_what_they_are(tmp_path, caps
     plan = json.loads(capsys.readouterr().out)
     assert plan["done"] == 126 - facts["earlier_methods"]
     assert plan["to_run"] == facts["earlier_methods"]
+
+
+def test_an_export_of_what_is_current(tmp_path, capsys):
+    store = Store(tmp_path / "runs")
+    today = stored(TrialSpec("fqvit+omse"))
+    store.save(today)
+    earlier_steps = [{**step, "version": 1} for step in today["spec"]["stack"]]
+    identity = {**today["spec"], "stack": earlier_steps}
+    store.save({**today, "id": content_id(identity), "spec": identity})
+    words = ["store", "export", "--store", str(store.root), "--out", str(tmp_path / "x.csv")]
+    assert main(words) == main([*words[:-1], str(tmp_path / "y.csv"), "--current"]) == 0
+    assert len(pd.read_csv(tmp_path / "x.csv")) == 2
+    assert list(pd.read_csv(tmp_path / "y.csv")["id"]) == [today["id"]]
 
 
 def test_a_hostile_copy_of_an_old_record_moves_nothing(old):
