@@ -50,18 +50,11 @@ class Store:
         """The store at ``root``, else at ``$HARNESS_HOME``, else at ``./runs``.
 
         Raises:
-            UsageError: There is something else than a folder at that place, or it cannot be a place.
+            UsageError: There is something else than a folder at that place.
         """
-        text = root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT
-        try:
-            path = Path(text).expanduser()
-            usable = path.is_dir() or not os.path.lexists(path)
-            path.exists()  # a name that is too long, or a folder above it that may not be entered
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of no user
-            reason = reason_of(error) if isinstance(error, OSError) else str(error)
-            raise UsageError(f"store {text!r} cannot be a folder: {reason}", "give a folder with --store DIR") from error
-        if not usable:
-            raise UsageError(f"store {text!r} is not a folder", "give a folder with --store DIR")
+        path = Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT).expanduser()
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"store {str(path)!r} is not a folder", "give a folder with --store DIR")
         return cls(path, trust_imported=trust_imported)
 
     def check_writable(self) -> None:
