@@ -37,7 +37,7 @@ def problems(store: Store) -> Iterator[BrokenFile]:
 
 
 def _walk(root: Path, folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path | BrokenFile, str]]:
-    """Every file with its path below ``root``, in order; links to folders are followed once."""
+    """Every file with its path below ``root``, in order. Of links to folders only those directly in it are followed."""
     try:
         found = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -57,6 +57,8 @@ def _walk(root: Path, folder: Path, seen: set[tuple[int, int]]) -> Iterator[tupl
             continue
         if not os.path.isdir(path) or any(pattern.fullmatch(name) for pattern, _ in FILES):
             yield path, name
+        elif entry.is_symlink() and folder != root:
+            yield BrokenFile(path, "a link to a folder, which is not looked at", stays=True), name
         elif _CODE.fullmatch(name) or entry.name.startswith("."):
             yield path, name  # a snapshot is one thing; a hidden folder is one that was not finished
         else:

@@ -95,8 +95,8 @@ class Store:
         """
         folder = self.folder(record["id"])
         path = folder / "record.json"
-        folder.mkdir(parents=True, exist_ok=True)
         self.make_way(record["id"])
+        folder.mkdir(parents=True, exist_ok=True)
         previous = self.stored(record["id"])
         if previous is not None and "imported" in previous:
             self._keep(folder / "replicas", previous)
@@ -115,9 +115,12 @@ class Store:
         Results that cannot be read here, because another version wrote them or a disk was full, are never written over.
 
         Raises:
-            UsageError: It cannot be moved.
+            UsageError: It cannot be moved, or the trial's folder is a link: nothing is written through it.
         """
         folder = self.folder(trial)
+        link = next((path for path in (folder.parent, folder) if path.is_symlink()), None)
+        if link is not None:
+            raise UsageError(f"{link} is a link to {os.readlink(link)}", "a trial's folder must be a folder of the store")
         found = read_record(folder / "record.json")
         if not isinstance(found, BrokenFile):
             return

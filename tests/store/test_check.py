@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from harness.cli.main import main
+from harness.errors import UsageError
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
 from harness.store.check import problems
@@ -214,8 +215,31 @@ def test_what_no_store_has_and_what_was_left_over(store):
 def test_a_link_in_a_circle_ends(store):
     (store.root / "trials" / "aa").mkdir(exist_ok=True)
     (store.root / "trials" / "aa" / "round").symlink_to(store.root / "trials")
-    assert named(store)[store.root / "trials" / "aa" / "round"] == "a link to a folder that was looked at already"
+    assert named(store)[store.root / "trials" / "aa" / "round"] == "a link to a folder, which is not looked at"
     assert len(list(store.records())) == 1
+    (store.root / "round").symlink_to(store.root)
+    assert named(store)[store.root / "round"] == "a link to a folder that was looked at already"
+
+
+def test_links_of_a_store_lead_nobody_out_of_it(store, tmp_path, capsys):
+    """What lies behind links in a store that came from others is neither moved nor written to."""
+    home = tmp_path / "home"
+    (home / "ab").mkdir(parents=True)
+    (home / "ab" / "letter.txt").write_text("dear")
+    (store.root / "trials" / "ab").symlink_to(home / "ab")
+    shutil.rmtree(store.root / "states")
+    (store.root / "states").symlink_to(home)
+    assert main(["store", "check", "--repair", "--store", str(store.root)]) == 1
+    said = capsys.readouterr().out
+    assert "letter.txt: is no file that a store has in this place; " in said
+    assert "leads out of the store: nothing is moved there or from there" in said
+    with pytest.raises(UsageError, match=r"ab is a link to .*home"):
+        store.save(record("ab" + "0" * 14))
+    (store.root / "aside").symlink_to(home)
+    one(store, "record").write_text("{")
+    assert main(["store", "check", "--repair", "--store", str(store.root)]) == 1
+    assert sorted(path.name for path in home.rglob("*")) == ["ab", "letter.txt"]
+    assert one(store, "record").read_text() == "{"
 
 
 def test_a_name_that_is_no_text(store, capsys):
