@@ -42,7 +42,9 @@ class Merged:
     refused: list[BrokenFile]
 
 
-def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
+def export(
+    store: Store, path: Path, form: str, *, full: bool = False, wanted: Callable[[Record], bool] = lambda _: True
+) -> int:
     """Write one row per record.
 
     Args:
@@ -50,6 +52,7 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
         path: Output file.
         form: ``csv``, ``parquet`` or ``json`` (a list of objects).
         full: Add the whole record and its per-image results, which ``import`` reads.
+        wanted: Which records.
 
     Returns:
         Number of rows.
@@ -57,7 +60,7 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
     Raises:
         UsageError: The file cannot be written.
     """
-    rows = table(store.records())
+    rows = table(record for record in store.records() if wanted(record))
     if full:
         rows[FULL] = [json.dumps(store.stored(trial)) for trial in rows["id"]]
         rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]

@@ -50,18 +50,11 @@ class Store:
         """The store at ``root``, else at ``$HARNESS_HOME``, else at ``./runs``.
 
         Raises:
-            UsageError: There is something else than a folder at that place, or it cannot be a place.
+            UsageError: There is something else than a folder at that place.
         """
-        text = root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT
-        try:
-            path = Path(text).expanduser()
-            usable = path.is_dir() or not os.path.lexists(path)
-            path.exists()  # a name that is too long, or a folder above it that may not be entered
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of no user
-            reason = reason_of(error) if isinstance(error, OSError) else str(error)
-            raise UsageError(f"store {text!r} cannot be a folder: {reason}", "give a folder with --store DIR") from error
-        if not usable:
-            raise UsageError(f"store {text!r} is not a folder", "give a folder with --store DIR")
+        path = Path(root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT).expanduser()
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"store {str(path)!r} is not a folder", "give a folder with --store DIR")
         return cls(path, trust_imported=trust_imported)
 
     def check_writable(self) -> None:
@@ -102,8 +95,8 @@ class Store:
         """
         folder = self.folder(record["id"])
         path = folder / "record.json"
-        folder.mkdir(parents=True, exist_ok=True)
         self.make_way(record["id"])
+        folder.mkdir(parents=True, exist_ok=True)
         previous = self.stored(record["id"])
         if previous is not None and "imported" in previous:
             self._keep(folder / "replicas", previous)
@@ -122,9 +115,12 @@ class Store:
         Results that cannot be read here, because another version wrote them or a disk was full, are never written over.
 
         Raises:
-            UsageError: It cannot be moved.
+            UsageError: It cannot be moved, or the trial's folder is a link: nothing is written through it.
         """
         folder = self.folder(trial)
+        link = next((path for path in (folder.parent, folder) if path.is_symlink()), None)
+        if link is not None:
+            raise UsageError(f"{link} is a link to {os.readlink(link)}", "a trial's folder must be a folder of the store")
         found = read_record(folder / "record.json")
         if not isinstance(found, BrokenFile):
             return
@@ -154,7 +150,7 @@ class Store:
         it measured; ``stored`` gives it in any case.
         """
         found = self.stored(trial)
-        return None if found is None or not self.counts(found) else found
+        return found if found is not None and self.counts(found) else None
 
     def counts(self, record: Record) -> bool:
         """Whether a record of this store says that its trial need not be run."""

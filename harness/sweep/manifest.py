@@ -2,8 +2,9 @@
 
 ``<store>/sweeps/<name>/`` holds ``sweep.json`` (the trials), ``submissions/<n>/packs.json`` (which trials go together,
 written before anything starts), ``submissions/<n>/jobs.json`` (the jobs or the launcher process), ``code/`` (snapshots) and
-``stop`` while no further trial is to start. What became of the trials is in their records and heartbeats, not here.
-``harness/sweep/files.py`` says what the files look like; one that is broken is named and concerns nothing else.
+``stop`` while no further trial is to start, and ``trusts-imported`` where records of other groups count. What became of the
+trials is in their records and heartbeats, not here. ``harness/sweep/files.py`` says what the files look like; one that is
+broken is named and concerns nothing else.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
 
 log = logging.getLogger(__name__)
+TRUST = "trusts-imported"
 CANCELLED = "cancelled"  # the stop sign of harness cancel
 LONGEST_JOB_NAME = 60
 
@@ -105,7 +107,7 @@ class Sweep:
     """
 
     def __init__(self, store: Store, name: str) -> None:
-        self.store = store
+        self.store = _trusted(store, name)
         self.name = name
         self.folder = store.root / "sweeps" / name
         self._submissions: dict[int, Submission] = {}
@@ -202,15 +204,7 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
         write_json(path, {**about_it, "launcher": launcher, "trials": trials})
-    remember_trust(sweep)
     return sweep
-
-
-def remember_trust(sweep: Sweep) -> None:
-    """Let imported records count in every later command on the sweep, where they count in this one."""
-    if sweep.store.trust_imported and not sweep.content.get("trust_imported"):
-        write_json(sweep.folder / "sweep.json", {**sweep.content, "trust_imported": True})
-        sweep.forget()
 
 
 def adopt(sweep: Sweep, plan: Plan) -> None:
@@ -235,11 +229,19 @@ def keep_skipped(store: Store, plan: Plan) -> None:
             store.save(unrun(cell.spec, cell.id, "skipped", cell.kind, cell.reason, {}))
 
 
+def remember_trust(sweep: Sweep) -> None:
+    """Let imported records count in every later command on the sweep, where they count in this one."""
+    if sweep.store.trust_imported:
+        (sweep.folder / TRUST).touch()
+
+
+def _trusted(store: Store, name: str) -> Store:
+    return store.trusting() if (store.root / "sweeps" / name / TRUST).exists() else store
+
+
 def sweeps(store: Store) -> list[Sweep]:
     """All readable sweeps of a store, newest last; the others are named on standard error."""
     found = [sweep for sweep in (Sweep(store, name) for name in _names(store)) if _readable(sweep)]
-    for sweep in found:
-        sweep.store = store.trusting() if sweep.content.get("trust_imported") else store
     return sorted(found, key=lambda sweep: (sweep.content["created"], sweep.name))
 
 

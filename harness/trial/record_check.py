@@ -12,6 +12,7 @@ from typing import Any, cast
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import ErrorDetails, from_json
 
+from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import ID_LENGTH
 from harness.trial.migration import to_schema
 from harness.trial.record import NOT_DONE, SCHEMA_VERSION, Record
@@ -101,7 +102,7 @@ def problems_of(content: Any) -> list[str]:
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
         problems = [worded(detail) for detail in details] + problems
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys(problems)) or _impossible(cast(Record, content))
 
 
 def _missing(content: dict[str, Any]) -> list[str]:
@@ -115,6 +116,17 @@ def _missing(content: dict[str, Any]) -> list[str]:
     return [
         *(f"{name} is missing" for name in REQUIRED_DONE if name not in content),
         *(f"metrics.{name} is missing" for name in inside if name not in cast(dict[str, Any], metrics)),
+    ]
+
+
+def _impossible(record: Record) -> list[str]:
+    """Counts of images that are larger than the number of images."""
+    metrics = cast(dict[str, Any], record.get("metrics", {}))
+    images = metrics.get("n_images", LARGEST_INTEGER)
+    return [
+        f"metrics.{name} is {value}, expected at most n_images, {images}"
+        for name, value in metrics.items()
+        if name.startswith("n_") and type(value) is int and value > images
     ]
 
 
