@@ -8,6 +8,36 @@ from collections.abc import Iterator
 from harness.errors import UsageError
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# What spreadsheets read as the beginning of a formula, in both widths.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+
+
+def inert(text: str) -> str:
+    """Text that a terminal only shows: a character that is not printable stands as its number, as JSON would write it.
+
+    Line feeds and tabs stay. Escape sequences, carriage returns, marks that turn the direction of reading, invisible
+    characters and bytes of file names that are not Unicode do not. In JSON the result still means the same text.
+    """
+    return _SUSPECT.sub(_numbered, text)
+
+
+def _numbered(match: re.Match[str]) -> str:
+    character = match[0]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def spreadsheet(text: str) -> str:
+    """Text for a cell of a CSV file: never a formula, no control characters; what is a number stays one.
+
+    A text that a spreadsheet would compute gets an apostrophe in front, which spreadsheets read as *this is text*.
+    """
+    formula = text.lstrip(" \n").startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return f"'{inert(text)}" if formula else inert(text)
 
 
 def split_outside(text: str, separator: str = ",") -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from harness import __version__
 from harness.cli.parser import CommandParser, Parser
 from harness.errors import HarnessError
+from harness.machine.inert import inert_output
 from harness.machine.logs import warnings_to_stderr
 
 DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
@@ -71,6 +72,7 @@ def build_parser() -> Parser:
     return parser
 
 
+@inert_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 

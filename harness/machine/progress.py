@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from harness.text import inert
+
 T = TypeVar("T")
 
 
@@ -60,4 +62,4 @@ class LineProgress(Progress):
 
     def say(self, text: str) -> None:
         """Print to standard error."""
-        print(text, file=sys.stderr, flush=True)
+        print(inert(text), file=sys.stderr, flush=True)

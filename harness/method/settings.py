@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.errors import Problem, nearest
 
 T = TypeVar("T")
+JOINED: dict[str, JsonValue] = {"joined": True}  # marks a setting that is not part of ids while it has its default
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
@@ -147,6 +148,23 @@ def _invalid(detail: Any, known: Mapping[str, Setting], owner: str) -> Problem:
 def as_dict(config: Any) -> dict[str, Any]:
     """All fields of a config as plain values."""
     return dataclasses.asdict(config)
+
+
+def identity_of(config: Any) -> dict[str, Any]:
+    """The settings that tell results apart: all, except those that joined later and are at their default.
+
+    A field that joins with a default that does what the method did before is marked ``json_schema_extra=JOINED``: results
+    of earlier versions keep their ids.
+    """
+    hints = get_type_hints(type(config), include_extras=True)
+    later = {name for name, hint in hints.items() if _joined(hint)}
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    return {name: value for name, value in as_dict(config).items() if name not in later or value != defaults[name]}
+
+
+def _joined(hint: Any) -> bool:
+    extras = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return any(isinstance(extra, FieldInfo) and extra.json_schema_extra == JOINED for extra in extras)
 
 
 def changed(config: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from harness.method.guard import guarded
 from harness.method.memo import Memo
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
+from harness.run.known import Known
 from harness.store.prefix_states import CALIBRATION_FINGERPRINT, origin_id, prefix_ids
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
@@ -62,36 +63,37 @@ class Prepared:
     device: torch.device
 
 
-def prepare(spec: TrialSpec, opened: Memo | None = None, progress: Progress | None = None) -> Prepared:
+def prepare(
+    spec: TrialSpec, opened: Memo | None = None, progress: Progress | None = None, known: Known | None = None
+) -> Prepared:
     """Check everything that can be checked before any work and compute the trial's id.
 
     Args:
         spec: The trial.
         opened: Where the newest network and data source are kept for the next trial; no method sees it.
         progress: Hears of it when hashing images takes more than a few seconds.
+        known: What is equal between trials, for a plan of many; what it prepares is not to be run.
 
     Raises:
         UsageError: Something is wrong with the stack, bits, model, weights, data or device.
     """
-    opened = opened or Memo()
-    bits = Bits.parse(spec.bits)
-    stack = stacks.check(spec.method)
-    _check_bits(stack, bits)
-    device = device_of(spec.device)
-    source = opened.once("source", spec.data, lambda: open_source(spec.data, (progress or Progress()).say))
-    made = _calib_source(spec, source)
-    drawn = _drawn(spec, source) if made is None else Drawn()
-    model = opened.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
-    check_classes(source, model.classes, model.name)
-    preprocessing = of_model(model.network, preprocessing_overrides(model.architecture, spec.preprocess))
+    opened, known = opened or Memo(), known or Known()
+    bits, stack, device = _asked(spec, known)
+    say = (progress or Progress()).say
+    source = known.passing(
+        "source", spec.data, lambda: opened.once("source", spec.data, lambda: open_source(spec.data, say))
+    )
+    made, drawn = _calibration(spec, source, known)
+    model, preprocessing, common = _network(spec, source, opened, known)
     identity = {
-        **_network_and_data(model, source, preprocessing),
-        "stack": stack.identity(),
+        **common,
+        "stack": known.of("steps", spec.method, stack.identity),
         "bits": str(bits),
         **spec.identity(),
         **({} if made is None else {"calib_source": made.identity()}),
         **({CALIBRATION_FINGERPRINT: drawn.fingerprint} if drawn.fingerprint else {}),
     }
+    protocols = known.of("protocols", spec.method, lambda: [step.method.protocol for step in stack.steps])
     return Prepared(
         spec=spec,
         stack=stack,
@@ -104,9 +106,36 @@ def prepare(spec: TrialSpec, opened: Memo | None = None, progress: Progress | No
         identity=identity,
         id=content_id(identity),
         origin=origin_id(identity),
-        prefixes=prefix_ids(identity, [step.method.protocol for step in stack.steps]),
+        prefixes=prefix_ids(identity, protocols),
         device=device,
     )
+
+
+def _asked(spec: TrialSpec, known: Known) -> tuple[Bits, stacks.Stack, torch.device]:
+    """What needs no data and no network to be checked."""
+    bits = known.of("bits", spec.bits, lambda: Bits.parse(spec.bits))
+    stack = known.of("stack", spec.method, lambda: stacks.check(spec.method))
+    known.of("widths", (spec.method, spec.bits), lambda: _check_bits(stack, bits))
+    return bits, stack, known.of("device", spec.device, lambda: device_of(spec.device))
+
+
+def _calibration(spec: TrialSpec, source: DataSource, known: Known) -> tuple[SourceStep | None, Drawn]:
+    """What makes the calibration images (None: they are the data's own), and what is known of the drawn ones."""
+    made = known.of("calib", (spec.calib_source, spec.data, spec.calib), lambda: _calib_source(spec, source))
+    if made is not None:
+        return made, Drawn()
+    return None, known.of("drawn", (spec.data, spec.calib, spec.seed, spec.allow_overlap), lambda: _drawn(spec, source))
+
+
+def _network(
+    spec: TrialSpec, source: DataSource, opened: Memo, known: Known
+) -> tuple[LoadedModel, Preprocessing, dict[str, Any]]:
+    """The network, how images become its input, and both sides' part of the identity."""
+    weights = (spec.model, spec.weights)
+    model = known.passing("model", weights, lambda: opened.once("model", weights, lambda: load_model(*weights)))
+    key = (weights, spec.data, tuple(spec.preprocess.items()))
+    preprocessing = known.of("preprocessing", key, lambda: _preprocessing(spec, source, model))
+    return model, preprocessing, known.of("common", key, lambda: _network_and_data(model, source, preprocessing))
 
 
 class Drawn(NamedTuple):
@@ -136,6 +165,12 @@ def _drawn(spec: TrialSpec, source: DataSource) -> Drawn:
             "separate the two sides, or give --allow-overlap, which marks the record",
         )
     return Drawn(source.calibration_fingerprint(spec.calib, spec.seed), len(shared))
+
+
+def _preprocessing(spec: TrialSpec, source: DataSource, model: LoadedModel) -> Preprocessing:
+    """How images become the network's input; network and data must have the same classes."""
+    check_classes(source, model.classes, model.name)
+    return of_model(model.network, preprocessing_overrides(model.architecture, spec.preprocess))
 
 
 def _calib_source(spec: TrialSpec, source: DataSource) -> SourceStep | None:

@@ -25,6 +25,7 @@ from harness.run.session import Session
 from harness.run.stages import Stages
 from harness.run.work import Done, Given
 from harness.store.fp_logits import StoredReference
+from harness.store.reading import sha256_of
 from harness.store.store import Store, write_aside
 from harness.text import parse_size
 from harness.trial.record import Record
@@ -76,6 +77,7 @@ def run_trial(
     if stored is not None and stored["status"] == "done" and not force:
         return TrialResult(stored, cached=True)
     store.check_writable()
+    store.make_way(prepared.id)
     given = Given(prepared, store, progress or Progress(), session, session.budget, share, share and not force)
     done = Done(Stages(given.device, session.savings, given.progress))
     return TrialResult(_worked(given, done), cached=False)
@@ -87,7 +89,7 @@ def _worked(given: Given, done: Done) -> Record:
         model = captured(given, done)
         quantize(given, done, model)
         measure(given, done, model)
-        _write_state(given, model)
+        _write_state(given, done, model)
     except Exception as error:
         record = record_of(given, done, "failed")
         record["error"] = error_info(error)
@@ -98,12 +100,14 @@ def _worked(given: Given, done: Done) -> Record:
     return record
 
 
-def _write_state(given: Given, model: QuantizedModel) -> None:
-    """Write the quantized network's state before its record; another library's network has none."""
+def _write_state(given: Given, done: Done, model: QuantizedModel) -> None:
+    """Write the quantized network's state before its record, which holds its hash; another library's network has none."""
     folder = given.store.folder(given.prepared.id)
     folder.mkdir(parents=True, exist_ok=True)
     if model.external is None:
-        write_aside(folder / "quantizers.safetensors", lambda path: save_state(model, path))
+        path = folder / "quantizers.safetensors"
+        write_aside(path, lambda aside: save_state(model, aside))
+        done.results["files"] = {path.name: sha256_of(path)}
 
 
 def captured(given: Given, done: Done) -> QuantizedModel:

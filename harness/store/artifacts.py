@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from harness.store.reading import ABOUT
 from harness.store.store import write_aside
 
 T = TypeVar("T")
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 # What a truncated, foreign or older file can raise, when it is read and when its content is used.
 BROKEN = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError)
 UNWRITABLE = (SafetensorError, OSError)  # a full disk; safetensors has its own error for it
-_ABOUT = "about"
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Artifact:
             return None
         try:
             with safe_open(self.path, framework="pt") as handle:
-                about = json.loads(handle.metadata()[_ABOUT])
+                about = json.loads(handle.metadata()[ABOUT])
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (safe_open is no mapping)
             return use(tensors, about)
         except BROKEN as error:
@@ -76,7 +76,7 @@ class Artifact:
             TypeError: ``about`` holds something that JSON cannot express.
         """
         own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        facts = {_ABOUT: json.dumps(about)}
+        facts = {ABOUT: json.dumps(about)}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_aside(self.path, lambda path: save_file(own, path, metadata=facts))

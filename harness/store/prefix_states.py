@@ -69,6 +69,10 @@ class PrefixStates:
         """Whether the prefix is complete."""
         return self._state(prefix).exists
 
+    def complete(self) -> frozenset[str]:
+        """Ids of all complete prefixes, by one listing: for a plan of many trials."""
+        return frozenset(path.parent.name for path in self._root.glob("*/*/prefix.safetensors"))
+
     def longest(self, prefixes: Sequence[str]) -> int:
         """How many steps of a stack need not be computed."""
         return next((length for length in range(len(prefixes), 0, -1) if self.has(prefixes[length - 1])), 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
@@ -12,9 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import psutil
+from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
 
 from harness.machine.progress import Progress, Task
 from harness.store.store import Store, write_json
@@ -26,6 +26,7 @@ INTERVAL_SECONDS = 5.0
 STALE_SECONDS = 60.0  # network file systems show a file some seconds late; clocks of nodes differ a little
 
 
+@with_config(ConfigDict(strict=True, allow_inf_nan=False))
 @dataclass(frozen=True)
 class Beat:
     """What a running trial reports about itself.
@@ -46,7 +47,7 @@ class Beat:
     host: str
     pid: int
     started_process: float
-    job: str = ""
+    job: Annotated[str, StringConstraints(pattern=r"^([0-9]+(_[0-9]+)?)?$")] = ""
     stage: str = "start"
     step: float = 0
     steps: float = 0
@@ -85,10 +86,12 @@ def path_of(store: Store, trial: str) -> Path:
 def read(store: Store, trial: str) -> Beat | None:
     """The last heartbeat of a trial; None when there is none or it is broken."""
     try:
-        content = json.loads(path_of(store, trial).read_text(encoding="utf-8"))
-        return Beat(**content)
-    except (OSError, ValueError, TypeError):
+        return _BEAT.validate_json(path_of(store, trial).read_bytes())
+    except (OSError, ValidationError):
         return None
+
+
+_BEAT = TypeAdapter(Beat)
 
 
 class Heart(Progress):

@@ -3,26 +3,37 @@
 ``<store>/sweeps/<name>/`` holds ``sweep.json`` (the trials), ``submissions/<n>/packs.json`` (which trials go together,
 written before anything starts), ``submissions/<n>/jobs.json`` (the jobs or the launcher process), ``code/`` (snapshots) and
 ``stop`` while no further trial is to start. What became of the trials is in their records and heartbeats, not here.
+``harness/sweep/files.py`` says what the files look like; one that is broken is named and concerns nothing else.
 """
 
 from __future__ import annotations
 
-import json
+import logging
+import os
 import re
+import secrets
+import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from harness.errors import UsageError, nearest
 from harness.store.placeholder_records import skipped_id, unrun
 from harness.store.store import Store, write_json
+from harness.sweep import files
 from harness.sweep.cells import Plan
+from harness.sweep.files import FORMAT, BrokenSweepFileError, JobsContent, PacksContent, SweepContent
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
 
-FORMAT = 1
+log = logging.getLogger(__name__)
+CANCELLED = "cancelled"  # the stop sign of harness cancel
+LONGEST_JOB_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class Planned:
 
 
 class Submission:
-    """One start of some trials of a sweep.
+    """One start of some trials of a sweep. Its files are read leniently: a broken one is named and counts as absent.
 
     Args:
         folder: ``submissions/<n>``.
@@ -56,27 +67,31 @@ class Submission:
         return int(self.folder.name)
 
     @cached_property
-    def content(self) -> dict[str, Any]:
-        """``packs``, ``launcher``, ``share``, ``fail_fast``, ``changes`` (of how trials run), ``code``, ``created``."""
-        content: dict[str, Any] = json.loads((self.folder / "packs.json").read_text(encoding="utf-8"))
-        return content
+    def content(self) -> PacksContent:
+        """``packs.json``; without packs where it is broken."""
+        try:
+            return files.read(self.folder / "packs.json", files.PACKS)
+        except (FileNotFoundError, BrokenSweepFileError) as error:
+            log.warning("%s; submission %s is left out", error, self.number)
+            return {"packs": [], "created": ""}
 
     @property
     def packs(self) -> list[list[str]]:
         """Trial ids by job."""
-        packs: list[list[str]] = self.content["packs"]
-        return packs
+        return self.content["packs"]
 
     @property
-    def jobs(self) -> dict[str, Any]:
-        """What was started: ``{"slurm": [job ids in the order of packs]}`` or ``{"local": {host, pid, started}}``."""
+    def jobs(self) -> JobsContent:
+        """``jobs.json``: what was started, as far as it is known."""
         try:
-            jobs: dict[str, Any] = json.loads((self.folder / "jobs.json").read_text(encoding="utf-8"))
+            return files.read(self.folder / "jobs.json", files.JOBS)
         except FileNotFoundError:
             return {}
-        return jobs
+        except BrokenSweepFileError as error:
+            log.warning("%s; jobs of submission %s are looked for by name", error, self.number)
+            return {}
 
-    def started(self, jobs: dict[str, Any]) -> None:
+    def started(self, jobs: JobsContent) -> None:
         """Note what was started."""
         write_json(self.folder / "jobs.json", jobs)
 
@@ -93,22 +108,32 @@ class Sweep:
         self.store = store
         self.name = name
         self.folder = store.root / "sweeps" / name
+        self._submissions: dict[int, Submission] = {}
 
     @cached_property
-    def content(self) -> dict[str, Any]:
-        """``sweep.json``."""
+    def content(self) -> SweepContent:
+        """``sweep.json``.
+
+        Raises:
+            UsageError: It is absent or broken.
+        """
         try:
-            content: dict[str, Any] = json.loads((self.folder / "sweep.json").read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(f"format {content['format']!r}, expected {FORMAT}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"sweep {self.name!r} is not readable: {self.folder / 'sweep.json'}: {error}") from error
-        return content
+            return files.read(self.folder / "sweep.json", files.SWEEP)
+        except (FileNotFoundError, BrokenSweepFileError) as error:
+            raise UsageError(f"sweep {self.name!r} is not readable: {error}") from error
 
     @cached_property
     def planned(self) -> tuple[Planned, ...]:
-        """All trials in the order of the grid."""
-        return tuple(Planned(row["id"], TrialSpec.from_dict(row["spec"]), row["skipped"]) for row in self.content["trials"])
+        """All trials in the order of the grid.
+
+        Raises:
+            UsageError: One is no trial.
+        """
+        try:
+            rows = self.content["trials"]
+            return tuple(Planned(row["id"], TrialSpec.from_dict(row["spec"]), row["skipped"]) for row in rows)
+        except (UsageError, TypeError) as error:
+            raise UsageError(f"sweep {self.name!r} is not readable: {self.folder / 'sweep.json'}: {error}") from error
 
     def forget(self) -> None:
         """Read ``sweep.json`` again when it is needed next."""
@@ -118,16 +143,18 @@ class Sweep:
     @property
     def launcher(self) -> dict[str, Any]:
         """Kind and options of the launcher that it was planned for."""
-        launcher: dict[str, Any] = self.content["launcher"]
-        return launcher
+        return self.content["launcher"]
 
     @property
     def submissions(self) -> list[Submission]:
-        """All submissions, oldest first."""
-        folders = [path.parent for path in self.folder.glob("submissions/*/packs.json") if path.parent.name.isdigit()]
-        return [Submission(folder) for folder in sorted(folders, key=lambda folder: int(folder.name))]
+        """All submissions, oldest first; each is read once."""
+        names = {path.parent.name for path in self.folder.glob("submissions/*/*.json") if path.parent.name.isdecimal()}
+        known = self._submissions
+        for name in names:
+            known.setdefault(int(name), Submission(self.folder / "submissions" / name))
+        return [known[number] for number in sorted(known)]
 
-    def submission(self, content: dict[str, Any]) -> Submission:
+    def submission(self, content: Mapping[str, Any]) -> Submission:
         """A new submission; its folder's creation reserves the number."""
         for number in range(len(self.submissions) + 1, 10_000):
             folder = self.folder / "submissions" / str(number)
@@ -135,15 +162,20 @@ class Sweep:
                 folder.mkdir(parents=True)
             except FileExistsError:
                 continue
-            write_json(folder / "packs.json", {**content, "created": _now()})
+            about = {"created": _now(), "user": os.getuid(), "job_name": self._job_name(), "by": process_facts()}
+            write_json(folder / "packs.json", {**content, **about})
             return Submission(folder)
         raise UsageError(f"sweep {self.name} has too many submissions")
+
+    def _job_name(self) -> str:
+        """What the jobs of a submission are called: a name of its own, by which they are found in the queue."""
+        return f"{self.name[: LONGEST_JOB_NAME - 9]}.{secrets.token_hex(4)}"
 
     @property
     def stopped(self) -> str:
         """Why no further trial is to start; empty when trials may start."""
         try:
-            return (self.folder / "stop").read_text(encoding="utf-8").strip() or "stopped"
+            return (self.folder / "stop").read_text(encoding="utf-8", errors="replace").strip() or "stopped"
         except FileNotFoundError:
             return ""
 
@@ -170,7 +202,15 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
         write_json(path, {**about_it, "launcher": launcher, "trials": trials})
+    remember_trust(sweep)
     return sweep
+
+
+def remember_trust(sweep: Sweep) -> None:
+    """Let imported records count in every later command on the sweep, where they count in this one."""
+    if sweep.store.trust_imported and not sweep.content.get("trust_imported"):
+        write_json(sweep.folder / "sweep.json", {**sweep.content, "trust_imported": True})
+        sweep.forget()
 
 
 def adopt(sweep: Sweep, plan: Plan) -> None:
@@ -196,36 +236,53 @@ def keep_skipped(store: Store, plan: Plan) -> None:
 
 
 def sweeps(store: Store) -> list[Sweep]:
-    """All readable sweeps of a store, newest last."""
-    found = [Sweep(store, path.parent.name) for path in store.root.glob("sweeps/*/sweep.json")]
-    return sorted((sweep for sweep in found if _readable(sweep)), key=lambda sweep: (sweep.content["created"], sweep.name))
+    """All readable sweeps of a store, newest last; the others are named on standard error."""
+    found = [sweep for sweep in (Sweep(store, name) for name in _names(store)) if _readable(sweep)]
+    for sweep in found:
+        sweep.store = store.trusting() if sweep.content.get("trust_imported") else store
+    return sorted(found, key=lambda sweep: (sweep.content["created"], sweep.name))
 
 
 def find(store: Store, name: str | None) -> Sweep:
     """The sweep whose name starts with ``name``; without a name the newest.
 
     Raises:
-        UsageError: There is none, or several match.
+        UsageError: There is none, several match, or the one that matches is not readable.
     """
-    known = sweeps(store)
-    if not known:
+    names = _names(store)
+    if not names:
         raise UsageError(f"no sweeps in {store.root}", "start one with: harness sweep --experiment smoke")
     if name is None:
+        known = sweeps(store)
+        if not known:
+            raise UsageError(f"no readable sweep in {store.root}", "harness store check names what is wrong")
         return known[-1]
-    matches = [sweep for sweep in known if sweep.name == name] or [s for s in known if s.name.startswith(name)]
+    matches = [one for one in names if one == name] or [one for one in names if one.startswith(name)]
     if len(matches) != 1:
-        names = [sweep.name for sweep in known]
         raise UsageError(
             f"{len(matches)} sweeps match {name!r}, expected one.{nearest(name, names)} Known: {', '.join(names)}"
         )
-    return matches[0]
+    sweep = Sweep(store, matches[0])
+    _ = sweep.planned  # here, so that a broken file is named before anything is done
+    return sweep
+
+
+def _names(store: Store) -> list[str]:
+    return sorted(path.parent.name for path in store.root.glob("sweeps/*/sweep.json"))
 
 
 def _readable(sweep: Sweep) -> bool:
     try:
-        return bool(sweep.content)
-    except UsageError:
+        return bool(sweep.planned) or bool(sweep.content)
+    except UsageError as error:
+        log.warning("%s; it is left out", error)
         return False
+
+
+def process_facts() -> files.ProcessFacts:
+    """This process, for others to see whether it still runs."""
+    me = psutil.Process()
+    return {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
 
 
 def _now() -> str:

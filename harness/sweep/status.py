@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.sweep import heartbeat
+from harness.sweep.deaths import death_of, killed, write_down
 from harness.sweep.heartbeat import Beat
-from harness.sweep.launch.queue import QueuePlace, places
-from harness.sweep.manifest import Planned, Sweep
+from harness.sweep.launch.queue import Queue, QueuePlace, look
+from harness.sweep.manifest import CANCELLED, Planned, Sweep
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
 
-STATES = ("planned", "queued", "running", "done", "failed", "skipped", "lost")
+STATES = ("planned", "queued", "running", "done", "failed", "skipped", "cancelled", "lost")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class TrialState:
         kind: Kind of a failure or skip.
         detail: Reason, stage, or what the queue says.
         beat: Last sign of life.
+        suspect: Its process died, and the trial itself may be the reason: it must not be put before others.
+        death: The record of its death, which is not in the store yet.
     """
 
     id: str
@@ -38,6 +41,8 @@ class TrialState:
     kind: str = ""
     detail: str = ""
     beat: Beat | None = None
+    suspect: bool = False
+    death: Record | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for machines."""
@@ -46,10 +51,35 @@ class TrialState:
         return {**facts, "trial": self.spec.as_dict(), "heartbeat": beat}
 
 
+@dataclass(frozen=True)
+class SweepState:
+    """A sweep at one moment.
+
+    Attributes:
+        trials: The state of every trial, in the order of the sweep.
+        queue: What launchers say.
+    """
+
+    trials: list[TrialState]
+    queue: Queue = field(default_factory=Queue)
+
+
+def observe(sweep: Sweep) -> SweepState:
+    """Look at every trial of a sweep, and ask launchers about those that are not done."""
+    seen = [_seen(sweep, planned) for planned in sweep.planned]
+    open_ones = [one for one in seen if one.open]
+    queue = look(sweep, {one.beat.job for one in open_ones if one.beat and one.beat.job}) if open_ones else Queue()
+    return SweepState([_state(sweep, one, queue) for one in seen], queue)
+
+
 def states_of(sweep: Sweep) -> list[TrialState]:
     """The state of every trial of a sweep, in its order."""
-    where = places(sweep) if any(_open(sweep, planned) for planned in sweep.planned) else {}
-    return [_state(sweep, planned, where) for planned in sweep.planned]
+    return observe(sweep).trials
+
+
+def write_down_deaths(sweep: Sweep, states: list[TrialState]) -> None:
+    """Make records of the deaths among the states."""
+    write_down(sweep, [(state.beat, state.death) for state in states if state.beat and state.death])
 
 
 def counts(states: list[TrialState]) -> dict[str, int]:
@@ -63,43 +93,79 @@ def kinds(states: list[TrialState]) -> dict[str, int]:
     return dict(Counter(state.kind for state in states if state.state == "failed").most_common())
 
 
-def _open(sweep: Sweep, planned: Planned) -> bool:
-    record = sweep.store.get(planned.id)
-    return not planned.skipped and (record is None or record["status"] == "failed")
+@dataclass(frozen=True)
+class _Seen:
+    """A trial as the store shows it."""
+
+    planned: Planned
+    record: Record | None
+    beat: Beat | None
+
+    @property
+    def done(self) -> bool:
+        return self.record is not None and self.record["status"] == "done"
+
+    @property
+    def open(self) -> bool:
+        return not self.planned.skipped and not self.done
 
 
-def _state(sweep: Sweep, planned: Planned, where: Mapping[str, QueuePlace]) -> TrialState:
+def _seen(sweep: Sweep, planned: Planned) -> _Seen:
     record = sweep.store.get(planned.id)
-    place = where.get(planned.id)
+    done = record is not None and record["status"] == "done"
+    return _Seen(planned, record, None if done else heartbeat.read(sweep.store, planned.id))
+
+
+def _state(sweep: Sweep, seen: _Seen, queue: Queue) -> TrialState:
+    planned, record, beat = seen.planned, seen.record, seen.beat
     if record is not None and record["status"] == "done":
         return TrialState(planned.id, planned.spec, "done", detail=f"top-1 {record['metrics']['top1']:.2f} %")
-    beat = heartbeat.read(sweep.store, planned.id)
-    if beat is not None and beat.alive() and not _ended(beat, place):
+    place = queue.places.get(planned.id)
+    ended = queue.ended(beat.job) if beat is not None and beat.job else None
+    if beat is not None and _runs(beat, queue):
         return TrialState(planned.id, planned.spec, "running", detail=_running(beat), beat=beat)
+    if place is None or not place.active:
+        death = death_of(sweep, planned, record, beat, ended)
+        if death is not None:
+            return _recorded(planned, death, beat, unwritten=True)
     if record is not None and (place is None or not place.active or record["created"] >= place.created):
-        return _recorded(planned, record)
+        return _recorded(planned, record, beat)
+    return _without_record(sweep, planned, beat, place)
+
+
+def _without_record(sweep: Sweep, planned: Planned, beat: Beat | None, place: QueuePlace | None) -> TrialState:
+    """The state of a trial that does not run and has no record, or waits to be run again."""
+    dead = beat is not None and not beat.interrupted
     if place is None:
-        return TrialState(planned.id, planned.spec, "planned" if beat is None else "lost", beat=beat)
+        return TrialState(planned.id, planned.spec, "planned" if beat is None else "lost", beat=beat, suspect=dead)
     if place.active:
         waiting = place.detail + ("; its turn comes in this job" if place.running else "")
         interrupted = "; interrupted, goes on where it was" if beat is not None and beat.interrupted else ""
         return TrialState(planned.id, planned.spec, "queued", detail=waiting + interrupted, beat=beat)
-    if beat is None and place.orderly:
-        return TrialState(planned.id, planned.spec, "planned", detail=place.detail)
     stage = f"; last seen in {beat.progress}" if beat is not None else ""
     stage += "; a running search was saved" if beat is not None and beat.interrupted else ""
-    return TrialState(planned.id, planned.spec, "lost", detail=place.detail + stage, beat=beat)
+    if place.cancelled or sweep.stopped == CANCELLED:
+        return TrialState(planned.id, planned.spec, "cancelled", detail=place.detail + stage, beat=beat, suspect=dead)
+    if beat is None and place.orderly:
+        return TrialState(planned.id, planned.spec, "planned", detail=place.detail)
+    return TrialState(planned.id, planned.spec, "lost", detail=place.detail + stage, beat=beat, suspect=dead)
 
 
-def _ended(beat: Beat, place: QueuePlace | None) -> bool:
-    """Whether the queue knows that the beating job is over: no need to wait until the heartbeat is old."""
-    return place is not None and bool(beat.job) and beat.job == place.job and not place.active
+def _runs(beat: Beat, queue: Queue) -> bool:
+    """Whether the process of a heartbeat runs: its own machine knows, else SLURM, else only the time can tell."""
+    if beat.interrupted or beat.host == socket.gethostname():
+        return beat.alive()
+    if beat.job and queue.ended(beat.job) is not None:
+        return False
+    return beat.alive()
 
 
-def _recorded(planned: Planned, record: Record) -> TrialState:
+def _recorded(planned: Planned, record: Record, beat: Beat | None, *, unwritten: bool = False) -> TrialState:
     error = record["error"]
     reason = " ".join(error["message"].split())[:200]
-    return TrialState(planned.id, planned.spec, record["status"], error["kind"], reason)
+    state = "cancelled" if error["kind"] == "cancelled" else record["status"]
+    death = record if unwritten else None
+    return TrialState(planned.id, planned.spec, state, error["kind"], reason, beat, killed(record), death)
 
 
 def _running(beat: Beat) -> str:

@@ -17,8 +17,13 @@ from harness.trial.identity import is_id
 SCHEMA_VERSION = 1
 Status = Literal["done", "failed", "skipped"]
 NOT_DONE: tuple[Status, ...] = ("failed", "skipped")
-Kind = Literal["oom", "timeout", "preempted", "incompatible", "diverged", "killed", "bug", "usage", "data", "model"]
+Kind = Literal[
+    "oom", "timeout", "killed", "preempted", "cancelled", "node_fail", "incompatible", "diverged", "bug", "usage", "data",
+    "model",
+]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
+# These happened to the job and say nothing of the trial: it is run again without being asked for.
+INTERRUPTIONS: tuple[Kind, ...] = ("preempted", "cancelled", "node_fail")
 
 
 Whole = Annotated[int, Ge(-LARGEST_INTEGER), Le(LARGEST_INTEGER)]
@@ -81,6 +86,22 @@ class CoverageRow(TypedDict):
     granularity: list[str]
 
 
+class GridRow(TypedDict):
+    """How integer arithmetic computes with the quantized tensors of one class."""
+
+    tensors: str
+    grid: str
+    reason: str
+    sites: Count
+
+
+class FloatRow(TypedDict):
+    """One kind of operation that runs, or is stored, in floating point."""
+
+    operation: str
+    count: Count
+
+
 class Data(TypedDict):
     """The images: a name, a hash over what they are, and how they become the network's input.
 
@@ -111,6 +132,7 @@ class Identity(TypedDict, total=False):
     data_fingerprint: str
     calibration_fingerprint: str
     preprocessing: dict[str, Any]
+    blocks: str
     eval_limit: Whole | None
     stack: list[RecordedStep]
     bits: str
@@ -144,12 +166,16 @@ class Results(TypedDict, total=False):
     metrics: Metrics
     on_grid: bool
     off_grid_sites: list[str]
+    grid: list[GridRow]
+    floating_point: list[FloatRow]
+    integer_only: bool
     coverage: list[CoverageRow]
     size_bytes: Count
     size_bytes_fp32: Count
     bit_operations: Count
     bit_operations_fp32: Count
     anchor: RecordedAnchor
+    files: dict[str, str]
 
 
 class Record(Results):
@@ -176,6 +202,7 @@ class Record(Results):
     created: str
     error: NotRequired[ErrorInfo]
     imported: NotRequired[dict[str, str]]
+    migrated: NotRequired[dict[str, str]]
 
 
 def as_kind(name: str) -> Kind:

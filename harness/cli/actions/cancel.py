@@ -8,18 +8,19 @@ import signal
 
 from harness.store.store import Store
 from harness.sweep.launch.cluster import cancel
-from harness.sweep.launch.queue import launchers_here
-from harness.sweep.manifest import find
+from harness.sweep.launch.queue import launchers_here, look
+from harness.sweep.manifest import CANCELLED, find
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     sweep = find(Store.default(arguments.store), arguments.sweep)
-    sweep.stop("cancelled")
-    jobs = [job for submission in sweep.submissions for job in submission.jobs.get("slurm", [])]
+    sweep.stop(CANCELLED)
+    jobs = look(sweep).active()
     if jobs:
-        cancelled = cancel(jobs)
-        print(f"{sweep.name}: {len(cancelled)} jobs cancelled")
+        cancel(jobs)
+    if jobs or any(submission.jobs.get("slurm") for submission in sweep.submissions):
+        print(f"{sweep.name}: {len(jobs)} jobs cancelled")
     for pid in launchers_here(sweep):
         os.kill(pid, signal.SIGINT)
         print(f"{sweep.name}: launcher process {pid} told to stop")

@@ -11,10 +11,12 @@ from typing import Any
 from harness.cli.actions.status import sentence
 from harness.sweep.cells import Plan
 from harness.sweep.launch.options import Options
+from harness.sweep.launch.packing import packs_of
 from harness.sweep.manifest import Sweep
-from harness.sweep.status import counts, kinds, states_of
+from harness.sweep.status import TrialState, counts, kinds, observe, states_of
 
 INTERRUPTED = 130
+LONGEST_LIST = 5
 
 
 @dataclass(frozen=True)
@@ -42,24 +44,21 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
     Returns:
         The exit code: 1 when trials of this start failed, 130 when the user stopped it.
     """
-    from harness.sweep.launch.start import start  # loads torch, which planning has done by now
+    from harness.sweep.launch.start import Way, adopt_orphans, start  # loads torch, which planning has done by now
 
-    waiting = {state.id for state in states_of(sweep) if state.state in ("queued", "running")}
-    cells = [cell for cell in plan.to_run if cell.id not in waiting]
+    seen = observe(sweep)
+    orphans = adopt_orphans(sweep, seen.queue)
+    if orphans:
+        print(f"found {orphans} jobs of {sweep.name} whose submission was interrupted", file=sys.stderr)
+    waiting = [state for state in seen.trials if state.state in ("queued", "running")]
+    ids = {state.id for state in waiting}
+    cells = [cell for cell in plan.to_run if cell.id not in ids]
     if not cells:
-        text = f"{len(waiting)} trials are queued or running already" if waiting else "every trial has its record"
-        return _tell(sweep, how, f"nothing to do: {text}", [])
+        return _tell(sweep, how, f"nothing to do: {_why(waiting)}", [])
+    packs = packs_of(plan, options, cells, {state.id for state in seen.trials if state.suspect})
+    way = Way(how.share, how.fail_fast, how.changes, how.quiet)
     try:
-        started = start(
-            sweep,
-            plan,
-            options,
-            cells=cells,
-            share=how.share,
-            fail_fast=how.fail_fast,
-            changes=how.changes,
-            quiet=how.quiet,
-        )
+        started = start(sweep, packs, options, way, seen.queue.arrays)
     except KeyboardInterrupt:
         print(f"interrupted; go on with: harness resume {sweep.name}", file=sys.stderr)
         return INTERRUPTED
@@ -68,6 +67,15 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
         return _tell(sweep, how, f"submitted     {len(jobs)} jobs: {jobs[0]} to {jobs[-1]}", jobs)
     code = _tell(sweep, how, "ended", [])
     return 1 if "failed" in started.results.values() else code
+
+
+def _why(waiting: list[TrialState]) -> str:
+    """Why nothing is started."""
+    if not waiting:
+        return "every trial has its record"
+    shown = "".join(f"\n  {state.id}  {state.state}: {state.detail}" for state in waiting[:LONGEST_LIST])
+    more = f"\n  and {len(waiting) - LONGEST_LIST} more" if len(waiting) > LONGEST_LIST else ""
+    return f"{len(waiting)} trials are queued or running already{shown}{more}\n{len(waiting)} to wait for"
 
 
 def _tell(sweep: Sweep, how: How, first: str, jobs: list[str]) -> int:

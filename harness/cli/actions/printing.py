@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
-from harness.store.store import BrokenFile
+from harness.store.reading import BrokenFile
 
 
 def warn(broken: Iterable[BrokenFile]) -> None:

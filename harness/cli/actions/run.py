@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     if (arguments.method is None) == (arguments.trial is None):
         raise UsageError("expected one of --method <stack> and --trial <id>", "for example: harness run --method fqvit")
-    store = Store.default(arguments.store)
+    store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
     stored = store.find(arguments.trial) if arguments.trial else None
     spec = TrialSpec(**given(arguments)) if stored is None else _repeated(stored, given(arguments))
     progress = terminal_progress(arguments.quiet)

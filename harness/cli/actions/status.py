@@ -11,9 +11,11 @@ import time
 from harness.store.store import Store
 from harness.sweep.launch.show import label
 from harness.sweep.manifest import Sweep, find, sweeps
-from harness.sweep.status import TrialState, counts, kinds, states_of
+from harness.sweep.status import TrialState, counts, kinds, states_of, write_down_deaths
+from harness.trial.record import INTERRUPTIONS
 
 WATCH_SECONDS = 10
+INTERRUPTED = frozenset(INTERRUPTIONS)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,6 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     while True:
         states = {sweep: states_of(sweep) for sweep in chosen}
+        for sweep, of_sweep in states.items():
+            write_down_deaths(sweep, of_sweep)
         show(states, every=arguments.all, as_json=arguments.json)
         busy = any(state.state in ("queued", "running") for of_sweep in states.values() for state in of_sweep)
         if not arguments.watch or not busy:
@@ -76,8 +80,9 @@ def advice(sweep: Sweep, states: list[TrialState]) -> list[str]:
     counted = counts(states)
     name = shlex.quote(sweep.name)
     lines = []
-    if counted.get("lost", 0) + counted.get("planned", 0):
+    if sum(counted.get(state, 0) for state in ("lost", "planned", "cancelled")) or INTERRUPTED & set(kinds(states)):
         lines.append(f"next: harness resume {name}")
     if counted.get("failed"):
-        lines.append(f"next: harness logs TRIAL, then harness resume {name} --retry {','.join(kinds(states))}")
+        again = [kind for kind in kinds(states) if kind not in INTERRUPTED]
+        lines += [f"next: harness logs TRIAL, then harness resume {name} --retry {','.join(again)}"] if again else []
     return lines

@@ -17,7 +17,7 @@ from harness.sweep.manifest import Sweep, create
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a trial failed."""
-    store = Store.default(arguments.store)
+    store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
     progress = terminal_progress(arguments.quiet)
     _, code = run_grid(arguments, store, plan_of(arguments, store, progress), sys.stdout)
     return code

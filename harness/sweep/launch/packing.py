@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from harness.sweep.cells import Plan, PlanCell
@@ -12,12 +12,19 @@ from harness.sweep.launch.options import LocalOptions, Options
 UNKNOWN_SECONDS = 15 * 60.0  # assumed for a trial without an estimate
 
 
-def packs_of(plan: Plan, options: Options, cells: Sequence[PlanCell] | None = None) -> list[list[PlanCell]]:
-    """How trials are grouped: into jobs for SLURM, into families for local workers."""
+def packs_of(
+    plan: Plan, options: Options, cells: Sequence[PlanCell] | None = None, alone: Collection[str] = ()
+) -> list[list[PlanCell]]:
+    """How trials are grouped: into jobs for SLURM, into families for local workers.
+
+    Trials ``alone`` come last, each by itself: whatever kills their process must not keep others from running.
+    """
     chosen = plan.to_run if cells is None else cells
+    others = [cell for cell in chosen if cell.id not in alone]
+    last = [[cell] for cell in chosen if cell.id in alone]
     if isinstance(options, LocalOptions):
-        return list(families(chosen))
-    return pack(chosen, plan.costs, seconds=options.timeout_min * 60 / 2, most=options.pack)
+        return [*families(others), *last]
+    return [*pack(others, plan.costs, seconds=options.timeout_min * 60 / 2, most=options.pack), *last]
 
 
 def pack(

@@ -1,7 +1,7 @@
-"""A worker process of the local launcher: reads trial ids from standard input, answers one line of JSON for each.
+"""A worker process: reads trials from standard input, a line of JSON each, and answers a line of JSON for each.
 
-``python -m harness.sweep.launch.process STORE SWEEP SUBMISSION``. The end of standard input means that the launcher is gone:
-the process saves the state of a running search and ends at once.
+``python -m harness.sweep.launch.process STORE SWEEP ORDER``. The end of standard input means that the launcher is gone: the
+process saves the state of a running search and ends at once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import IO
 from harness.machine.logs import warnings_to_stderr
 from harness.machine.progress import LineProgress
 from harness.store.store import Store
-from harness.sweep.heartbeat import Heart
-from harness.sweep.manifest import Submission, Sweep
+from harness.sweep import files
+from harness.sweep.files import SweepRow
+from harness.sweep.heartbeat import Heart, environ_job
+from harness.sweep.manifest import Sweep
 
 
 def main(arguments: list[str]) -> None:
@@ -32,21 +34,21 @@ def main(arguments: list[str]) -> None:
     from harness.sweep.launch.worker import Worker
 
     warnings_to_stderr()
-    store, name, number = arguments
+    store, name, settings = arguments
     sweep = Sweep(Store(Path(store)), name)
-    heart = Heart(sweep.store, display=LineProgress())
-    requests: queue.Queue[str] = queue.Queue()
+    heart = Heart(sweep.store, environ_job(), LineProgress())
+    requests: queue.Queue[SweepRow] = queue.Queue()
     threading.Thread(target=_listen, args=(requests, heart.interrupt), daemon=True).start()
-    worker = Worker(sweep, Submission(sweep.folder / "submissions" / number), heart)
+    worker = Worker(sweep, files.parse(settings.encode(), files.ORDER, "the order of this process"), heart)
     _answer(answers, {"ready": True})
     while True:
         trial = requests.get()
-        _answer(answers, {"trial": trial, "status": worker.run(trial)})
+        _answer(answers, {"trial": trial["id"], "status": worker.run(trial)})
 
 
-def _listen(requests: queue.Queue[str], interrupted: Callable[[], None]) -> None:
+def _listen(requests: queue.Queue[SweepRow], interrupted: Callable[[], None]) -> None:
     for line in sys.stdin:
-        requests.put(line.strip())
+        requests.put(json.loads(line))
     interrupted()
     os._exit(0)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from harness.errors import UsageError
+from harness.sweep.files import ProcessFacts
 from harness.sweep.heartbeat import process_alive
-from harness.sweep.launch.cluster import job_states
+from harness.sweep.launch.arrays import SubmittedArray, active_arrays, jobs_of, names_of
+from harness.sweep.launch.cluster import JobState, job_states
 from harness.sweep.manifest import Submission, Sweep
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ class QueuePlace:
         active: The job waits or runs, or the launcher is there.
         running: The job has started.
         orderly: It ended by itself, so trials without a sign of life were never started.
+        cancelled: Somebody cancelled the job.
         detail: What the launcher says, for example ``CANCELLED by 0``.
     """
 
@@ -37,57 +40,133 @@ class QueuePlace:
     running: bool
     orderly: bool
     detail: str
+    cancelled: bool = False
 
 
-def places(sweep: Sweep) -> dict[str, QueuePlace]:
-    """The place of every submitted trial, by trial id; warns on standard error when the cluster does not answer."""
-    found: dict[str, QueuePlace] = {}
+@dataclass
+class Queue:
+    """What launchers say of a sweep.
+
+    Attributes:
+        places: The place of every submitted trial, by trial id.
+        states: What SLURM says of jobs; None when it does not answer.
+        jobs: Ids of SLURM jobs by submission, in the order of its packs; those whose submission was killed before it could
+            note them are found by name. An empty id stands for a job that was not submitted.
+        arrays: Arrays of jobs that wait or run.
+    """
+
+    places: dict[str, QueuePlace] = field(default_factory=dict)
+    states: dict[str, JobState] | None = field(default_factory=dict)
+    jobs: dict[int, list[str]] = field(default_factory=dict)
+    arrays: list[SubmittedArray] = field(default_factory=list)
+
+    def active(self) -> list[str]:
+        """Jobs of the sweep that wait or run."""
+        states = self.states or {}
+        return [job for jobs in self.jobs.values() for job in jobs if job in states and states[job].active]
+
+    def ended(self, job: str) -> JobState | None:
+        """The final state of a job; None where it waits, runs, or is not known."""
+        state = (self.states or {}).get(job)
+        return state if state is not None and not state.active else None
+
+    def holds(self, job: str) -> bool:
+        """Whether SLURM says that a job waits or runs."""
+        state = (self.states or {}).get(job)
+        return state is not None and state.active
+
+
+def look(sweep: Sweep, others: Iterable[str] = ()) -> Queue:
+    """Ask for all jobs of a sweep, and for ``others``; warns on standard error when the cluster does not answer."""
+    queue = Queue()
+    slurm = [one for one in sweep.submissions if _is_slurm(one)]
+    queue.states = _states(sweep, slurm, set(others))
     for submission in sweep.submissions:
-        jobs = submission.jobs
-        found |= _local(submission, jobs["local"]) if "local" in jobs else _slurm(submission, jobs.get("slurm", []))
-    return found
+        process = submission.jobs.get("local")
+        if process is not None:
+            queue.places |= _local(submission, process)
+        elif submission in slurm:
+            _add_slurm(queue, submission)
+        else:
+            queue.places |= {trial: _unsubmitted(submission) for pack in submission.packs for trial in pack}
+    return queue
 
 
-def _local(submission: Submission, about: Mapping[str, Any]) -> dict[str, QueuePlace]:
-    alive = _alive_here(about)
+def _is_slurm(submission: Submission) -> bool:
+    return submission.content.get("launcher", {}).get("kind") == "slurm" or "slurm" in submission.jobs
+
+
+def _states(sweep: Sweep, submissions: list[Submission], others: set[str]) -> dict[str, JobState] | None:
+    """States of the jobs of submissions, by name in the queue, and of other jobs."""
+    found: dict[str, JobState] = {}
+    noted = {job for one in submissions for job in one.jobs.get("slurm", [])}
+    names = {name for one in submissions for name in names_of(one, sweep.name)}
+    users = {one.content["user"] for one in submissions if "user" in one.content}
+    everybody = any("user" not in one.content for one in submissions)  # submitted by an earlier version
+    try:
+        if submissions:
+            found = job_states(noted, names, () if everybody else users)
+        rest = others - set(found)
+        return {**found, **job_states(rest)} if rest else found
+    except UsageError as error:
+        log.warning("%s; what was submitted is assumed to be queued", error)
+        return None
+
+
+def _add_slurm(queue: Queue, submission: Submission) -> None:
+    """The places of a submission's trials, its jobs, and its arrays that are active."""
+    states = queue.states or {}
+    jobs = jobs_of(submission, states)
+    queue.jobs[submission.number] = jobs
+    queue.arrays += active_arrays(submission, jobs, states)
+    for index, pack in enumerate(submission.packs):
+        place = _place(submission, jobs[index] if index < len(jobs) else "", queue.states)
+        queue.places |= dict.fromkeys(pack, place)
+
+
+def _place(submission: Submission, job: str, states: Mapping[str, JobState] | None) -> QueuePlace:
+    number, created = submission.number, submission.content["created"]
+    if not job:
+        return _unsubmitted(submission)
+    if states is None:
+        return QueuePlace(number, created, job, True, False, False, "SLURM does not answer")
+    if job not in states:
+        return QueuePlace(number, created, job, False, False, False, f"job {job} left the queue")
+    state = states[job]
+    text = f"job {job} {state.state}" + (f" ({state.detail})" if state.detail not in ("", "None") else "")
+    running, orderly = state.state == "RUNNING", state.state == "COMPLETED"
+    return QueuePlace(number, created, job, state.active, running, orderly, text, state.word == "CANCELLED")
+
+
+def _unsubmitted(submission: Submission) -> QueuePlace:
+    """A pack without a job: its submission is still at work, was killed, or SLURM refused."""
+    at_work = submits_now(submission)
+    detail = "is being submitted now" if at_work else "was not submitted"
+    return QueuePlace(submission.number, submission.content["created"], "", at_work, False, True, detail)
+
+
+def submits_now(submission: Submission) -> bool:
+    """Whether another process of this machine submits it at this moment."""
+    by = submission.content.get("by")
+    other = by is not None and by["pid"] != os.getpid() and alive_here(by)
+    return other and len(submission.jobs.get("slurm", [])) < len(submission.packs) and "local" not in submission.jobs
+
+
+def _local(submission: Submission, about: ProcessFacts) -> dict[str, QueuePlace]:
+    alive = alive_here(about)
     detail = f"launcher process {about['pid']} on {about['host']} " + ("works" if alive else "has ended")
     created = submission.content["created"]
     place = QueuePlace(submission.number, created, f"pid {about['pid']}", alive, alive, not alive, detail)
     return {trial: place for pack in submission.packs for trial in pack}
 
 
-def _slurm(submission: Submission, jobs: list[str]) -> dict[str, QueuePlace]:
-    created = submission.content["created"]
-    try:
-        states = job_states(jobs)
-    except UsageError as error:
-        log.warning("%s; trials of submission %s are assumed to be queued", error, submission.number)
-        states = None
-    found: dict[str, QueuePlace] = {}
-    for index, pack in enumerate(submission.packs):
-        job = jobs[index] if index < len(jobs) else ""
-        if not job:
-            place = QueuePlace(submission.number, created, "", False, False, True, "was not submitted")
-        elif states is None:
-            place = QueuePlace(submission.number, created, job, True, False, False, "SLURM does not answer")
-        elif job not in states:
-            place = QueuePlace(submission.number, created, job, False, False, False, f"job {job} left the queue")
-        else:
-            state = states[job]
-            text = f"job {job} {state.state}" + (f" ({state.detail})" if state.detail not in ("", "None") else "")
-            running, orderly = state.state == "RUNNING", state.state == "COMPLETED"
-            place = QueuePlace(submission.number, created, job, state.active, running, orderly, text)
-        found |= dict.fromkeys(pack, place)
-    return found
-
-
 def launchers_here(sweep: Sweep) -> list[int]:
     """Processes of local launchers of the sweep that work on this machine."""
-    found = [submission.jobs["local"] for submission in sweep.submissions if "local" in submission.jobs]
-    return [about["pid"] for about in found if _alive_here(about)]
+    found = [one.jobs.get("local") for one in sweep.submissions]
+    return [about["pid"] for about in found if about is not None and alive_here(about)]
 
 
-def _alive_here(about: Mapping[str, Any]) -> bool:
-    """Whether a launcher process works on this machine; other machines are judged by heartbeats only."""
+def alive_here(about: ProcessFacts) -> bool:
+    """Whether a process works on this machine; other machines are judged by heartbeats only."""
     here = about["host"] == socket.gethostname() and not about.get("ended")
     return here and process_alive(about["pid"], about["started"])

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.sweep.cells import Plan, PlanCell
+from harness.sweep import files
+from harness.sweep.cells import PlanCell
 from harness.sweep.estimate import Estimator
-from harness.sweep.launch import snapshot
-from harness.sweep.launch.local import LocalLauncher
-from harness.sweep.launch.options import LocalOptions, Options, SlurmOptions
-from harness.sweep.launch.packing import packs_of
+from harness.sweep.launch import orders, slurm, snapshot
+from harness.sweep.launch.arrays import SubmittedArray, divide
+from harness.sweep.launch.cluster import max_array
+from harness.sweep.launch.local import LocalWatch, run_here
+from harness.sweep.launch.options import Options, SlurmOptions, launcher_options
+from harness.sweep.launch.queue import Queue, submits_now
 from harness.sweep.launch.show import Show
-from harness.sweep.manifest import Submission, Sweep
+from harness.sweep.manifest import Sweep
 
 
 @dataclass(frozen=True)
@@ -32,46 +35,76 @@ class Started:
     results: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Way:
+    """How trials run, beside what the launcher is asked for.
+
+    Attributes:
+        share: Share stack prefixes between trials.
+        fail_fast: Start nothing more after the first failure.
+        changes: Fields of the trials that say how they run: ``batch``, ``device``.
+        quiet: No progress.
+    """
+
+    share: bool = True
+    fail_fast: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    quiet: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """What workers need to know of it."""
+        return {"share": self.share, "fail_fast": self.fail_fast, "changes": dict(self.changes)}
+
+
 def start(
     sweep: Sweep,
-    plan: Plan,
+    packs: Sequence[Sequence[PlanCell]],
     options: Options,
-    *,
-    cells: Sequence[PlanCell] | None = None,
-    share: bool = True,
-    fail_fast: bool = False,
-    changes: Mapping[str, Any] | None = None,
-    quiet: bool = False,
+    way: Way,
+    earlier: Sequence[SubmittedArray] = (),
 ) -> Started:
     """Start trials. The local launcher returns when they have ended, SLURM's at once.
 
     Args:
         sweep: The sweep.
-        plan: Its plan.
+        packs: Its trials, grouped (``packs_of``).
         options: Of the launcher.
-        cells: The trials; None for all that the plan wants to run.
-        share: Share stack prefixes between trials.
-        fail_fast: Start nothing more after the first failure.
-        changes: Fields of the trials that say how they run: ``batch``, ``device``.
-        quiet: No progress.
+        way: How they run.
+        earlier: Arrays of the sweep that wait or run.
 
     Raises:
         UsageError: The launcher cannot be used.
     """
-    packs = packs_of(plan, options, cells)
     code = snapshot.take(sweep.folder.absolute() / "code")
-    about = {"launcher": asdict(options), "code": code.name, "share": share, "fail_fast": fail_fast}
-    ids = [[cell.id for cell in members] for members in packs]
+    ids = [[cell.id for cell in pack] for pack in packs]
+    about = {**way.settings(), "launcher": asdict(options), "code": code.name, "packs": ids}
     sweep.go()
-    submission = sweep.submission({**about, "changes": dict(changes or {}), "packs": ids})
     if isinstance(options, SlurmOptions):
-        from harness.sweep.launch.slurm import submit  # submitit is for clusters only
+        return _submit(sweep, about, options, way, code, earlier)
+    submission = sweep.submission(about)
+    order = files.ORDER.validate_python({**way.settings(), "gpus": 0, "cpus": 0, "trials": []})
+    with Show(way.quiet) as show:
+        watch = LocalWatch(sweep, show, Estimator(sweep.store.records()))
+        return Started(submission.number, (), run_here(sweep, submission, order, options, code, watch))
 
-        return Started(submission.number, tuple(submit(sweep, submission, options, code)), {})
-    return _run_here(sweep, submission, options, code, quiet=quiet)
+
+def _submit(
+    sweep: Sweep, about: dict[str, Any], options: SlurmOptions, way: Way, code: Path, earlier: Sequence[SubmittedArray]
+) -> Started:
+    """Submit jobs. What they need is written before, and which arrays there will be, so that they are found again."""
+    arrays = divide(len(about["packs"]), max_array(), options.array_parallelism, earlier)
+    submission = sweep.submission({**about, "arrays": [array.facts() for array in arrays]})
+    planned = {one.id: one for one in sweep.planned}
+    orders.write(submission, planned, {**way.settings(), "gpus": options.gpus, "cpus": options.cpus})
+    return Started(submission.number, tuple(slurm.submit(sweep, submission, options, arrays, code)), {})
 
 
-def _run_here(sweep: Sweep, submission: Submission, options: LocalOptions, code: Path, *, quiet: bool) -> Started:
-    with Show(quiet) as show:
-        launcher = LocalLauncher(sweep, submission, options, code, show, Estimator(sweep.store.records()))
-        return Started(submission.number, (), launcher.run())
+def adopt_orphans(sweep: Sweep, queue: Queue) -> int:
+    """Take up jobs whose submission was killed before it could note them; returns how many there were."""
+    found = 0
+    for submission in sweep.submissions:
+        jobs = queue.jobs.get(submission.number, [])
+        if sum(map(bool, jobs)) > len(submission.jobs.get("slurm", [])) and not submits_now(submission):
+            options = launcher_options(submission.content.get("launcher", {}))
+            found += slurm.adopt(sweep, submission, jobs, options) if isinstance(options, SlurmOptions) else 0
+    return found

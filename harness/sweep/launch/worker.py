@@ -6,10 +6,9 @@ import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,8 +19,10 @@ from harness.run.session import Session
 from harness.store.placeholder_records import unrun
 from harness.store.store import Store
 from harness.sweep import heartbeat
+from harness.sweep.files import PackOrder, SweepRow
 from harness.sweep.heartbeat import Heart
-from harness.sweep.manifest import Submission, Sweep
+from harness.sweep.launch.holder import elsewhere, holder
+from harness.sweep.manifest import Sweep
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
 
@@ -33,45 +34,43 @@ class Worker:
     """Runs trials of a submission.
 
     Args:
-        sweep: The sweep.
-        submission: What was submitted.
+        sweep: The sweep; of its files only the stop sign is read.
+        order: How trials run. Its trials are not looked at.
         heart: Signs of life.
     """
 
-    def __init__(self, sweep: Sweep, submission: Submission, heart: Heart) -> None:
+    def __init__(self, sweep: Sweep, order: PackOrder, heart: Heart) -> None:
         self.sweep = sweep
         self.store = sweep.store
         self.heart = heart
-        self._specs = {planned.id: planned.spec for planned in sweep.planned}
-        content = submission.content
-        self._changes: Mapping[str, Any] = content["changes"]
-        self._share = bool(content["share"])
-        self._fail_fast = bool(content["fail_fast"])
+        self._order = order
         self._session = Session()
 
-    def run(self, trial: str) -> str:
+    def run(self, row: SweepRow) -> str:
         """Run one trial, unless it is done or another process is at it.
 
         Returns:
             The status of its record, or ``running elsewhere``.
         """
+        trial = row["id"]
         stored = self.store.get(trial)
         if stored is not None and stored["status"] == "done":
             return "done"
-        beat = heartbeat.read(self.store, trial)
-        if beat is not None and beat.alive() and not self.heart.owns(beat):
+        other = holder(self.store, trial, self.heart, _say)
+        if other is not None:
+            _say(elsewhere(trial, other))
             return ELSEWHERE
-        spec = dataclasses.replace(self._specs[trial], **self._changes)
+        spec = dataclasses.replace(TrialSpec.from_dict(row["spec"]), **self._order["changes"])
         self.store.folder(trial).mkdir(parents=True, exist_ok=True)
         with log_to(log_path(self.store, trial)), self.heart.of(trial):
             record = self._record(trial, spec)
-        if record["status"] == "failed" and self._fail_fast:
+        if record["status"] == "failed" and self._order["fail_fast"]:
             self.sweep.stop(f"fail-fast: trial {trial} failed ({record['error']['kind']})")
         return record["status"]
 
     def _record(self, trial: str, spec: TrialSpec) -> Record:
         try:
-            record, _ = run_trial(spec, self.store, self.heart, share=self._share, session=self._session)
+            record, _ = run_trial(spec, self.store, self.heart, share=self._order["share"], session=self._session)
         except Exception as error:  # refused before any work: a file went away, a node differs, a bug in a check
             record = self._refused(trial, spec, error)
         if record["id"] == trial:
@@ -116,21 +115,30 @@ def log_to(path: Path) -> Iterator[None]:
         os.close(target)
 
 
-def run_pack(store: str, sweep_name: str, submission: int, index: int, heart: Heart) -> dict[str, str]:
-    """Run the trials of one pack in order; what a cluster's job calls.
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def run_pack(sweep: Sweep, order: PackOrder, heart: Heart) -> dict[str, str]:
+    """Run the trials of one pack one after the other; what a job with one GPU does.
+
+    A trial whose process died in this job before it was queued again comes last, so that the others have their turn.
 
     Returns:
         Status by trial id.
     """
-    sweep = Sweep(Store(Path(store)), sweep_name)
-    submitted = Submission(sweep.folder / "submissions" / str(submission))
-    worker = Worker(sweep, submitted, heart)
+    worker = Worker(sweep, order, heart)
     results: dict[str, str] = {}
-    for trial in submitted.packs[index]:
+    for row in sorted(order["trials"], key=lambda row: _died_here(sweep.store, row["id"], heart)):
         reason = "the job was interrupted" if heart.interrupted else sweep.stopped
         if reason:
-            print(f"no further trial is started: {reason}", flush=True)
+            _say(f"no further trial is started: {reason}")
             break
-        results[trial] = worker.run(trial)
-        print(f"trial {trial}: {results[trial]}", flush=True)
+        results[row["id"]] = worker.run(row)
+        _say(f"trial {row['id']}: {results[row['id']]}")
     return results
+
+
+def _died_here(store: Store, trial: str, heart: Heart) -> bool:
+    beat = heartbeat.read(store, trial)
+    return beat is not None and not beat.interrupted and heart.owns(beat)

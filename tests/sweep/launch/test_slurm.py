@@ -15,10 +15,11 @@ from harness.errors import UsageError
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
 from harness.sweep import heartbeat
-from harness.sweep.launch import cluster, slurm, snapshot
+from harness.sweep.launch import cluster, orders, slurm, snapshot
+from harness.sweep.launch.arrays import array_name, divide
 from harness.sweep.launch.cluster import JobState, job_states
 from harness.sweep.launch.options import SlurmOptions
-from harness.sweep.launch.queue import places
+from harness.sweep.launch.queue import look
 from harness.sweep.launch.slurm import Pack
 from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
@@ -40,14 +41,18 @@ def swept(store, specs, packs=None, **content):
     plan = make_plan(specs, store)
     sweep = create(store, "test", "", plan, {"kind": "slurm"}, "harness sweep")
     ids = packs or [[cell.id] for cell in plan.cells]
-    about = {"share": True, "fail_fast": False, "changes": {}, "code": "", "launcher": {}, "packs": ids}
-    return sweep, sweep.submission({**about, **content})
+    settings = {"share": True, "fail_fast": False, "changes": {}}
+    arrays = [array.facts() for array in divide(len(ids), 1000, 64)]
+    about = {**settings, "code": "", "launcher": {"kind": "slurm"}, "packs": ids, "arrays": arrays}
+    submission = sweep.submission({**about, **content})
+    orders.write(submission, {one.id: one for one in sweep.planned}, {**settings, "gpus": 0, "cpus": 1})
+    return sweep, submission
 
 
 def test_arrays_are_split_by_the_clusters_limit(monkeypatch):
     monkeypatch.setattr(cluster, "_call", lambda command: "MaxArraySize            = 4\nMaxJobCount = 10000\n")
     assert cluster.max_array() == 4
-    assert [len(part) for part in slurm.chunks([Pack("s", "w", 1, i) for i in range(10)], 4)] == [4, 4, 2]
+    assert [array.count for array in divide(10, 4, 64)] == [4, 4, 2]
 
     def absent(command):
         raise FileNotFoundError("scontrol")
@@ -62,26 +67,32 @@ def test_the_submission_asks_for_what_was_given(tmp_path, monkeypatch):
         partition="gpu", account="lab", qos="high", gpus=2, cpus=6, memory_gb=48, timeout_min=90, constraint="h200"
     )
     options = SlurmOptions(**{**options.__dict__, "setup": ["module load x"], "sbatch": {"reservation": "r"}})
-    executor = slurm._executor(tmp_path, "a sweep", options, Path("/code dir"), 4, "slurm")
+    asked = {"name": "a-sweep.0", "slurm_array_parallelism": 16, "slurm_dependency": "afterany:7"}
+    executor = slurm._executor(tmp_path, asked, options, Path("/code dir"), "slurm")
     text = executor._executor._make_submission_file_text(executor._executor._submitit_command_str, "uid")
     wanted = ["partition=gpu", "account=lab", "qos=high", "gpus-per-node=2", "cpus-per-task=6", "mem=48GB", "time=90"]
+    wanted += ["job-name=a-sweep.0", "dependency=afterany:7"]
     for option in [*wanted, "constraint=h200", "reservation=r", "signal=B:USR2@60"]:
         assert f"#SBATCH --{option}\n" in text, option
     lines = text.splitlines()
     assert lines.index("module load x") < lines.index("export PYTHONPATH='/code dir'\"${PYTHONPATH:+:$PYTHONPATH}\"")
     assert "srun" not in text, "with srun the warning signal would reach every child"
     assert re.search(r"^exec .*python.* -P -u -m submitit.core._submit ", text, re.M), "Python is the batch process"
-    assert executor._executor.parameters["array_parallelism"] == 64 // 4, "the limit holds over all arrays together"
+    assert executor._executor.parameters["array_parallelism"] == 16
 
 
 def test_without_slurm_the_launcher_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UsageError, match=r"no SLURM found here.*--launcher local"):
-        slurm._executor(tmp_path, "x", SlurmOptions(), tmp_path, 1, "slurm")
+        slurm._executor(tmp_path, {}, SlurmOptions(), tmp_path, "slurm")
 
 
-def mocked(monkeypatch, queue, accounting=""):
+def mocked(monkeypatch, queue, accounting="", asked=None):
+    """SLURM's commands: what squeue prints (id, state, name, reason), what sacct prints; None: there is no accounting."""
+
     def call(command):
+        if asked is not None:
+            asked.append(command)
         if accounting is None and command[0] == "sacct":
             raise subprocess.CalledProcessError(1, command, stderr="accounting is disabled")
         return queue if command[0] == "squeue" else accounting
@@ -92,26 +103,39 @@ def mocked(monkeypatch, queue, accounting=""):
 def test_states_come_from_the_queue_then_from_the_accounting(monkeypatch):
     mocked(
         monkeypatch,
-        "7_0|RUNNING|None\n7_1|PENDING|Resources\n7_2|COMPLETED|None\n8|PENDING|Priority|with a bar\n",
-        "7_0|COMPLETED|0:0\n7_2|COMPLETED|0:0\n7_3|CANCELLED by 0|0:0\n7_4|FAILED|0:9\n9_0|FAILED|1:0\n",
+        "7_0|RUNNING|n|None\n7_1|PENDING|n|Resources\n7_2|COMPLETED|n|None\n8|PENDING|n|Priority|with a bar\n"
+        "7_6|FAILED|n|NonZeroExitCode\n10|RUNNING|n|None\n",
+        "7_0|COMPLETED|0:0\n7_2|COMPLETED|0:0\n7_3|CANCELLED by 0|0:0\n7_4|FAILED|0:9\n9_0|FAILED|1:0\n7_5|RUNNING|0:0\n",
     )
-    states = job_states(["7_0", "7_1", "7_2", "7_3", "7_4", "7_5", "8"])
-    assert states["7_0"] == JobState("RUNNING", "None", True), "the accounting lags behind the queue"
-    assert states["7_1"] == JobState("PENDING", "Resources", True)
+    states = job_states(["7_0", "7_1", "7_2", "7_3", "7_4", "7_5", "7_6", "8"])
+    assert states["7_0"] == JobState("RUNNING", "None", True, "n"), "the accounting lags behind the queue"
+    assert states["7_1"] == JobState("PENDING", "Resources", True, "n")
     assert states["8"].active
     assert (states["7_2"].active, states["7_3"].state, states["7_4"].detail) == (False, "CANCELLED by 0", "exit 0:9")
-    assert "7_5" not in states
+    assert states["7_6"].word == "FAILED", "the queue remembers it, the accounting does not know it yet"
+    assert not {"7_5", "9_0", "10"} & set(states)
     assert job_states([]) == {}
+
+
+def test_the_queue_is_asked_for_our_jobs_only(store, monkeypatch):
+    sweep, submission = swept(store, [spec()])
+    submission.started({"slurm": ["7"]})
+    asked = []
+    mocked(monkeypatch, f"7|PENDING|{array_name(submission, 0)}|Resources\n", asked=asked)
+    assert [state.state for state in states_of(sweep)] == ["queued"]
+    (queue,) = [command for command in asked if command[0] == "squeue"]
+    assert queue[queue.index("-u") + 1] == str(os.getuid())
+    assert queue[queue.index("-n") + 1] == array_name(submission, 0)
 
 
 def test_trials_of_jobs_that_are_gone_are_lost_also_without_accounting(store, monkeypatch):
     sweep, submission = swept(store, [spec(seed=seed) for seed in range(5)])
     submission.started({"slurm": ["7_0", "7_1", "7_2", "7_3"]})
-    mocked(monkeypatch, "7_0|PENDING|Resources\n7_1|RUNNING|None\n", "7_3|CANCELLED by 0|0:0\n")
+    mocked(monkeypatch, "7_0|PENDING|n|Resources\n7_1|RUNNING|n|None\n", "7_3|CANCELLED by 0|0:0\n")
     states = states_of(sweep)
-    assert [state.state for state in states] == ["queued", "queued", "lost", "lost", "planned"]
+    assert [state.state for state in states] == ["queued", "queued", "lost", "cancelled", "planned"]
     assert states[3].detail == "job 7_3 CANCELLED by 0 (exit 0:0)"
-    assert "was not submitted" in places(sweep)[states[4].id].detail
+    assert "was not submitted" in look(sweep).places[states[4].id].detail
     mocked(monkeypatch, "", None)
     states = states_of(sweep)
     assert [state.state for state in states] == ["lost"] * 4 + ["planned"]
@@ -139,7 +163,7 @@ def test_a_retried_failure_is_queued_not_failed(store, monkeypatch):
     store.save({**failed, "created": "2020-01-01T00:00:00+00:00"})
     assert states_of(sweep)[0].state == "failed"
     submission.started({"slurm": ["7"]})
-    mocked(monkeypatch, "7|PENDING|Resources\n")
+    mocked(monkeypatch, "7|PENDING|n|Resources\n")
     assert states_of(sweep)[0].state == "queued"
     mocked(monkeypatch, "", "7|COMPLETED|0:0\n")
     assert states_of(sweep)[0].state == "failed"
@@ -158,9 +182,9 @@ def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_bea
     code = snapshot.take(tmp_path / "code")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(code), os.environ["PYTHONPATH"]]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    sweep, submission = swept(store, [spec(SEARCH), spec("minmax")], None)
-    ids = [planned.id for planned in sweep.planned]
-    submission.folder.joinpath("packs.json").write_text(json.dumps({**submission.content, "packs": [ids]}))
+    specs = [spec(SEARCH), spec("minmax")]
+    ids = [cell.id for cell in make_plan(specs, store).cells]
+    sweep, submission = swept(store, specs, [ids])
     executor = submitit.AutoExecutor(folder=submission.folder / "local", cluster="local")
     executor.update_parameters(timeout_min=20)
     job = executor.submit(Pack(str(store.root), sweep.name, 1, 0))

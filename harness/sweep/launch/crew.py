@@ -1,0 +1,277 @@
+"""Worker processes of one machine and the trials that they run: of the local launcher, and of a job with several GPUs."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from harness.errors import HarnessError
+from harness.machine.measure import environment
+from harness.machine.memory import WORKERS_VARIABLE
+from harness.store.placeholder_records import unrun
+from harness.sweep.files import PackOrder, SweepRow
+from harness.sweep.heartbeat import read
+from harness.sweep.launch import snapshot
+from harness.sweep.manifest import Sweep
+from harness.trial.record import Record
+from harness.trial.spec import TrialSpec
+
+POLL_SECONDS = 1.0
+CLOSE_SECONDS = 20  # for saving a search's state
+THREADS_VARIABLE = "OMP_NUM_THREADS"
+DEVICES_VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+def cores() -> int:
+    """Cores that this process may use: a user or a cluster may have given it fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def gpus_here() -> list[str]:
+    """GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    given = os.environ.get(DEVICES_VARIABLE)
+    if given is not None:
+        return [name for name in given.split(",") if name.strip() not in ("", "-1", "NoDevFiles")]
+    return list(map(str, range(torch.cuda.device_count()))) if torch.cuda.is_available() else []
+
+
+def environments(count: int, threads: int, code: Path | None = None) -> list[dict[str, str]]:
+    """The environment of each of ``count`` workers: one GPU each where there are any.
+
+    Args:
+        count: Number of workers.
+        threads: Threads of each; a number that the user has set counts more.
+        code: Copy of the code that comes first on their path; None to leave the path alone.
+    """
+    gpus = gpus_here()
+    shared = {WORKERS_VARIABLE: str(count), THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE) or str(threads)}
+    if code is not None:
+        shared |= snapshot.variables(code, os.environ.get("PYTHONPATH", ""))
+    own = [{DEVICES_VARIABLE: gpus[index % len(gpus)]} if gpus else {} for index in range(count)]
+    return [{**os.environ, **shared, **device} for device in own]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Where a worker sits.
+
+    Attributes:
+        environment: Its environment.
+        log: File for what it prints outside of trials.
+        code: Copy of the code that it runs, which is looked at before; None where that was done already.
+    """
+
+    environment: Mapping[str, str]
+    log: Path
+    code: Path | None = None
+
+
+class WorkerProcess:
+    """One worker process and what it is doing.
+
+    Attributes:
+        index: Its seat.
+        pack: Trials that it still has to run.
+        trial: The trial that it runs; None between trials.
+        started: When it got that trial, by the monotonic clock in seconds.
+        ready: It has loaded everything.
+    """
+
+    def __init__(self, index: int, command: list[str], seat: Seat) -> None:
+        self.index = index
+        self.pack: deque[SweepRow] = deque()
+        self.trial: SweepRow | None = None
+        self.started = time.monotonic()
+        self.ready = False
+        with seat.log.open("a") as output:
+            self.process = subprocess.Popen(
+                command, env=seat.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True
+            )
+
+    def start(self, trial: SweepRow) -> None:
+        """Give it a trial. A process that died meanwhile is noticed where its answers are read."""
+        assert self.process.stdin is not None
+        self.trial, self.started = trial, time.monotonic()
+        try:
+            self.process.stdin.write(json.dumps(trial) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return
+
+    def memory(self) -> int:
+        """Bytes in use."""
+        try:
+            return int(psutil.Process(self.process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def close(self) -> None:
+        """End its input, so that it saves its state and stops."""
+        try:
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        except BrokenPipeError:
+            return
+
+    def wait(self) -> None:
+        """Until it has stopped; not for ever."""
+        try:
+            self.process.wait(timeout=CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Watch:
+    """What is done beside running trials: nothing, unless a subclass says otherwise."""
+
+    def may_start(self, trial: SweepRow, running: Sequence[WorkerProcess]) -> bool:
+        """Whether a trial may start beside those that run."""
+        return True
+
+    def ended(self, trial: SweepRow, status: str) -> None:
+        """A trial ended."""
+
+    def look(self, workers: Sequence[WorkerProcess], ended: int, total: int) -> None:
+        """Called about once a second."""
+
+
+class Crew:
+    """Runs packs of trials with a worker process per seat, and replaces workers that die.
+
+    Args:
+        sweep: The sweep.
+        order: How trials run; its trials are not looked at.
+        seats: Where workers sit.
+        watch: What is done beside.
+    """
+
+    def __init__(self, sweep: Sweep, order: PackOrder, seats: Sequence[Seat], watch: Watch | None = None) -> None:
+        self.sweep = sweep
+        self.workers: list[WorkerProcess] = []
+        self.results: dict[str, str] = {}
+        self._settings = json.dumps({**order, "trials": []})
+        self._fail_fast = order["fail_fast"]
+        self._seats = seats
+        self._watch = watch or Watch()
+        self._packs: deque[deque[SweepRow]] = deque()
+        self._total = 0
+        self._interrupted = False
+        self._selector = selectors.DefaultSelector()
+
+    def run(self, packs: Iterable[Iterable[SweepRow]]) -> dict[str, str]:
+        """Run everything; status by trial id.
+
+        Raises:
+            HarnessError: Workers cannot start.
+        """
+        self._packs = deque(map(deque, packs))
+        self._total = sum(map(len, self._packs))
+        try:
+            self.workers = [self._start(index) for index in range(len(self._seats))]
+            while len(self.results) < self._total and not self._idle_and_stopped():
+                self._dispatch()
+                for key, _ in self._selector.select(POLL_SECONDS):
+                    self._hear(key.data)
+                self._watch.look(self.workers, len(self.results), self._total)
+        finally:
+            self.interrupt()
+        return self.results
+
+    def interrupt(self) -> None:
+        """Let all workers save their states and end; nothing more starts."""
+        self._interrupted = True
+        for worker in self.workers:
+            worker.close()
+        for worker in self.workers:
+            worker.wait()
+
+    def _idle_and_stopped(self) -> bool:
+        stopped = self._interrupted or bool(self.sweep.stopped)
+        return stopped and not any(worker.trial for worker in self.workers)
+
+    def _start(self, index: int) -> WorkerProcess:
+        seat = self._seats[index]
+        if seat.code is not None:
+            snapshot.verify(seat.code)
+        command = [sys.executable, "-P", "-m", "harness.sweep.launch.process"]  # -P: not the code of the present folder
+        command += [str(self.sweep.store.root.absolute()), self.sweep.name, self._settings]
+        worker = WorkerProcess(index, command, seat)
+        assert worker.process.stdout is not None
+        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        return worker
+
+    def _dispatch(self) -> None:
+        for worker in self.workers:
+            if worker.trial is None and worker.ready and not self._interrupted and not self.sweep.stopped:
+                trial = self._next(worker)
+                if trial is not None:
+                    worker.start(trial)
+
+    def _next(self, worker: WorkerProcess) -> SweepRow | None:
+        """The next trial of the worker's pack, of a new pack, or of the fullest pack of another worker."""
+        if not worker.pack and self._packs:
+            worker.pack = self._packs.popleft()
+        own = worker.pack or max((other.pack for other in self.workers), key=len)
+        if not own or not self._watch.may_start(own[0], [other for other in self.workers if other.trial]):
+            return None
+        return own.popleft() if own is worker.pack else own.pop()
+
+    def _hear(self, worker: WorkerProcess) -> None:
+        assert worker.process.stdout is not None
+        line = worker.process.stdout.readline()
+        if not line:
+            self._died(worker)
+            return
+        answer: dict[str, Any] = json.loads(line)
+        if "ready" in answer:
+            worker.ready = True
+        elif worker.trial is not None:
+            trial, worker.trial = worker.trial, None
+            self._ended(trial, answer["status"])
+
+    def _ended(self, trial: SweepRow, status: str) -> None:
+        self.results[trial["id"]] = status
+        self._watch.ended(trial, status)
+
+    def _died(self, worker: WorkerProcess) -> None:
+        """A worker ended by itself: its trial gets a record, and a new worker takes its place."""
+        assert worker.process.stdout is not None
+        self._selector.unregister(worker.process.stdout)
+        code = worker.process.wait()
+        if not worker.ready:
+            log = self._seats[worker.index].log
+            raise HarnessError(f"a worker process ended at its start with exit code {code}", f"its output: {log}")
+        trial = worker.trial
+        if trial is not None:
+            self.sweep.store.save(self._killed(trial, code))
+            self._ended(trial, "failed")
+            if self._fail_fast:
+                self.sweep.stop(f"fail-fast: trial {trial['id']} failed (killed)")
+        replacement = self._start(worker.index)
+        replacement.pack = worker.pack
+        self.workers[worker.index] = replacement
+
+    def _killed(self, trial: SweepRow, code: int) -> Record:
+        beat = read(self.sweep.store, trial["id"])
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        where = f" in stage {beat.progress}" if beat else ""
+        hint = "; the system kills a process that needs too much memory this way" if code == -signal.SIGKILL else ""
+        facts = environment(torch.device("cpu"))
+        message = f"its process ended with {how}{where}{hint}"
+        return unrun(TrialSpec.from_dict(trial["spec"]), trial["id"], "failed", "killed", message, facts)
