@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 from timm.data import create_transform
-from timm.data.transforms import ResizeKeepRatio
+from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
 from torch import Tensor
 from torchvision import transforms
 
@@ -36,7 +36,7 @@ class EvaluationTransform:
         """Resize, crop, normalise."""
         resize, crop, *rest = self.steps.transforms
         size = _resized(resize, image.size)
-        if size is None or math.prod(size) <= RESIZED_PIXELS or not isinstance(crop, transforms.CenterCrop):
+        if math.prod(size) <= RESIZED_PIXELS or not isinstance(crop, (transforms.CenterCrop, CenterCropOrPad)):
             return self.steps(image)  # type: ignore[no-any-return]
         value: Any = self._centre(image, size, (crop.size[1], crop.size[0]))
         for step in (crop, *rest):  # the crop pads where the image is smaller than it
@@ -70,14 +70,14 @@ def _window(length: int, resized: int, crop: int) -> _Window:
     return _Window(max(0, math.floor(begin - reach)), min(length, math.ceil(end + reach)), begin, end)
 
 
-def _resized(resize: Any, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Width and height after timm's first step; None for a step that is not known."""
+def _resized(resize: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height after timm's first step."""
     width, height = size
     if isinstance(resize, ResizeKeepRatio):
         ratios = height / resize.size[0], width / resize.size[1]
         ratio = max(ratios) * resize.longest + min(ratios) * (1.0 - resize.longest)
         return round(width / ratio), round(height / ratio)
-    if not isinstance(resize, transforms.Resize) or not isinstance(resize.size, int):
-        return None  # a size of both edges does not grow with the image
-    short, long = min(size), int(resize.size * max(size) / min(size))
-    return (resize.size, long) if width == short else (long, resize.size)
+    if not isinstance(resize.size, int):
+        return resize.size[1], resize.size[0]
+    short, long = resize.size, int(resize.size * max(size) / min(size))
+    return (short, long) if width <= height else (long, short)

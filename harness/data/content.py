@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,17 +63,17 @@ class ContentHashes:
         Raises:
             DataError: A file is empty or cannot be read.
         """
-        known = self._kept()
         found: list[Known] = []
         spoken = time.monotonic()
-        with ThreadPoolExecutor(THREADS) as pool:
-            for start in range(0, len(names), CHUNK):  # a chunk at a time, so that Ctrl-C waits for few
-                found += pool.map(self._one, names[start : start + CHUNK])
-                if time.monotonic() - spoken > SPEAK_SECONDS:
-                    say(f"hashing images of {self.folder}: {len(found)} of {len(names)}")
-                    spoken = time.monotonic()
-        new = {name: one for name, one in zip(names, found, strict=True) if known.get(name) != one}
-        self._keep({name: one for name, one in new.items() if _settled(one)})
+        try:
+            with ThreadPoolExecutor(THREADS) as pool:
+                for start in range(0, len(names), CHUNK):  # a chunk at a time, so that Ctrl-C waits for few
+                    found += pool.map(self._one, names[start : start + CHUNK])
+                    if time.monotonic() - spoken > SPEAK_SECONDS:
+                        say(f"hashing images of {self.folder}: {len(found)} of {len(names)}")
+                        spoken = time.monotonic()
+        finally:  # what is known so far need not be read again after an interruption
+            self._keep(dict(zip(names, found, strict=False)))
         return [one.sha256 for one in found]
 
     def _one(self, name: str) -> Known:
@@ -92,16 +93,16 @@ class ContentHashes:
             self._known = _read(self._file)
         return self._known
 
-    def _keep(self, new: dict[str, Known]) -> None:
+    def _keep(self, found: Mapping[str, Known]) -> None:
         """Write the cache, with what other processes have written meanwhile; without it the next time takes longer."""
+        known = self._kept()
+        new = {name: one for name, one in found.items() if known.get(name) != one and _settled(one)}
         if not new:
             return
-        self._known = {**_read(self._file), **self._kept(), **new}
-        temporary = self._file.with_name(f"{self._file.name}.{os.getpid()}.tmp")
+        self._known = {**_read(self._file), **known, **new}
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps({"folder": str(self.folder.absolute()), "files": self._known}), encoding="utf-8")
-            temporary.replace(self._file)
+            _write_aside(self._file, json.dumps({"folder": str(self.folder.absolute()), "files": self._known}))
         except OSError as error:
             log.warning("hashes of the images of %s are not kept: %s", self.folder, error)
 
@@ -110,6 +111,18 @@ def cache_folder() -> Path:
     """Where hashes are kept."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "ptq-harness" / "image-hashes"
+
+
+def _write_aside(file: Path, text: str) -> None:
+    """Write a file under another name first: a reader sees all of it or nothing, also when many processes write."""
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def _settled(one: Known) -> bool:

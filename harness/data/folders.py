@@ -40,7 +40,8 @@ class FolderSource(DataSource):
 
     def __init__(self, root: Path, say: Say = silent) -> None:
         if not os.path.isdir(root):
-            raise DataError(f"data folder {str(root)!r} does not exist", _neighbours(root))
+            what = "is no folder" if os.path.exists(root) else "does not exist"
+            raise DataError(f"data folder {str(root)!r} {what}", _neighbours(root))
         _check_name(root)
         self.name = str(root)
         self.classes = IMAGENET_CLASSES

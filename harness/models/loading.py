@@ -130,7 +130,7 @@ def _tags(name: str) -> str:
 
 def _load_weights(network: nn.Module, path: Path, name: str) -> None:
     if not os.path.isfile(path):
-        raise ModelError(f"weights file {str(path)!r} does not exist")
+        raise ModelError(f"weights file {str(path)!r} {'is no file' if os.path.exists(path) else 'does not exist'}")
     tensors = _read(path)
     expected = network.state_dict()
     problems = [
@@ -189,4 +189,5 @@ def _check_finite(state: Mapping[str, Tensor], name: str) -> None:
 
 def _first_line(error: BaseException) -> str:
     lines: list[Any] = str(error).strip().split("\n")
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines and lines[0] else type(error).__name__
+    text = "".join(one if one.isprintable() else "?" for one in lines[0][:200]) if lines else ""  # timm repeats what it got
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -46,6 +46,15 @@ def test_networks_whose_input_is_no_square(shape, preprocessing_224, monkeypatch
 
 
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("size", [(40, 50), (70, 90), (9, 300)])
+def test_a_small_share_of_a_large_resized_image(mode, size, preprocessing_224, monkeypatch):
+    small = replace(preprocessing_224, input_size=(3, 16, 16), crop_pct=0.05, crop_mode=mode)
+    expected = timm_transform(small)(picture(size))
+    monkeypatch.setattr(centre_first, "RESIZED_PIXELS", 2000)
+    assert (small.transform()(picture(size)) - expected).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
 @pytest.mark.parametrize("size", [(40, 50), (333, 500), (1200, 300), (224, 224), (60, 900)])
 def test_ordinary_images_keep_every_bit(size, mode, preprocessing_224):
     chosen = replace(preprocessing_224, crop_mode=mode)

@@ -145,3 +145,21 @@ def test_the_embedded_sides_share_no_image():
     with np.load(assets.IMAGES, allow_pickle=False) as archive:
         one, other = ({image.tobytes() for image in archive[f"{side}_images"]} for side in ("calibration", "evaluation"))
     assert not one & other
+
+
+def test_an_interruption_keeps_what_was_read(sides, monkeypatch):
+    root, names = sides(), [f"n01440764/val_{index}.png" for index in range(3)]
+    monkeypatch.setattr(content, "CHUNK", 1)
+    hashes = ContentHashes(root / "val")
+    real = ContentHashes._one
+
+    def interrupted(self, name):
+        if name == names[2]:
+            raise KeyboardInterrupt
+        return real(self, name)
+
+    monkeypatch.setattr(ContentHashes, "_one", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        hashes.of(names)
+    (kept,) = cache_folder().iterdir()
+    assert json.loads(kept.read_text())["files"].keys() == set(names[:2])

@@ -124,12 +124,20 @@ def test_odd_files_end_with_their_name(content, tmp_path):
         load_model("embedded", path)
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "folder", "broken"])
-def test_places_without_a_file(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "said"), [("x" * 5000, "does not exist"), ("broken", "does not exist"), ("folder", "is no file")]
+)
+def test_places_without_a_file(name, said, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "broken").symlink_to(tmp_path / "broken")
-    with pytest.raises(ModelError, match="does not exist"):
+    with pytest.raises(ModelError, match=said):
         load_model("embedded", tmp_path / name)
+
+
+def test_what_timm_repeats_cannot_steer_a_terminal():
+    with pytest.raises(ModelError) as caught:
+        load_model("test_vit.\x1b[31m")
+    assert str(caught.value).isprintable()
 
 
 def test_weights_of_a_file_never_bear_a_tag(tmp_path, embedded):
