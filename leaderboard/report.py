@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -124,7 +124,7 @@ def write(
     found = boards(rows, evidence)
     pictures = [path for cost in costs for path in _figures(found, evidence, target, cost)] if "svg" in formats else []
     long = tables.long_rows(found)
-    makers = {
+    makers: dict[str, Callable[[], Path]] = {
         "md": lambda: _text(target, "README.md", _readme(_markdown(rows, found, evidence), pictures)),
         "csv": lambda: target.write("leaderboard.csv", lambda path: write_csv(long, path)),
         "parquet": lambda: target.write("leaderboard.parquet", lambda path: long.to_parquet(path, index=False)),

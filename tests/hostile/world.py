@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.font_manager  # noqa: F401  (writes its cache where it is imported first)
+import pytest
 
 from harness.cli.main import main
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
+from harness.store.table_cache import rows
 from harness.sweep.launch.start import Started
 from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
@@ -27,7 +29,7 @@ from harness.trial.spec import TrialSpec
 from tests.hostile import ledger
 from tests.leaderboard.synthetic import add
 
-LONGEST_SECONDS = 60
+LONGEST_SECONDS = 20  # only ends what would hang
 CODES = (0, 1, 2, 130, 143)
 TRIAL = {"bits": "w8a8", "calib": 4, "eval_limit": 8, "device": "cpu"}
 WORDS = ["--bits", "w8a8", "--calib", "4", "--eval-limit", "8", "--device", "cpu"]
@@ -89,6 +91,7 @@ def made(root):
     submission = sweep.submission({**about, "packs": [[one] for one in ids]})
     submission.started({"local": {"host": "elsewhere", "pid": 4_000_000, "started": 1.0, "ended": True}})
     (store.folder(ids[0]) / "log.txt").write_text("a line\n")
+    rows(store)  # writes the table of all records
     return root
 
 
@@ -111,7 +114,7 @@ class World:
         (self.here / "notes.txt").write_text("mine")
         self.renew()
         monkeypatch.chdir(self.here)
-        for name, value in {"HARNESS_HOME": self.runs, "HOME": self.outside, "TMPDIR": root / "temporary"}.items():
+        for name, value in self._places().items():
             monkeypatch.setenv(name, str(value))
         monkeypatch.setenv("PATH", str(root / "temporary"))  # no cluster
         monkeypatch.setattr("tempfile.tempdir", str(root / "temporary"))
@@ -120,6 +123,10 @@ class World:
         monkeypatch.setattr("harness.sweep.launch.snapshot.take", lambda folder: Path("/code") / ("0" * 32))
         monkeypatch.setattr("harness.cli.actions.status.time.sleep", _interrupted)
         self.good = {path.name for path in (self.runs / "trials").glob("*/*")}
+
+    def _places(self):
+        temporary, cache = self.root / "temporary", self.root / "cache"
+        return {"HARNESS_HOME": self.runs, "HOME": self.outside, "TMPDIR": temporary, "XDG_CACHE_HOME": cache}
 
     def renew(self):
         """The store as it was."""
@@ -162,7 +169,7 @@ class World:
 
     def around(self, case):
         """Everything outside the store that this case may not write to, with its content."""
-        free = [self.runs, *(Path(os.path.abspath(self.here / place)) for place in case.outputs)]
+        free = [self.runs, self.root / "cache", *(Path(os.path.abspath(self.here / place)) for place in case.outputs)]
         found = {}
         for path in sorted(self.root.rglob("*")):
             if not any(path == place or place in path.parents for place in free):
@@ -186,18 +193,26 @@ class World:
         return {trial for trial in self.good if not list((self.template / "trials").glob(f"*/{trial}/record.json"))}
 
 
+def settle(failures):
+    """Fail with all that was wrong, without what pytest would add."""
+    if failures:
+        pytest.fail("\n".join([f"{len(failures)} complaints:", *failures]), pytrace=False)
+
+
 def _wrong(said, case):
     if said.raised is not None:
         kind = "traceback (endless)" if isinstance(said.raised, Endless) else "traceback"
         return [f"{kind}: {type(said.raised).__name__}: {str(said.raised)[:160]}"]
     problems = ["traceback is shown"] if "Traceback (most recent call" in said.text else []
+    if "failed (bug)" in said.err:
+        problems.append(f"traceback in the record: {said.err[-300:]!r}")
     if said.code not in CODES:
         problems.append(f"exit code {said.code}")
     if not all(character.isprintable() or character in "\n\t" for character in said.text):
         problems.append("output is not inert")
     if case.fails is not None and case.fails != bool(said.code):
-        problems.append(f"exit code {said.code}: {said.err[-200:]!r}")
-    if said.code == 2:
+        return [*problems, f"exit code {said.code}: {said.err[-200:]!r}"]
+    if said.code == 2 or case.fails:
         if not said.err.startswith("error: ") and "\nerror: " not in said.err:
             problems.append(f"no line that says error: {said.err[-200:]!r}")
         if case.given and not any(_named(one, said.err) for one in case.given):
