@@ -19,6 +19,7 @@ KNOWN: dict[str, str] = {
     "data crop_pct=1e-9": E6_NUMBERS,
     "data paths": E10,
     **{f"weights {how} {kind}": E6 for how in ("all", "one") for kind in KINDS},
+    "weights --weights": E10,
     "verb store import": E10,
     **{f"file {kind}": E2 for kind in ("correct", "jobs", "packs")},
     "shape folder": E2,

@@ -14,7 +14,7 @@ from harness.run.prepare import prepare
 from harness.run.run_trial import TrialResult
 from tests.hostile.damage import BYTES
 from tests.hostile.known import param
-from tests.hostile.texts import ESCAPE, TEXTS
+from tests.hostile.texts import ESCAPE, PATHS, TEXTS
 from tests.hostile.world import WORDS, Case, settle
 from tests.store.test_store import record
 
@@ -155,14 +155,14 @@ def test_something_that_is_no_file(run, world, shape):
     settle(failures)
 
 
-def test_names_of_networks_and_paths(world, run, nightly):
+@pytest.mark.parametrize("option", [param("weights", "--model"), param("weights", "--weights")])
+def test_names_of_networks_and_paths(world, run, nightly, option):
     failures = []
-    for text in TEXTS if nightly else TEXTS[3::15]:
+    for text in TEXTS if nightly else PATHS:
         if text in ("embedded", "vit_pico_patch4_28"):
             continue
         words = ["run", "--method", "minmax", "--quiet", *WORDS]
         given = (text, "weights", "model") if text.strip() else ()
-        for option in ("--model", "--weights"):
-            if option == "--weights" or text != "resnet18":
-                failures += world.attempt("weights", Case(option, [*words, f"{option}={text}"], given, True))
+        if option == "--weights" or text != "resnet18":
+            failures += world.attempt("weights", Case(option, [*words, f"{option}={text}"], given, True))
     settle(failures)

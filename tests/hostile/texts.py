@@ -2,6 +2,8 @@
 
 HUGE = "9" * 40
 ESCAPE = "\x1b[2J\x1b]0;x\x07"
+# Awkward as the path of a file or folder.
+PATHS = ("", " ", "..", "/proc/nowhere/x", "~nouser/x", "a" * 300, "a/" * 2000, "\udcff", "\x00", ESCAPE, "[/x]")
 TEXTS = (
     "", " ", "\n", "-", "--", "---", "=", "=1+1", "a=b", "a=", "x=y=z", ",", ",,", "a,b", "'", '"', "`", "\\", "/",
     ".", "..", "../../x", "/proc/nowhere/x", "~nouser/x", "$HOME", "$(touch x)", "`touch x`", "; touch x", "| touch x",
