@@ -21,13 +21,13 @@ from harness.cli.main import main
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
 from harness.store.table_cache import rows
-from harness.sweep.launch.start import Started
 from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
 from harness.text import inert
 from harness.trial.spec import TrialSpec
 from tests.hostile import ledger
 from tests.leaderboard.synthetic import add
+from tests.sweep.launch.idle import without_workers
 
 LONGEST_SECONDS = 20  # only ends what would hang
 CODES = (0, 1, 2, 130, 143)
@@ -119,7 +119,7 @@ class World:
         monkeypatch.setenv("PATH", str(root / "temporary"))  # no cluster
         monkeypatch.setattr("tempfile.tempdir", str(root / "temporary"))
         monkeypatch.setattr("os.kill", _nobody)
-        monkeypatch.setattr("harness.sweep.launch.start._run_here", lambda *given, **how: Started(1, (), {}))
+        without_workers(monkeypatch)
         monkeypatch.setattr("harness.sweep.launch.snapshot.take", lambda folder: Path("/code") / ("0" * 32))
         monkeypatch.setattr("harness.cli.actions.status.time.sleep", _interrupted)
         self.good = {path.name for path in (self.runs / "trials").glob("*/*")}
