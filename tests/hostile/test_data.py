@@ -69,7 +69,8 @@ def test_one_odd_file(run, world, nightly, side, name):
         shutil.move(world.root / "temporary/more/train/n01440764/n01440764_train_0.png", root / "train" / images.CLASSES[0])
         shutil.rmtree(world.root / "temporary" / "more")
     images.write(root / side / images.CLASSES[0] / name)
-    failures = run(f"{side} {name!r}", root, (name,), images.FILES[name][1])
+    given = (name, str(root)) if images.FILES[name][1] is None else (name,)  # left out: too few images may remain
+    failures = run(f"{side} {name!r}", root, given, images.FILES[name][1])
     settle(failures)
 
 

@@ -36,7 +36,7 @@ def case(words):
     named = [
         part for word in words for part in (word, *word.split("=", 1), word.partition("(")[0], word.lstrip("-")) if part
     ]
-    missing = ["required", "no method given"]
+    missing = ["required", "no method given", "no SLURM found"]
     blank = not all(word.strip() for word in words)  # an empty word cannot be named
     given = () if blank else (*named, *missing)
     return Case("line", words, given, outputs=tuple(one for one in outputs if "\x00" not in one))

@@ -19,14 +19,15 @@ import pytest
 
 from harness.cli.main import main
 from harness.run.run_trial import run_trial
+from harness.store.check import problems
 from harness.store.store import Store
 from harness.store.table_cache import rows
 from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
 from harness.text import inert
+from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
 from tests.hostile import ledger
-from tests.leaderboard.synthetic import add
 from tests.sweep.launch.idle import without_workers
 
 LONGEST_SECONDS = 20  # only ends what would hang
@@ -78,12 +79,13 @@ class Case:
 def made(root):
     """Four records, one failed, a sweep with a submission, and what a real trial leaves behind."""
     store = Store(root)
-    for seed in range(2):
-        add(store, "fqvit", 800 + seed, seed)
-        add(store, "fqvit+omse", 810 + seed, seed)
-    add(store, "minmax", 0, status="failed", metrics={}, error={"kind": "oom", "message": "no memory", "traceback": "T"})
     specs = [TrialSpec(method, **TRIAL) for method in (STACK, "minmax")]
-    assert run_trial(specs[0], store).record["status"] == "done"
+    real = run_trial(specs[0], store).record
+    assert real["status"] == "done"
+    for seed in (1, 2):
+        _alike(store, real, "fqvit", seed)
+        _alike(store, real, "fqvit+omse", seed)
+    _alike(store, real, "minmax", 1, status="failed", error={"kind": "oom", "message": "no memory", "traceback": "T"})
     plan = make_plan(specs, store)
     sweep = create(store, "smoke", "for tests", plan, {"kind": "local"}, "harness sweep")
     ids = [cell.id for cell in plan.cells]
@@ -92,7 +94,18 @@ def made(root):
     submission.started({"local": {"host": "elsewhere", "pid": 4_000_000, "started": 1.0, "ended": True}})
     (store.folder(ids[0]) / "log.txt").write_text("a line\n")
     rows(store)  # writes the table of all records
+    assert list(problems(store)) == [], "before anything hostile all is well"
     return root
+
+
+def _alike(store, real, stack, seed, **changes):
+    """A record like that of a real trial, of another stack and seed; its id is what it has to be."""
+    steps = [{**real["spec"]["stack"][0], "name": name} for name in stack.split("+")]
+    identity = {**real["spec"], "stack": steps, "seed": seed}
+    about = {"id": content_id(identity), "spec": identity, "stack": stack, "seed": seed, **changes}
+    asked = {**real["asked"], "method": stack, "seed": seed}
+    one = {**real, **about, "asked": asked, "command": real["command"].replace(STACK, stack)}
+    store.save(one, store.correct(real["id"]))
 
 
 class World:
