@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from harness.data.sets import CalibrationSet
+from harness.errors import HarnessError
 from harness.machine.measure import environment
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
@@ -149,13 +152,36 @@ def _apply(
         with done.stages.stage(step.info.name, len(calibration), model, checkpoint) as notes:
             context = _context(given, model, step, number, checkpoint, notes)
             with given.budget.measured() as usage:
-                step.method.apply(model, calibration, context)
+                _work(step, model, calibration, context)
             notes.update(usage.facts())
     except Exception as error:
         if kind_of(error) in MISTAKES:
             checkpoint.remove()
         raise
     checkpoint.remove()
+
+
+def _work(step: StackStep, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+    """Let the method work; one that ends the process, or notes what no record can hold, fails with a record."""
+    try:
+        step.method.apply(model, calibration, context)
+    except SystemExit as stop:
+        raise HarnessError(f"method {step.info.name!r} calls sys.exit({stop.code!r})") from stop
+    finally:
+        problem = _unwritable(context.notes)
+        if problem:
+            context.notes.clear()
+    if problem:
+        raise HarnessError(f"method {step.info.name!r} notes what no record can hold: {problem}")
+
+
+def _unwritable(notes: Mapping[str, Any]) -> str:
+    """Why a stage's notes cannot be written as JSON; empty when they can."""
+    try:
+        json.dumps(notes, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _context(
