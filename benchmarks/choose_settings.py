@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -262,9 +261,15 @@ def _measure(points: list[Point], bench: Bench, out: Path) -> None:
         if point.key in done:
             continue
         row = bench.measure(point)
-        with out.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(row) + os.linesep)
+        _append(out, json.dumps(row))
         print(f"{number}/{len(points)}  {row['sqnr_db']:.2f} dB  {row['seconds']:.0f} s  {point.key}", flush=True)
+
+
+def _append(out: Path, line: str) -> None:
+    """Add a line; one that an interrupted run left unfinished ends before it."""
+    unfinished = out.exists() and out.stat().st_size > 0 and not out.read_bytes().endswith(b"\n")
+    with out.open("a", encoding="utf-8") as handle:
+        handle.write(("\n" if unfinished else "") + line + "\n")
 
 
 if __name__ == "__main__":
