@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
 from harness.embedded import assets
 from harness.errors import DataError
+from harness.text import user_path
 from harness.trial.identity import tensors_sha256
 
 EMBEDDED = "embedded"
@@ -58,7 +58,7 @@ def open_source(name: str) -> DataSource:
     Raises:
         DataError: The path is no usable image folder.
     """
-    return EmbeddedSource() if name == EMBEDDED else FolderSource(Path(name).expanduser())
+    return EmbeddedSource() if name == EMBEDDED else FolderSource(user_path(name))
 
 
 def check_classes(source: DataSource, classes: int, model: str) -> None:

@@ -20,12 +20,12 @@ class BarProgress(Progress):
     def task(self, description: str, total: float) -> Iterator[Task]:
         """Show a bar while the block runs."""
         columns: Sequence[TextColumn | BarColumn | MofNCompleteColumn | TimeElapsedColumn | TimeRemainingColumn] = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
         )
         with Rich(*columns, console=Console(stderr=True), transient=True) as rich:
             yield _Bar(rich, rich.add_task(description, total=total, state=""))

@@ -6,6 +6,7 @@ differs. Deleting the file loses nothing.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from harness.machine.progress import Progress
 from harness.store.store import BrokenFile, Store, read_record, write_aside
 from harness.store.table import COLUMNS, table
 from harness.trial.record import Record
+
+log = logging.getLogger(__name__)
 
 NAME = "results.parquet"
 STAMP = "file_stamp"
@@ -37,6 +40,9 @@ def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = Fals
         store: The store.
         progress: Display.
         rebuild: Parse everything.
+
+    Raises:
+        OSError: ``rebuild`` cannot write the cache; otherwise a report does without.
     """
     cached = None if rebuild else _cached(store)
     folders = {folder.name: folder for folder in store.trial_folders()}
@@ -52,14 +58,28 @@ def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = Fals
         kept = cached[cached["id"].isin(set(stamps) - set(changed))]
         fresh = pd.concat([part for part in (kept, fresh) if len(part)]) if len(kept) or len(fresh) else fresh
     fresh = fresh.sort_values("id", ignore_index=True)
-    if store.root.is_dir() and os.access(store.root, os.W_OK):
-        write_aside(path_of(store), lambda path: fresh.to_parquet(path, index=False))
+    if rebuild:
+        _write(store, fresh)
+    elif store.root.is_dir() and os.access(store.root, os.W_OK):
+        _keep(store, fresh)
     return Rows(fresh[list(COLUMNS)], broken)
 
 
 def path_of(store: Store) -> Path:
     """Where the cache is."""
     return store.root / NAME
+
+
+def _keep(store: Store, fresh: pd.DataFrame) -> None:
+    """Write the cache; where that is not possible a warning says so, for a report can do without."""
+    try:
+        _write(store, fresh)
+    except (OSError, ArrowException) as error:
+        log.warning("%s is not written: %s", path_of(store), error)
+
+
+def _write(store: Store, fresh: pd.DataFrame) -> None:
+    write_aside(path_of(store), lambda path: fresh.to_parquet(path, index=False))
 
 
 def _cached(store: Store) -> pd.DataFrame | None:

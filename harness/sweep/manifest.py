@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.store.placeholder_records import skipped_id, unrun
-from harness.store.store import Store, write_json
+from harness.store.store import Store, or_removed, write_json
 from harness.sweep.cells import Plan
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
@@ -135,7 +135,8 @@ class Sweep:
                 folder.mkdir(parents=True)
             except FileExistsError:
                 continue
-            write_json(folder / "packs.json", {**content, "created": _now()})
+            with or_removed(folder):
+                write_json(folder / "packs.json", {**content, "created": _now()})
             return Submission(folder)
         raise UsageError(f"sweep {self.name} has too many submissions")
 
@@ -166,10 +167,11 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
     path = sweep.folder / "sweep.json"
     keep_skipped(store, plan)
     if not path.is_file():
-        sweep.folder.mkdir(parents=True, exist_ok=True)
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
-        write_json(path, {**about_it, "launcher": launcher, "trials": trials})
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+        with or_removed(sweep.folder):
+            write_json(path, {**about_it, "launcher": launcher, "trials": trials})
     return sweep
 
 

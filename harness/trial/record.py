@@ -17,7 +17,7 @@ from harness.trial.identity import is_id
 SCHEMA_VERSION = 1
 Status = Literal["done", "failed", "skipped"]
 NOT_DONE: tuple[Status, ...] = ("failed", "skipped")
-Kind = Literal["oom", "timeout", "preempted", "incompatible", "diverged", "killed", "bug", "usage", "data", "model"]
+Kind = Literal["oom", "timeout", "preempted", "incompatible", "diverged", "killed", "bug", "usage", "data", "model", "disk"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.cli.actions.status import sentence
+from harness.machine.signals import INTERRUPTED
 from harness.sweep.cells import Plan
 from harness.sweep.launch.options import Options
 from harness.sweep.manifest import Sweep
 from harness.sweep.status import counts, kinds, states_of
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,13 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
     Returns:
         The exit code: 1 when trials of this start failed, 130 when the user stopped it.
     """
-    from harness.sweep.launch.start import start  # loads torch, which planning has done by now
-
     waiting = {state.id for state in states_of(sweep) if state.state in ("queued", "running")}
     cells = [cell for cell in plan.to_run if cell.id not in waiting]
     if not cells:
         text = f"{len(waiting)} trials are queued or running already" if waiting else "every trial has its record"
         return _tell(sweep, how, f"nothing to do: {text}", [])
+    from harness.sweep.launch.start import start  # loads torch, which planning has done by now
+
     try:
         started = start(
             sweep,

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from harness.machine.measure import COMMIT, COMMIT_FILE
@@ -28,16 +29,26 @@ def take(folder: Path) -> Path:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder, prefix="."))
-    for name, path in files.items():
-        (aside / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, aside / name)
-    (aside / PACKAGE / COMMIT_FILE).write_text(COMMIT or "", encoding="utf-8")
-    aside.chmod(0o755)
+    try:
+        for name, path in files.items():
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, aside / name)
+        (aside / PACKAGE / COMMIT_FILE).write_text(COMMIT or "", encoding="utf-8")
+        aside.chmod(0o755)
+        _rename(aside, target)
+    finally:  # a full disk, an interruption, or another process was faster
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            folder.rmdir()  # if it is empty
+    return target
+
+
+def _rename(aside: Path, target: Path) -> None:
     try:
         os.rename(aside, target)
-    except OSError:  # another process was faster: its copy is the same
-        shutil.rmtree(aside)
-    return target
+    except OSError:
+        if not target.is_dir():  # else another process was faster: its copy is the same
+            raise
 
 
 def _files() -> dict[str, Path]:
