@@ -25,7 +25,7 @@ import psutil
 
 from harness.errors import UsageError, nearest
 from harness.store.placeholder_records import skipped_id, unrun
-from harness.store.store import Store, write_json
+from harness.store.store import Store, or_removed, write_json
 from harness.sweep import files
 from harness.sweep.cells import Plan
 from harness.sweep.files import FORMAT, BrokenSweepFileError, JobsContent, PacksContent, SweepContent
@@ -165,7 +165,8 @@ class Sweep:
             except FileExistsError:
                 continue
             about = {"created": _now(), "user": os.getuid(), "job_name": self._job_name(), "by": process_facts()}
-            write_json(folder / "packs.json", {**content, **about})
+            with or_removed(folder):
+                write_json(folder / "packs.json", {**content, **about})
             return Submission(folder)
         raise UsageError(f"sweep {self.name} has too many submissions")
 
@@ -200,10 +201,11 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
     path = sweep.folder / "sweep.json"
     keep_skipped(store, plan)
     if not path.is_file():
-        sweep.folder.mkdir(parents=True, exist_ok=True)
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
-        write_json(path, {**about_it, "launcher": launcher, "trials": trials})
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+        with or_removed(sweep.folder):
+            write_json(path, {**about_it, "launcher": launcher, "trials": trials})
     return sweep
 
 

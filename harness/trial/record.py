@@ -19,7 +19,7 @@ Status = Literal["done", "failed", "skipped"]
 NOT_DONE: tuple[Status, ...] = ("failed", "skipped")
 Kind = Literal[
     "oom", "timeout", "killed", "preempted", "cancelled", "node_fail", "incompatible", "diverged", "bug", "usage", "data",
-    "model",
+    "model", "disk",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # These happened to the job and say nothing of the trial: it is run again without being asked for.
