@@ -100,7 +100,10 @@ def merge(store: Store, source: Path, origin: str | None, blocks: Blocks | None 
         record = one.record if blocks is None else to_identity(one.record, blocks)
         merged.migrated += record["id"] != one.record["id"]
         marked = record if origin is None else _marked(record, source.name, origin)
-        _take(store, Incoming(marked, one.correct), merged)
+        try:
+            _take(store, Incoming(marked, one.correct), merged)
+        except UsageError as error:  # its folder is a link
+            merged.refused.append(BrokenFile(store.folder(record["id"]), str(error)))
     return merged
 
 
@@ -115,6 +118,7 @@ def _take(store: Store, one: Incoming, merged: Merged) -> None:
     """Add a record that was checked: its id has the form of an id, so its folder lies in the store."""
     record = one.record
     folder = store.folder(record["id"])
+    store.make_way(record["id"])
     own = store.stored(record["id"])
     replica = folder / "replicas" / f"{_digest(record)}.json"
     if replica.exists() or (own is not None and _digest(own) == _digest(record)):
@@ -124,7 +128,6 @@ def _take(store: Store, one: Incoming, merged: Merged) -> None:
         write_json(replica, record)
         merged.replicas += 1
     else:
-        store.make_way(record["id"])
         folder.mkdir(parents=True, exist_ok=True)
         if one.correct is not None:
             content = one.correct

@@ -141,7 +141,8 @@ def worded(detail: ErrorDetails) -> str:
         choices = context["expected"].replace("'", "").replace(" or ", ", ")
         expected = f"one of {choices}" if "," in choices else choices
     elif kind in ("greater_than_equal", "less_than_equal"):
-        expected = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+        word, bound = ("at least", context["ge"]) if "ge" in context else ("at most", context["le"])
+        expected = f"{word} {int(bound)}"
     path = path or "the whole"
     return f"{path} is {_shown(detail['input'])}, expected {expected or detail['msg']}"
 
