@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.baselines.engines.reconstruction import ReconstructionConfig, Switches, reconstruct
+from harness.baselines.engines.reconstruction import Switches, reconstruct
+from harness.baselines.engines.reconstruction_units import SHORT, ReconstructionConfig
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -19,9 +20,24 @@ from harness.quant.network.qmodel import QuantizedModel
 class AdaroundConfig(ReconstructionConfig):
     """Settings of ``adaround``."""
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"iterations": 10000, "lr": 1e-3}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "short": SHORT,
+        "joint": {**SHORT, "activations": "quantized"},
+    }
 
-    preset: Annotated[Literal["none", "paper"], Field(description="paper: 10000 iterations per unit, lr=0.001")] = "none"
+    preset: Annotated[
+        Literal["paper", "short", "joint"],
+        Field(
+            description="paper: as published; short: the same in 500 steps of lr=0.01; joint (ours): with activations "
+            "quantized, 500 steps of lr=0.01"
+        ),
+    ] = "paper"
+    iterations: Annotated[int, Field(ge=0, description="steps per layer")] = 10_000
+    activations: Annotated[
+        Literal["full", "quantized"],
+        Field(description="activations while roundings are learned: in floating point as published, or quantized"),
+    ] = "full"
     inputs: Annotated[
         Literal["quantized", "full"], Field(description="layers see inputs from quantized layers (asymmetric), or not")
     ] = "quantized"
@@ -31,7 +47,7 @@ class AdaroundConfig(ReconstructionConfig):
     "adaround",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020",
 )
 class Adaround(Method[AdaroundConfig]):
@@ -42,5 +58,5 @@ class Adaround(Method[AdaroundConfig]):
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Layer after layer; scales stay."""
-        config = self.config
-        reconstruct(model, calibration, context, config, Switches(unit="layer", inputs=config.inputs))
+        c = self.config
+        reconstruct(model, calibration, context, c, Switches(unit="layer", inputs=c.inputs, activations=c.activations))

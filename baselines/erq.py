@@ -2,41 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from harness.baselines.engines.calibration_images import first_images
+from harness.baselines.engines.ridge_rounding import Moments, Refinement, ridge_update, round_halves
 from harness.data.sets import CalibrationSet
 from harness.engines.layerwise import Visit, walk
+from harness.graph.operations import Kind
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.format.affine import Affine
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import required
+from harness.quant.format.range_search import percentile_search
+from harness.quant.format.uniform import Uniform
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
+
+# Candidates for the ranges of the updated weights in the released code.
+FRACTIONS = (0.97, 0.98, 0.99, 0.995, 0.9995, 0.9997, 0.9999, 0.99995, 0.99999, 1.0)
+CONVOLUTION = 10  # convolutions have so many times the ridge, as released
 
 
 @dataclass(frozen=True)
 class ErqConfig:
-    """Settings of ``erq``."""
+    """Settings of ``erq``; its authors put it on RepQ-ViT's activation quantizers."""
 
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "exact": {"ridge": 0.1, "ridge_form": "share", "refit": False, "refinement": "exact"},
+    }
+
+    preset: Annotated[
+        Literal["paper", "exact"],
+        Field(
+            description="paper: the released code; exact (ours): a ridge of 0.1 of the mean squared input, the "
+            "scheme's weight ranges, and the best flip at each refinement"
+        ),
+    ] = "paper"
     images: Annotated[int, Field(ge=1, description="calibration images used; the paper uses 32")] = 32
     ridge: Annotated[
-        float,
-        Field(gt=0, description="regulariser as a share of the mean squared input (the released code: an absolute number)"),
+        float, Field(gt=0, description="regulariser; the released command for 32 images has coe=10000, which is 1000")
+    ] = 1000.0
+    ridge_form: Annotated[
+        Literal["absolute", "share"],
+        Field(description="added to the sums of squares over all tokens, or a share of their mean (ours)"),
+    ] = "absolute"
+    head_ridge: Annotated[
+        float, Field(gt=0, description="absolute: regulariser of the classifier's first step; its second has the others'")
     ] = 0.1
     activations: Annotated[bool, Field(description="first step: weights make up for activation errors (Aqer)")] = True
+    refit: Annotated[
+        bool, Field(description="between the steps the ranges of weights are searched again, out of ten percentiles")
+    ] = True
     weights: Annotated[bool, Field(description="second step: halves of the columns are rounded in turn (Wqer)")] = True
     inputs: Annotated[
         Literal["full", "quantized"],
-        Field(description="what a layer reads: values of the full-precision network, or of the one quantized so far"),
+        Field(
+            description="what a layer reads: values of the full-precision network (released), or of the one quantized so far"
+        ),
     ] = "full"
-    refinements: Annotated[int, Field(ge=0, description="single roundings flipped per output and half, at most")] = 100
+    refinement: Annotated[
+        Refinement,
+        Field(description="single roundings of a half are flipped by the sign of their gradient, or the best one (ours)"),
+    ] = "released"
+    refinements: Annotated[int, Field(ge=0, description="steps of that per half, at most")] = 100
     batch: Annotated[int, Field(ge=1, description="calibration images per pass")] = 32
 
 
@@ -44,127 +80,91 @@ class ErqConfig:
     "erq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=2,
+    version=3,
     paper="Zhong et al., ERQ: Error Reduction for Post-Training Quantization of Vision Transformers, ICML 2024",
 )
 class Erq(Method[ErqConfig]):
-    """Solve ridge regressions for the weights of linear operations, before and between roundings."""
+    """Solve ridge regressions for weights and biases, before and between roundings."""
 
     Config = ErqConfig
 
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Layer after layer in closed form, targets in full precision."""
-        images = calibration.images[: self.config.images]
-        context.notes["images_used"] = len(images)
+        images = first_images(calibration, self.config.images, context)
         quantized = self.config.inputs == "quantized"
         visits = walk(model, images, context, batch=self.config.batch, full=True, quantized=quantized)
         with context.progress.task("erq", len(model.segments)) as task:
             for visit in task.track(visits):
                 for operation in visit.operations:
-                    if operation.weight.ndim == 2:
+                    if not _grouped(visit, operation):
                         self._layer(visit, operation)
 
     def _layer(self, visit: Visit, operation: WeightedOperation) -> None:
-        """Both steps for one operation.
-
-        The inputs of this one operation, all tokens of all images in float64, are in memory together: the closed forms
-        solve for them as one matrix.
-        """
-        model = visit.model
-        exact = list(visit.reads(operation, quantize=False))
-        quantizer = model.quantizers.get(operation.operand)
-        if self.config.inputs == "quantized":
-            inputs = _rows(visit.reads(operation, quantize=True))
-        else:
-            inputs = _rows(x if quantizer is None else quantizer(x) for x in exact)
-        name, weight = operation.site.name, operation.present_weight
-        rounding = required(Affine, model.quantizers[name], name, "erq")
-        ridge = self.config.ridge * inputs.square().mean() * len(inputs)
-        if self.config.activations:
-            target = operation.function(_rows(exact).float(), weight, operation.shifted_bias()).double()
-            bias = operation.shifted_bias()
-            present = inputs @ weight.double().T + (0 if bias is None else bias.double())
-            update, offset = ridge_update(inputs, target - present, ridge)
-            weight = weight + update.T.to(weight.dtype)
-            model.shift_bias(operation.node, offset.to(weight.dtype))
+        """Both steps for one operation; of its inputs only sums of products are in memory together."""
+        model, name = visit.model, operation.site.name
+        present, bias = operation.present_weight, operation.shifted_bias()
+        weight = present.flatten(1).double()
+        last = torch.zeros_like(weight[:, 0]) if bias is None else bias.double()
+        weight = torch.cat([weight, last[:, None]], dim=1)
+        moments = Moments.of(self._rows(visit, operation))
+        if self.config.activations and model.sites[operation.operand].kind is not Kind.INPUT:
+            weight += ridge_update(moments, weight, self._ridge(visit, operation, moments, first=True))
+        quantizer = self._quantizer(model, operation, weight[:, :-1])
         if self.config.weights:
-            rounded = round_halves(weight, rounding, inputs, ridge, self.config.refinements)
+            c, ridge = self.config, self._ridge(visit, operation, moments, first=False)
+            flips = 0 if present.ndim > 2 else c.refinements  # the released code refines linear operations only
+            rounded, shifted = round_halves(weight, quantizer, moments, ridge, c.refinement, flips)
         else:
-            rounded = rounding.quantize(weight)
-        model.rounded_weights[name] = rounded
+            rounded, shifted = weight[:, :-1], weight[:, -1]
+        model.rounded_weights[name] = quantizer.quantize(rounded.to(present.dtype).reshape(present.shape))
+        model.shift_bias(operation.node, (shifted - last).to(present.dtype))
+
+    def _ridge(self, visit: Visit, operation: WeightedOperation, moments: Moments, *, first: bool) -> float:
+        """The regulariser of a step."""
+        read = visit.model.sites[operation.operand]
+        if self.config.ridge_form == "share":
+            return float(self.config.ridge * moments.gram.diagonal()[:-1].mean())
+        if operation.weight.ndim > 2:
+            return self.config.ridge * (1 if first else CONVOLUTION)
+        pooled = read.elements == read.channels  # one row for each image: the classifier
+        return self.config.head_ridge if first and pooled else self.config.ridge
+
+    def _quantizer(self, model: QuantizedModel, operation: WeightedOperation, weight: Tensor) -> Affine:
+        """The weight's quantizer, with ranges of the updated weight."""
+        name = operation.site.name
+        quantizer = required(Affine, model.quantizers[name], name, "erq")
+        if self.config.refit and isinstance(quantizer, Uniform) and quantizer.axis == 0 and not quantizer.symmetric:
+            ranges = percentile_search(weight.to(operation.weight.dtype), quantizer.bits, FRACTIONS)
+            quantizer = quantizer.with_range(*ranges)
+            model.quantizers[name] = quantizer
+        return quantizer
+
+    def _rows(self, visit: Visit, operation: WeightedOperation) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the operation reads after its quantizer, and what it gives in full precision, token by token."""
+        quantizer = visit.model.quantizers.get(operation.operand)
+        exact = visit.reads(operation, quantize=False)
+        weight, bias = operation.present_weight, operation.shifted_bias()
+        other = visit.reads(operation, quantize=True) if self.config.inputs == "quantized" else None
+        for x in exact:
+            read = (x if quantizer is None else quantizer(x)) if other is None else next(other)
+            yield _patches(operation, read), _tokens(operation, operation.function(x, weight, bias))
 
 
-def ridge_update(inputs: Tensor, error: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
-    """The change of weight and bias that lowers an output error: ``(A^T A + lambda I)^-1 A^T E`` (paper, Eq. 6).
-
-    Args:
-        inputs: ``(tokens, inputs)``, float64; a column of ones is added for the bias.
-        error: What is missing in the outputs, ``(tokens, outputs)``.
-        ridge: Regulariser of the weights; the bias has none.
-
-    Returns:
-        ``(inputs, outputs)`` and ``(outputs,)``.
-    """
-    extended = torch.cat([inputs, torch.ones_like(inputs[:, :1])], dim=1)
-    gram = extended.T @ extended
-    gram.diagonal()[:-1] += ridge
-    solution = torch.linalg.solve(gram, extended.T @ error)
-    return solution[:-1], solution[-1]
+def _grouped(visit: Visit, operation: WeightedOperation) -> bool:
+    """Whether a convolution reads its channels in groups: its patches are no rows of one matrix."""
+    return operation.weight.ndim > 2 and operation.weight.shape[1] != visit.model.sites[operation.operand].channels
 
 
-def round_halves(weight: Tensor, quantizer: Affine, inputs: Tensor, ridge: Tensor, refinements: int) -> Tensor:
-    """Round half of the columns, let the others make up for it, and go on with their half (paper, Sec. 3.3).
-
-    Args:
-        weight: ``(outputs, inputs)``.
-        quantizer: Its quantizer.
-        inputs: ``(tokens, inputs)``, float64.
-        ridge: Regulariser.
-        refinements: Roundings flipped per output and half, at most.
-
-    Returns:
-        The weight on its quantizer's grid.
-    """
-    gram = inputs.T @ inputs
-    remaining, done = weight.double(), 0
-    result = torch.empty_like(remaining)
-    while done < weight.shape[1]:
-        left = weight.shape[1] - done
-        half = slice(done, done + (left + 1) // 2)
-        result[:, half] = _refined(remaining[:, half], quantizer, gram[half, half], refinements)
-        change = remaining[:, half] - result[:, half]
-        done = half.stop
-        if done < weight.shape[1]:
-            rest = gram[done:, done:].clone()
-            rest.diagonal().add_(ridge)
-            remaining[:, done:] += torch.linalg.solve(rest, gram[done:, half] @ change.T).T
-    return result.to(weight.dtype)
+def _patches(operation: WeightedOperation, x: Tensor) -> Tensor:
+    """What each output number is computed from, ``(tokens, inputs)``; for a convolution its patches."""
+    if operation.weight.ndim == 2:
+        return channel_rows(x, x.ndim - 1).T
+    size = operation.weight[0].numel()
+    each = torch.eye(size, dtype=x.dtype, device=x.device).reshape(size, *operation.weight.shape[1:])
+    return _tokens(operation, operation.function(x, each, None))  # a filter for each entry of a patch
 
 
-def _refined(values: Tensor, quantizer: Affine, gram: Tensor, refinements: int) -> Tensor:
-    """Round to nearest, then flip one rounding per output at a time while ``dW G dW^T`` falls."""
-    scale = quantizer.scale.double().reshape(-1, 1)
-    zero_point = quantizer.zero_point.double().reshape(-1, 1)
-    low, high = quantizer.code_range
-    position = values / scale + zero_point
-    codes = position.round().clamp(low, high)
-    for _ in range(refinements):
-        change = (codes - position) * scale
-        gradient = change @ gram
-        step = torch.where(position > codes, 1.0, -1.0).expand_as(codes)  # the other neighbour of the exact position
-        moved = (codes + step).clamp(low, high)
-        step = (moved - codes) * scale
-        gain = 2 * gradient * step + gram.diagonal() * step.square()  # change of the error by one flip
-        gain[(moved - position).abs() > 1] = torch.inf
-        best = gain.argmin(dim=1, keepdim=True)
-        better = gain.gather(1, best) < -1e-12
-        if not better.any():
-            break
-        codes = torch.where(better, codes.scatter(1, best, moved.gather(1, best)), codes)
-    return (codes - zero_point) * scale
-
-
-def _rows(found: Iterable[Tensor]) -> Tensor:
-    """What was read, token by token, float64."""
-    return torch.cat([channel_rows(x, x.ndim - 1).T.double() for x in found])
+def _tokens(operation: WeightedOperation, output: Tensor) -> Tensor:
+    """An output with its channels last, ``(tokens, outputs)``."""
+    return channel_rows(output, 1 if operation.weight.ndim > 2 else output.ndim - 1).T

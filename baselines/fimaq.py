@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.baselines.engines.reconstruction import ReconstructionConfig, Switches, reconstruct
+from harness.baselines.engines.activation_scales import scale_tokens
+from harness.baselines.engines.reconstruction import Switches, reconstruct
+from harness.baselines.engines.reconstruction_units import SHORT, ReconstructionConfig
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -17,32 +19,39 @@ from harness.quant.network.qmodel import QuantizedModel
 
 @dataclass(frozen=True)
 class FimaqConfig(ReconstructionConfig):
-    """Settings of ``fimaq``."""
+    """Settings of ``fimaq``; its authors put it on ``adalog(preset=uniform)``."""
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"paper": {"iterations": 20000, "lr": 1e-3}}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "short": SHORT}
 
-    preset: Annotated[Literal["none", "paper"], Field(description="paper: 20000 iterations per unit, lr=0.001")] = "none"
+    preset: Annotated[
+        Literal["paper", "short"], Field(description="paper: the released code; short: the same in 500 steps of lr=0.01")
+    ] = "paper"
     rank: Annotated[int, Field(ge=1, description="pairs of the low-rank estimate; the released configuration has 5")] = 5
     drop: Annotated[float, Field(ge=0, le=1, description="share of activations and inputs left unquantized (QDrop)")] = 0.5
     scale_lr: Annotated[float, Field(ge=0, description="learning rate of activation scales, cosine schedule")] = 4e-5
+    tokens: Annotated[
+        bool, Field(description="what linear operations read gets a scale for each token, all equal before they are learned")
+    ] = True
 
 
 @register(
     "fimaq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=2,
+    version=3,
     paper="Wu et al., FIMA-Q: Post-Training Quantization for Vision Transformers by Fisher Information Matrix "
     "Approximation, CVPR 2025",
 )
 class Fimaq(Method[FimaqConfig]):
-    """QDrop's reconstruction with a diagonal and low-rank Fisher loss."""
+    """QDrop's reconstruction with a diagonal and low-rank Fisher loss, and the divergence for the classifier."""
 
     Config = FimaqConfig
     quick: ClassVar[Mapping[str, Any]] = {"iterations": 3, "rank": 2}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """Block after block, inputs mixed from both networks."""
-        config = self.config
-        switches = Switches(inputs="mixed", drop=config.drop, scale_lr=config.scale_lr, loss="fima", rank=config.rank)
-        reconstruct(model, calibration, context, config, switches)
+        c = self.config
+        if c.tokens:
+            context.notes["scaled_by_token"] = scale_tokens(model, calibration.images[:1])
+        switches = Switches(inputs="mixed", drop=c.drop, scale_lr=c.scale_lr, loss="fima", rank=c.rank)
+        reconstruct(model, calibration, context, c, switches)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,10 +23,12 @@ from harness.leaderboard.published.numbers import (
 )
 from harness.leaderboard.published.ordering import ordering_markdown, orderings
 from harness.leaderboard.render import tables
+from harness.leaderboard.render.folder import ReportFolder
 from harness.leaderboard.stats.pareto import Point, Standing, standings
-from harness.store.store import write_aside
+from harness.store.csv_file import write_csv
 from harness.trial.spec import DATA
 
+LONGEST_NAME = 180  # bytes; file systems allow 255, and what is written aside needs some more
 FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
 
 
@@ -42,14 +45,16 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
     parts += ["### Order of methods beside the published one", orders] if orders else []
     failed = tables.not_done_markdown(rows)
     parts += [failed] if failed else []
+    imported = tables.imported_markdown(rows)
+    parts += [imported] if imported else []
     return "\n\n".join([*parts, *([tables.LEGEND] if found else [])])
 
 
 def _board_parts(board: Board, evidence: Evidence) -> Iterator[str]:
     yield tables.board_markdown(board)
-    ladder = ladder_markdown(gains(board), networks=len(board.networks) > 1)
+    ladder = ladder_markdown(gains(board, evidence), networks=len(board.networks) > 1)
     if ladder:
-        yield f"What each step adds, paired over seeds:\n\n{ladder}"
+        yield f"What each step adds, at the same seeds and on the same images:\n\n{ladder}"
     noise = noise_markdown(board, evidence)
     if noise:
         yield f"How far the order can be trusted:\n\n{noise}"
@@ -66,7 +71,7 @@ def points_of(board: Board, network: Network, axis: str, evidence: Evidence) -> 
     """
     by_hardware: dict[str, list[Point]] = {}
     for (recipe, other), cell in board.cells.items():
-        if other == network and recipe.protocol == "strict" and recipe.stack != FULL_PRECISION:
+        if other == network and recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and not cell.overlap:
             hardware = cell.device if axis == "seconds" else ""
             by_hardware.setdefault(hardware, []).append(_point(recipe, cell, axis, evidence))
     return {hardware: standings(points) for hardware, points in by_hardware.items()}
@@ -98,50 +103,55 @@ def write(
     folder: Path,
     formats: Sequence[str] = FORMATS,
     costs: Sequence[str] = ("seconds",),
+    *,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write the report into a folder.
 
     Args:
         rows: One row per record, as ``harness.store.table.table`` makes it.
         evidence: Per-image results.
-        folder: Created if it does not exist.
+        folder: New, empty, or of an earlier report.
         formats: Any of ``FORMATS``; ``svg`` writes PNG files too.
         costs: Axes of the Pareto pictures: ``seconds``, ``size_bytes``, ``bit_operations``.
+        overwrite: Write into the folder whatever it has; replaces files of the same names.
 
     Returns:
         The files, in the order in which they were written.
+
+    Raises:
+        UsageError: The folder has files that no report wrote, or cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    target = ReportFolder(folder, overwrite=overwrite)
     found = boards(rows, evidence)
-    written: list[Path] = []
-    pictures = [path for cost in costs for path in _figures(found, evidence, folder, cost)] if "svg" in formats else []
-    written += pictures
-    if "md" in formats:
-        shown = "\n\n".join(f"![{path.stem}]({path.name})" for path in pictures if path.suffix == ".svg")
-        written.append(
-            _text(folder / "README.md", f"# Leaderboard\n\n{_markdown(rows, found, evidence)}\n\n{shown}".rstrip() + "\n")
-        )
-    if "csv" in formats:
-        written.append(_text(folder / "leaderboard.csv", tables.long_rows(found).to_csv(index=False)))
-    if "parquet" in formats:
-        path = folder / "leaderboard.parquet"
-        write_aside(path, lambda target: tables.long_rows(found).to_parquet(target, index=False))
-        written.append(path)
-    if "latex" in formats:
-        written.append(_text(folder / "leaderboard.tex", "\n\n".join(map(tables.board_latex, found)) + "\n"))
-    if "html" in formats:
-        from harness.leaderboard.render.page import page  # plotly, only for the page
-
-        written.append(_text(folder / "index.html", page(rows)))
-    return written
+    pictures = [path for cost in costs for path in _figures(found, evidence, target, cost)] if "svg" in formats else []
+    long = tables.long_rows(found)
+    makers: dict[str, Callable[[], Path]] = {
+        "md": lambda: _text(target, "README.md", _readme(_markdown(rows, found, evidence), pictures)),
+        "csv": lambda: target.write("leaderboard.csv", lambda path: write_csv(long, path)),
+        "parquet": lambda: target.write("leaderboard.parquet", lambda path: long.to_parquet(path, index=False)),
+        "latex": lambda: _text(target, "leaderboard.tex", "\n\n".join(map(tables.board_latex, found)) + "\n"),
+        "html": lambda: _page(target, rows),
+    }
+    return [*pictures, *(make() for form, make in makers.items() if form in formats)]
 
 
-def _text(path: Path, content: str) -> Path:
-    write_aside(path, lambda target: target.write_text(content, encoding="utf-8"))
-    return path
+def _readme(boards_and_more: str, pictures: Sequence[Path]) -> str:
+    shown = "\n\n".join(f"![{path.stem}]({path.name})" for path in pictures if path.suffix == ".svg")
+    return f"# Leaderboard\n\n{boards_and_more}\n\n{shown}".rstrip() + "\n"
 
 
-def _figures(found: Sequence[Board], evidence: Evidence, folder: Path, cost: str) -> list[Path]:
+def _page(folder: ReportFolder, rows: pd.DataFrame) -> Path:
+    from harness.leaderboard.render.page import page  # plotly, only for the page
+
+    return _text(folder, "index.html", page(rows))
+
+
+def _text(folder: ReportFolder, name: str, content: str) -> Path:
+    return folder.write(name, lambda path: path.write_text(content, encoding="utf-8"))
+
+
+def _figures(found: Sequence[Board], evidence: Evidence, folder: ReportFolder, cost: str) -> list[Path]:
     from harness.leaderboard.render.figures import pareto_figure, save  # matplotlib, only for pictures
 
     written = []
@@ -152,12 +162,16 @@ def _figures(found: Sequence[Board], evidence: Evidence, folder: Path, cost: str
                 full = next(cell.top1_fp32 for (_, other), cell in board.cells.items() if other == network)
                 published = published_points(board, network) if cost == "seconds" else []
                 figure = pareto_figure(title, points, cost, hardware, full, published)
-                name = _file_name(f"pareto-{cost}", network.label, board, hardware)
-                written += save(figure, folder / name)
+                written += save(figure, _file_name(f"pareto-{cost}", network.label, board, hardware), folder)
     return written
 
 
 def _file_name(kind: str, label: str, board: Board, hardware: str) -> str:
+    """A name without path separators, blanks or dots at its ends; a long one ends with its hash."""
     generated = "" if board.calib_source == DATA else board.calib_source
     parts = [kind, label, board.bits, board.data, f"c{board.calib}", generated, hardware]
-    return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts if part)
+    name = "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts if part)
+    written = name.encode()
+    if len(written) <= LONGEST_NAME:
+        return name
+    return written[:LONGEST_NAME].decode("utf-8", "ignore") + "-" + hashlib.sha256(written).hexdigest()[:8]

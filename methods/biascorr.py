@@ -36,7 +36,7 @@ class BiascorrConfig:
     "biascorr",
     role=Role.CORRECT,
     needs=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Banner et al., Post Training 4-bit Quantization of Convolutional Networks for Rapid-Deployment, NeurIPS 2019; "
     "empirical: Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction, ICCV 2019",
 )
@@ -67,18 +67,10 @@ class Biascorr(Method[BiascorrConfig]):
 def _mean_input_product(visit: Visit, operation: WeightedOperation) -> Tensor:
     """Minus the mean over images and positions of the operation's output error ``(Wq - W) x``, per output channel."""
     error = operation.quantized_weight() - operation.present_weight
-    total = torch.zeros(error.shape[0], dtype=torch.float64, device=error.device)
-    count = 0
-
-    def watch(name: str, x: Tensor) -> None:
-        nonlocal total, count
-        if name == operation.operand:
-            output = operation.function(x, error, None)
-            channel = 1 if operation.weight.ndim > 2 else output.ndim - 1
-            rows = output.movedim(channel, 0).reshape(error.shape[0], -1)
-            total += rows.double().sum(dim=1)
-            count += rows.shape[1]
-
-    for x in visit.quantized:
-        visit.model.observe(x, watch, quantize=True, start=visit.index, stop=visit.index + 1)
+    channel = 1 if operation.weight.ndim > 2 else -1
+    total, count = torch.zeros(error.shape[0], dtype=torch.float64, device=error.device), 0
+    for x in visit.reads(operation, quantize=True):  # after the operand's quantizer: what the weight is multiplied with
+        rows = operation.function(x, error, None).movedim(channel, 0).reshape(error.shape[0], -1)
+        total += rows.double().sum(dim=1)
+        count += rows.shape[1]
     return -(total / count).to(error.dtype)

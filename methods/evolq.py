@@ -7,58 +7,55 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from harness.data.sets import CalibrationSet
 from harness.engines import losses
-from harness.engines.scale_search import Objective, Unit, read_scales, units_of, write_scales
+from harness.engines.evolution import Evolution, Mutation, Tournament
+from harness.engines.held_out import BestScales, Judge, below_floor, parted
+from harness.engines.scale_search import Objective, Unit, batches_of, units_of
 from harness.machine.progress import Task
 from harness.method.base import Context, Method, Protocol
 from harness.method.registration import Role, register
-from harness.quant.format.arithmetic import EPSILON
-from harness.quant.network import state
 from harness.quant.network.qmodel import QuantizedModel
 
 # Half-width of the mutation by weight width. The paper's table and the released code are swapped (METHODS facts).
 MUTATION_PAPER = {8: 1e-3}
 MUTATION_RELEASE = {8: 1e-4}
 MUTATION_OTHER = {"paper": 1e-4, "release": 1e-3}
-RESUMED = ("start", "current", "improved", "best_top1")  # what an interrupted search needs besides scales and random state
+RESUMED = ("current", "improved", "refused")  # what an interrupted search needs of its evolution
 BEST = "best/"
+RELEASE_NARROW = "attn_downsample"  # LeViT's subsampling attention, where the release reads an activation's width
 
 
 @dataclass(frozen=True)
 class EvolqConfig:
-    """Settings of ``evolq``; every difference between the paper and the released code is one of them."""
+    """Settings of ``evolq``; every difference between the paper and the released code is one of them.
+
+    Without a preset it is the released search with two changes: the result is chosen on held-out calibration images instead
+    of evaluation images, and the target is full precision.
+    """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "paper": {
-            "mutation": "paper",
-            "scope": "block",
-            "order": "forward",
-            "normalise": False,
-            "temperature": 1.0,
-            "drop_incomplete": False,
-            "clip": "epsilon",
-        },
+        "paper": {"scope": "block", "clip": "epsilon", "selection": "fitness"},
         "release": {
-            "mutation": "release",
-            "scope": "attention_weights",
             "order": "reverse",
-            "normalise": True,
-            "temperature": 3.0,
             "drop_incomplete": True,
-            "clip": "abs",
             "target": "release",
+            "held_out": 0.0,
             "selection": "evaluation",
+            "first_pass": "overwrite",
+            "levit_range": "release",
         },
     }
 
     preset: Annotated[
         Literal["none", "paper", "release"],
-        Field(description="fill the settings not given with the paper's or the released code's values"),
+        Field(
+            description="fill the settings not given: paper, its procedure on the released loss and ranges (the printed "
+            "ones are formula=paper, mutation=paper); release, the released code in full"
+        ),
     ] = "none"
     passes: Annotated[int, Field(ge=0, description="P: passes over all units")] = 10
     population: Annotated[int, Field(ge=1, description="K: copies of the present scales a unit starts with")] = 15
@@ -69,7 +66,12 @@ class EvolqConfig:
         Field(description="half-width e of U(-e, e): release 1e-4 at 8 bits, else 1e-3; paper 1e-3 at 8 bits, else 1e-4"),
     ] = "release"
     mutation_range: Annotated[float, Field(gt=0, description="e when mutation=fixed")] = 1e-3
-    relative: Annotated[bool, Field(description="noise is a fraction of each scale instead of absolute")] = False
+    relative: Annotated[bool, Field(description="noise is a share of each scale (share) instead of an absolute e")] = False
+    share: Annotated[float, Field(gt=0, lt=1, description="relative=true: half-width as a share of each scale")] = 0.05
+    levit_range: Annotated[
+        Literal["weights", "release"],
+        Field(description="e in LeViT's subsampling attention by the weights' width, or by that of activations (release)"),
+    ] = "weights"
     scope: Annotated[
         Literal["attention_weights", "block_weights", "block"],
         Field(
@@ -83,26 +85,49 @@ class EvolqConfig:
     zero_points: Annotated[
         Literal["keep", "move"], Field(description="after a mutation keep zero points, or move them with the scale")
     ] = "keep"
-    loss: Annotated[Literal["infonce", "mse", "cosine", "kl"], Field(description="distance between logits")] = "infonce"
-    temperature: Annotated[float, Field(gt=0, description="infonce: divides the similarities")] = 3.0
-    normalise: Annotated[bool, Field(description="infonce: L2-normalised logits (release) or inner products (paper)")] = True
+    loss: Annotated[Literal["infonce", "mse", "cosine", "kl", "fisher"], Field(description="distance between logits")] = (
+        "infonce"
+    )
+    formula: Annotated[
+        Literal["release", "paper"],
+        Field(
+            description="infonce: of L2-normalised logits (release), or of their inner products as printed (paper), which "
+            "leads away from full precision"
+        ),
+    ] = "release"
+    temperature: Annotated[float, Field(gt=0, description="infonce: divides the similarities; the paper gives none")] = 3.0
+    stop_at_floor: Annotated[
+        bool,
+        Field(description="refuse children below the loss of full precision against itself, and end the search there"),
+    ] = False
     batch: Annotated[int, Field(ge=2, description="calibration images per batch; negatives come from the same batch")] = 100
     drop_incomplete: Annotated[bool, Field(description="leave out an incomplete last batch")] = False
     target: Annotated[
         Literal["true_fp", "release"],
         Field(description="logits to match: full precision, or with integer operators left on (release)"),
     ] = "true_fp"
+    held_out: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of the calibration images that is not searched on, but judges the search"),
+    ] = 0.25
     selection: Annotated[
-        Literal["fitness", "evaluation"],
-        Field(description="final choice: best fitness, or best top-1 on the EVALUATION images after each unit (a leak)"),
-    ] = "fitness"
+        Literal["held_out", "fitness", "evaluation"],
+        Field(
+            description="final choice: logit SQNR on held-out calibration images after each unit (the start included), the "
+            "last state of the search, or best top-1 on the EVALUATION images after each unit (a leak)"
+        ),
+    ] = "held_out"
+    first_pass: Annotated[
+        Literal["best", "overwrite"],
+        Field(description="selection=evaluation in pass 1: the best state so far, or always the newest (release)"),
+    ] = "best"
 
 
 @register(
     "evolq",
     role=Role.REFINE,
     needs=("scales",),
-    version=1,
+    version=2,  # 2: floor, held-out images, even batches, one base scale per power-of-two tensor
     paper="Frumkin et al., Jumping through Local Minima: Quantization in the Loss Landscape of Vision Transformers, "
     "ICCV 2023",
 )
@@ -124,130 +149,138 @@ class Evolq(Method[EvolqConfig]):
         if not units or not config.passes:
             context.notes["units"] = len(units)
             return
-        loss = losses.named(config.loss, temperature=config.temperature, normalise=config.normalise)
-        batches = list(calibration.batches(config.batch, drop_incomplete=config.drop_incomplete))
-        objective = Objective(model, batches, loss, config.target, context)
-        search = _Search(model, objective, config, self._range(context), context)
+        search = _Search(model, calibration, units, config, context)
         with context.progress.task("evolq", config.passes * len(units) * config.cycles) as task:
-            search.run(units, task)
-        _note(context, search, units, batches)
-
-    def _range(self, context: Context) -> float:
-        if self.config.mutation == "fixed":
-            return self.config.mutation_range
-        table = MUTATION_PAPER if self.config.mutation == "paper" else MUTATION_RELEASE
-        return table.get(context.bits.weight, MUTATION_OTHER[self.config.mutation])
+            search.run(task)
+        context.notes.update(search.notes())
 
 
 class _Search:
     """One run of the search."""
 
     def __init__(
-        self, model: QuantizedModel, objective: Objective, config: EvolqConfig, mutation: float, context: Context
+        self, model: QuantizedModel, calibration: CalibrationSet, units: list[Unit], config: EvolqConfig, context: Context
     ) -> None:
         self.model = model
-        self.objective = objective
+        self.units = units
         self.config = config
-        self.mutation = mutation
         self.context = context
-        self.generator = context.generator("evolq")
-        self.start = self.current = math.nan
-        self.improved = 0
-        self.best_top1 = -1.0
-        self.best_state = state.state_of(model)
+        self.done = 0
+        searched, held = parted(calibration.images, config.held_out)
+        self.objective = self._objective(searched, 0)
+        self.judge = Judge(self._objective(held, len(searched)) if len(held) else None)
+        self.best = BestScales(model, units)
+        self.evolution = Evolution(
+            self.objective,
+            Tournament(config.population, config.cycles, config.samples),
+            mutation_of(config, units[0], context),
+            context.generator("evolq"),
+            self.objective.floor if config.stop_at_floor else -math.inf,
+        )
 
-    def run(self, units: list[Unit], task: Task) -> None:
+    def _objective(self, images: Tensor, offset: int) -> Objective:
+        config = self.config
+        loss = losses.named(config.loss, temperature=config.temperature, normalise=config.formula == "release")
+        batches = batches_of(images, config.batch, drop_incomplete=config.drop_incomplete)
+        return Objective(self.model, batches, loss, config.target, self.context, offset)
+
+    def run(self, task: Task) -> None:
         """All passes over all units, from the last finished one when an earlier run was interrupted."""
-        done = self.resume()
-        task.advance(done * self.config.cycles)
-        if not done:
-            self.start = self.current = self.objective.first_value(units[0].segment)
-        for unit in (units * self.config.passes)[done:]:
-            self.improve(unit, task)
+        self.resume()
+        task.advance(self.done * self.config.cycles)
+        if not self.done:
+            self.evolution.current = self.objective.first_value(self.units[0].segment)
+            self.judge.judge(self.units[0].segment)
             self.select()
-            done += 1
-            self.keep(done)
-        if self.best_top1 >= 0:
-            state.restore(self.model, *self.best_state)
-            self.context.notes["selected_top1"] = self.best_top1
+            self.judge.draw(self.evolution.current)
+        while self.done < self.runs and not self.evolution.refused:
+            self.step(self.units[self.done % len(self.units)], task)
+            self.keep()
+        if self.config.selection != "fitness":
+            self.best.restore()
+
+    @property
+    def runs(self) -> int:
+        """Units to improve, counted once per pass."""
+        return self.config.passes * len(self.units)
+
+    def step(self, unit: Unit, task: Task) -> None:
+        """Improve one unit and look at what came out."""
+        self.evolution.mutation = mutation_of(self.config, unit, self.context)
+        if self.evolution.improve(unit, task.advance):
+            self.judge.judge(unit.segment)
+        task.update(f"loss {self.evolution.current:.5f}")
+        self.done += 1
+        self.select()
+        if self.done % len(self.units) == 0 or self.evolution.refused:
+            self.judge.draw(self.evolution.current)
 
     def select(self) -> None:
-        """The released code's leak: remember the scales that do best on the evaluation images."""
-        if self.context.evaluate is None or self.config.selection != "evaluation":
-            return
-        top1 = self.context.evaluate()
-        if top1 > self.best_top1:
-            self.best_top1, self.best_state = top1, state.state_of(self.model)
+        """Remember the scales that do best on held-out images; or on the evaluation images, the released code's leak."""
+        config, loss = self.config, self.evolution.current
+        if config.selection == "held_out":
+            self.best.offer(self.judge.merit(loss), loss)
+        elif config.selection == "evaluation" and self.context.evaluate is not None and self.done:
+            first = config.first_pass == "overwrite" and self.done <= len(self.units)
+            self.best.offer(self.context.evaluate(), loss, always=first)
 
-    def keep(self, done: int) -> None:
-        """Let an interrupted search go on after unit ``done``."""
-        tensors, best_facts = self.best_state if self.best_top1 >= 0 else ({}, {})
-        facts = {name: getattr(self, name) for name in RESUMED}
-        facts |= {"done": done, "evaluations": self.objective.evaluations, "best_facts": best_facts}
-        kept = {BEST + name: tensor for name, tensor in tensors.items()}
-        self.context.checkpoint.block_done(self.model, facts, {**kept, "generator": self.generator.get_state()})
+    def keep(self) -> None:
+        """Let an interrupted search go on after this unit."""
+        evolution = self.evolution
+        facts = {"done": self.done, "best": self.best.facts(), "judge": self.judge.facts()}
+        facts |= {name: getattr(evolution, name) for name in RESUMED} | {"evaluations": self.objective.evaluations}
+        tensors = {BEST + name: tensor for name, tensor in self.best.tensors().items()}
+        self.context.checkpoint.block_done(self.model, facts, {**tensors, "generator": evolution.generator.get_state()})
 
-    def resume(self) -> int:
-        """Go back to the state of an interrupted search; returns the number of units it had finished."""
+    def resume(self) -> None:
+        """Go back to the state of an interrupted search, if there is one."""
         kept = self.context.checkpoint.resume(self.model)
         if kept is None:
-            return 0
+            return
         facts, tensors = kept
+        self.evolution.generator.set_state(tensors.pop("generator"))
         for name in RESUMED:
-            setattr(self, name, facts[name])
-        self.generator.set_state(tensors.pop("generator"))
-        self.best_state = {name.removeprefix(BEST): tensor for name, tensor in tensors.items()}, facts["best_facts"]
-        self.objective.evaluations = facts["evaluations"]
+            setattr(self.evolution, name, facts[name])
+        self.best.resume(facts["best"], {name.removeprefix(BEST): tensor for name, tensor in tensors.items()})
+        self.judge.resume(facts["judge"])
+        self.done, self.objective.evaluations = facts["done"], facts["evaluations"]
         self.objective.changed(0)
-        return int(facts["done"])
 
-    def improve(self, unit: Unit, task: Task) -> None:
-        """One unit: ``cycles`` children of tournament winners; the unit takes the fittest of the population."""
-        present = read_scales(self.model, unit)
-        # K references to the present scales: one known fitness serves them all.
-        population: list[tuple[float, Tensor]] = [(self.current, present)] * self.config.population
-        for _ in range(self.config.cycles):
-            child = self.mutate(self.parent(population))
-            self.write(unit, child)
-            fitness = self.objective.value(unit.segment)
-            population.append((fitness if math.isfinite(fitness) else math.inf, child))
-            population.sort(key=lambda member: member[0])  # stable: the older of two equals stays ahead
-            population.pop()
-            task.advance()
-        loss, best = population[0]
-        self.write(unit, best)
-        if best is not present:
-            self.objective.changed(unit.segment)
-            self.improved += 1
-        self.current = loss
-        task.update(f"loss {self.current:.5f}")
-
-    def parent(self, population: list[tuple[float, Tensor]]) -> Tensor:
-        drawn = torch.randint(len(population), (self.config.samples,), generator=self.generator)
-        return min((population[int(index)] for index in drawn), key=lambda member: member[0])[1]
-
-    def mutate(self, parent: Tensor) -> Tensor:
-        noise = (torch.rand(parent.shape, generator=self.generator, dtype=torch.float64) * 2 - 1) * self.mutation
-        noise = noise.to(parent.device)
-        child = parent.double() + (noise * parent if self.config.relative else noise)
-        child = child.abs() if self.config.clip == "abs" else child
-        return child.clamp_min(EPSILON).float()
-
-    def write(self, unit: Unit, scales: Tensor) -> None:
-        write_scales(self.model, unit, scales, move_zero_points=self.config.zero_points == "move")
-
-
-def _note(context: Context, search: _Search, units: list[Unit], batches: list[Tensor]) -> None:
-    config = search.config
-    context.notes.update(
-        {
-            "units": len(units),
-            "mutation_range": search.mutation,
-            "loss_start": search.start,
-            "loss_end": search.current,
-            "units_improved": search.improved,
-            "evaluations": search.objective.evaluations,
-            "naive_forward_passes": config.passes * len(units) * (config.population + config.cycles),
-            "images_used": sum(len(batch) for batch in batches),
+    def notes(self) -> dict[str, Any]:
+        """What the search did, for the record."""
+        config, evolution = self.config, self.evolution
+        notes: dict[str, Any] = {
+            "units": len(self.units),
+            "mutation_range": evolution.mutation.half_width,
+            "loss_start": self.judge.curves["loss"][0],
+            "loss_end": evolution.current,
+            "loss_floor": self.objective.floor,
+            "units_improved": evolution.improved,
+            "evaluations": self.objective.evaluations,
+            "held_out_evaluations": self.judge.evaluations,
+            "naive_forward_passes": self.runs * (config.population + config.cycles),
+            "release_forward_passes": self.runs * (1 + config.cycles),
+            "images_used": sum(map(len, self.objective.targets)),
+            "images_held_out": self.judge.images,
+            "curves": self.judge.curves,
         }
-    )
+        if config.selection != "fitness" and self.best.facts():
+            criterion = "selected_top1" if config.selection == "evaluation" else "selected_merit"
+            notes |= {criterion: self.best.value, "loss_selected": self.best.loss}
+        if self.done < self.runs:
+            notes["stopped_after_units"] = self.done
+        warning = below_floor(evolution.current, self.objective.floor)
+        return notes | ({"warning": warning} if warning else {})
+
+
+def mutation_of(config: EvolqConfig, unit: Unit, context: Context) -> Mutation:
+    """How children of a unit differ from their parents."""
+    mirrored, move = config.clip == "abs", config.zero_points == "move"
+    if config.relative:
+        return Mutation(config.share, True, mirrored, move)
+    if config.mutation == "fixed":
+        return Mutation(config.mutation_range, False, mirrored, move)
+    narrow = config.levit_range == "release" and RELEASE_NARROW in unit.name
+    width = context.bits.activation if narrow else context.bits.weight
+    table = MUTATION_PAPER if config.mutation == "paper" else MUTATION_RELEASE
+    return Mutation(table.get(width, MUTATION_OTHER[config.mutation]), False, mirrored, move)

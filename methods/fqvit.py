@@ -8,18 +8,21 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.data.sets import CalibrationSet
+from harness.engines.levit_scheme import LevitRule
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
+from harness.method.settings import JOINED
 from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers, value_sites
-from harness.quant.calibrate.observers import Observer, PowerOfTwoObserver
+from harness.quant.calibrate.observers import Observer, PowerOfTwoObserver, RequantizingObserver
 from harness.quant.calibrate.statistics import collect
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.log_int_softmax import LogIntSoftmax
 from harness.quant.network.qmodel import QuantizedModel
 
 LIS_BITS = 4
+LEVIT = "levit"
 Switch = Literal["auto", "on", "off"]
 
 
@@ -47,6 +50,14 @@ class FqvitConfig:
     image: Annotated[
         Switch, Field(description="quantize the input image; auto: yes for DeiT, Swin and CNNs, no for ViT and LeViT")
     ] = "auto"
+    levit: Annotated[
+        Literal["rule", "release"],
+        Field(
+            json_schema_extra=JOINED,
+            description="sites of a LeViT: FQ-ViT's rule over every operation, or those of Evol-Q's released code (scales "
+            "of their own for queries, keys and values, power-of-two factors in the stem); nothing else is concerned",
+        ),
+    ] = "rule"
     batch: Annotated[int, Field(ge=1, description="calibration images per batch; the last batch scores PTF factors")] = 32
 
 
@@ -67,8 +78,9 @@ class Fqvit(Method[FqvitConfig]):
         config, bits = self.config, context.bits
         symmetric = config.weights == "symmetric"
         install_weight_ranges(model, bits.weight, symmetric=symmetric, narrow=config.narrow_range)
-        sites = value_sites(model, image=self._quantizes_image(model))
-        observers = value_observers(sites, bits, self._observer)
+        levit = LevitRule(model) if config.levit == "release" and model.name.startswith(LEVIT) else None
+        sites = value_sites(model, image=self._quantizes_image(model)) if levit is None else levit.sites()
+        observers = value_observers(sites, bits, lambda spec, site: self._observer(spec, site, levit))
         for site in sites:
             if config.lis and site.kind is Kind.SOFTMAX and site.name in observers:
                 del observers[site.name]
@@ -81,14 +93,17 @@ class Fqvit(Method[FqvitConfig]):
         if config.integer_layernorm == "on" or (config.integer_layernorm == "auto" and config.ptf):
             model.integer_norms.update(model.layer_norms)
 
-    def _observer(self, spec: AffineSpec, site: Site) -> Observer:
-        if self.config.ptf and takes_power_of_two(site):
-            return PowerOfTwoObserver(spec, site.axis)
-        return named_observer(self.config.observer)(spec, site)
+    def _observer(self, spec: AffineSpec, site: Site, levit: LevitRule | None) -> Observer:
+        plain = named_observer(self.config.observer)(spec, site)
+        if not self.config.ptf or not (takes_power_of_two(site) if levit is None else levit.has_factors(site)):
+            return plain
+        if levit is not None and levit.is_requantized(site):
+            return RequantizingObserver(spec, site.axis, plain)
+        return PowerOfTwoObserver(spec, site.axis)
 
     def _quantizes_image(self, model: QuantizedModel) -> bool:
         if self.config.image == "auto":
-            return not model.name.startswith(("vit_", "levit"))
+            return not model.name.startswith(("vit_", LEVIT))
         return self.config.image == "on"
 
 

@@ -95,7 +95,7 @@ def search_layers(model: QuantizedModel, images: Tensor, settings: LayerSearchSe
     logits = context.budget.keep([model.full_precision(images)])
     total = sum(len(operations_of(segment.module)) for segment in model.segments)
     with context.progress.task("layer search", total) as task:
-        for visit in walk(model, images, context, batch=len(images), full=True):
+        for visit in walk(model, images, context, batch=len(images), full=True, quantized=settings.sequential):
             gradients = searcher.gradients(visit, logits[0]) if settings.score == "hessian" else {}
             seen = searcher.seen(visit)
             for name, operation in operations_of(visit.segment.module).items():

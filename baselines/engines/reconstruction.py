@@ -1,26 +1,35 @@
 """Reconstruction of blocks or layers: learn how to round weights so that outputs come close to full precision.
 
 One engine for AdaRound (Nagel et al. 2020), BRECQ (Li et al. 2021), QDrop (Wei et al. 2022) and FIMA-Q (Wu et al. 2025);
-they differ in the unit, in what it reads, in the loss, and in whether activation scales are learned too.
+they differ in the unit, in what it reads, in the loss, and in when activations are quantized and their scales learned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from harness.baselines.engines.activation_scales import has_learnable_scale, install_scales
-from harness.baselines.engines.reconstruction_losses import Fima, Loss, PredictionGradients, fima_pair, fisher, mse
+from harness.baselines.engines.activation_scales import activation_quantizers, has_learnable_scale, install_scales
+from harness.baselines.engines.calibration_images import first_images
+from harness.baselines.engines.reconstruction_losses import (
+    Fima,
+    Loss,
+    PredictionGradients,
+    divergence,
+    fima_pair,
+    fisher,
+    mse,
+    power,
+)
+from harness.baselines.engines.reconstruction_units import ReconstructionConfig, Unit, learn
 from harness.baselines.engines.soft_rounding import SoftRounding
 from harness.data.sets import CalibrationSet
 from harness.engines.layerwise import Visit, walk
-from harness.machine.memory import Kept
 from harness.machine.progress import Task
 from harness.method.base import Context
 from harness.quant.format.affine import Affine
@@ -29,20 +38,8 @@ from harness.quant.format.base import required
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
-
-@dataclass(frozen=True)
-class ReconstructionConfig:
-    """Settings that all reconstruction methods share; the papers use 20,000 iterations and 1,024 images."""
-
-    iterations: Annotated[int, Field(ge=0, description="steps per unit; the papers use 20000")] = 500
-    batch: Annotated[int, Field(ge=1, description="images per step")] = 32
-    lr: Annotated[
-        float, Field(gt=0, description="learning rate of the rounding; the papers' 0.001 needs their many steps")
-    ] = 1e-2
-    regulariser: Annotated[float, Field(ge=0, description="weight of the term that pushes roundings to up or down")] = 0.01
-    beta_start: Annotated[float, Field(gt=0, description="exponent of that term after warm-up")] = 20.0
-    beta_end: Annotated[float, Field(gt=0, description="exponent of that term at the end")] = 2.0
-    warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps without that term")] = 0.2
+Stage = Literal["roundings", "scales"]
+FIMA_TEMPERATURE = 20.0  # of FIMA-Q's predictions, in its paper and its released configurations
 
 
 @dataclass(frozen=True)
@@ -53,41 +50,27 @@ class Switches:
         unit: ``block`` (segments) or ``layer``.
         inputs: What a unit reads: outputs of the quantized network so far, of the full-precision one (layers only), or a
             mixture (blocks only).
+        activations: Whether activations are quantized while roundings are learned.
         drop: Share of activations left unquantized while learning, and of the mixture's full-precision elements.
         scale_lr: Learning rate of activation scales; 0 leaves them alone.
+        scale_steps: Steps of a stage of its own for scales, behind that of the roundings: blocks read full-precision inputs;
+            0: scales are learned with the roundings.
+        scale_power: Exponent of that stage's error.
         loss: ``mse``, ``fisher`` (squared gradient) or ``fima`` (diagonal and low-rank Fisher information).
-        rank: Number of stored pairs of ``fima``.
+        rank: Number of pairs of ``fima``.
+        first: Whether the network's first weight is learned too.
     """
 
     unit: Literal["layer", "block"] = "block"
     inputs: Literal["quantized", "full", "mixed"] = "quantized"
+    activations: Literal["quantized", "full"] = "quantized"
     drop: float = 0.0
     scale_lr: float = 0.0
+    scale_steps: int = 0
+    scale_power: float = 2.0
     loss: Literal["mse", "fisher", "fima"] = "mse"
     rank: int = 5
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """A block or layer whose roundings are learned together.
-
-    Attributes:
-        name: For the record.
-        output: What the unit gives for images with these numbers, differentiable.
-        target: What it should give, for all images.
-        loss: Compares both.
-        generator: Draws the images of each step.
-        roundings: What is learned, by the weight's site name.
-        scales: Activation scales that are learned too.
-    """
-
-    name: str
-    output: Callable[[Tensor], Tensor]
-    target: Kept
-    loss: Loss
-    generator: torch.Generator
-    roundings: dict[str, SoftRounding]
-    scales: list[Tensor] = field(default_factory=list)
+    first: bool = True
 
 
 def reconstruct(
@@ -102,9 +85,11 @@ def reconstruct(
         config: How to learn.
         switches: Which method it is.
     """
-    run = _Reconstruction(model, calibration, context, config, switches)
-    units = sum(map(run.units_of, range(len(model.segments))))
-    with context.progress.task("reconstruction", units * config.iterations) as task:
+    images = first_images(calibration, config.images, context)
+    run = _Reconstruction(model, images, context, config, switches)
+    units = sum(len(run.units_of(index)) for index in range(len(model.segments)))
+    blocks = len(model.segments) if switches.scale_steps else 0
+    with context.progress.task("reconstruction", units * config.iterations + blocks * switches.scale_steps) as task:
         run.all(task)
     context.notes.update(units=units, losses=run.losses)
 
@@ -113,72 +98,118 @@ class _Reconstruction:
     """One reconstruction of a whole network."""
 
     def __init__(
-        self,
-        model: QuantizedModel,
-        calibration: CalibrationSet,
-        context: Context,
-        config: ReconstructionConfig,
-        switches: Switches,
+        self, model: QuantizedModel, images: Tensor, context: Context, config: ReconstructionConfig, switches: Switches
     ) -> None:
         self.model = model
-        self.images = calibration.images
+        self.images = images
         self.context = context
         self.config = config
         self.switches = switches
         self.losses: dict[str, list[float]] = {}
-        self.gradients = PredictionGradients(model, self.images.split(config.batch), context.budget)
+        temperature = FIMA_TEMPERATURE if switches.loss == "fima" else 1.0
+        self.gradients = PredictionGradients(model, images.split(config.batch), context.budget, temperature)
 
-    def units_of(self, index: int) -> int:
-        """Number of units a segment has."""
-        layers = len(self.model.quantized_weights(index))
-        return layers if self.switches.unit == "layer" else min(layers, 1)
+    def units_of(self, index: int) -> list[list[WeightedOperation]]:
+        """The operations of a segment that are learned together, unit by unit."""
+        first = next(iter(self.model.weights.values()))
+        operations = [one for one in self.model.quantized_weights(index) if self.switches.first or one is not first]
+        if self.switches.unit == "layer":
+            return [[one] for one in operations]
+        return [operations] if operations else []
 
     def all(self, task: Task) -> None:
-        """Segment after segment, from the last finished one after an interruption."""
-        done = self._resume()
-        for visit in walk(self.model, self.images, self.context, batch=self.config.batch, full=True):
-            units = self.units_of(visit.index)
-            if units and visit.index >= done:
-                self._segment(visit, task)
-                self.context.checkpoint.block_done(self.model, {"done": visit.index + 1, "losses": self.losses}, {})
-            else:
-                task.advance(units * self.config.iterations)
+        """Roundings, then scales if they have a stage of their own; from the last finished segment after an interruption."""
+        aside = activation_quantizers(self.model) if self.switches.activations == "full" else {}
+        stage, done = self._resume()
+        if stage == "roundings":
+            for name in aside:
+                self.model.quantizers.pop(name, None)  # after an interruption they are gone already
+            self._roundings(done, task)
+            self.model.quantizers.update(aside)
+            done = 0
+        if self.switches.scale_steps and self.switches.scale_lr:
+            self._scale_stage(done, task)
 
-    def _resume(self) -> int:
+    def _resume(self) -> tuple[Stage, int]:
         state = self.context.checkpoint.resume(self.model)
         if state is None:
-            return 0
+            return "roundings", 0
         self.losses = state[0]["losses"]
-        return int(state[0]["done"])
+        return state[0]["stage"], int(state[0]["done"])
 
-    def _segment(self, visit: Visit, task: Task) -> None:
-        if self.switches.unit == "block":
-            self._block(visit, task)
-            return
-        for operation in visit.operations:
-            self._learn(self._layer(visit, operation), task)
+    def _finished(self, stage: Stage, index: int) -> None:
+        facts = {"stage": stage, "done": index + 1, "losses": self.losses}
+        self.context.checkpoint.block_done(self.model, facts, {})
 
-    def _block(self, visit: Visit, task: Task) -> None:
+    def _roundings(self, done: int, task: Task) -> None:
+        """Segment after segment; activations are quantized if their quantizers are there."""
+        quantized = self.switches.inputs != "full"
+        visits = walk(self.model, self.images, self.context, batch=self.config.batch, full=True, quantized=quantized)
+        for visit in visits:
+            units = self.units_of(visit.index)
+            if visit.index < done:
+                task.advance(len(units) * self.config.iterations)
+                continue
+            for operations in units:
+                self._round(visit, operations, task)
+            if units:
+                self._finished("roundings", visit.index)
+
+    def _round(self, visit: Visit, operations: list[WeightedOperation], task: Task) -> None:
+        """One unit: learned, then every rounding is decided."""
+        layer = self.switches.unit == "layer"
+        scales = {} if layer or self.switches.scale_steps else self._scales(visit)
+        unit = self._layer(visit, operations[0]) if layer else self._block(visit, operations, scales)
+        self.losses[unit.name] = learn(unit, self.config, task)
+        for site, rounding in unit.roundings.items():
+            self.model.rounded_weights[site] = rounding.hard()
+        self._settle(scales)
+
+    def _scale_stage(self, done: int, task: Task) -> None:
+        """BRECQ's second stage: scales alone, block by block, from full-precision inputs to full-precision outputs."""
+        for visit in walk(self.model, self.images, self.context, batch=self.config.batch, full=True, quantized=False):
+            if visit.index < done:
+                task.advance(self.switches.scale_steps)
+                continue
+            index, scales = visit.index, self._scales(visit)
+            generator = self.context.generator(f"reconstruction/scales/{index}")
+
+            def output(images: Tensor, visit: Visit = visit, scales: dict[str, Tensor] = scales) -> Tensor:
+                install_scales(self.model, scales)
+                return self.model.run(visit.full.select(images), visit.index, visit.index + 1)
+
+            loss, steps = partial(power, exponent=self.switches.scale_power), self.switches.scale_steps
+            learned, rate = list(scales.values()), self.switches.scale_lr
+            unit = Unit(visit.segment.name, output, visit.targets, loss, generator, steps, scales=learned, scale_lr=rate)
+            self.losses[f"{unit.name} (scales)"] = learn(unit, self.config, task)
+            self._settle(scales)
+            self._finished("scales", index)
+
+    def _block(self, visit: Visit, operations: list[WeightedOperation], scales: dict[str, Tensor]) -> Unit:
         """One block against its output in full precision; its scales are learned with its roundings."""
-        index, name = visit.index, visit.segment.name
-        roundings = {operation.site.name: self._rounding(operation) for operation in visit.operations}
-        scales = self._scales(visit)
+        index = visit.index
+        roundings = {operation.site.name: self._rounding(operation) for operation in operations}
         generator = self.context.generator(f"reconstruction/{index}")
         drop = (self.switches.drop, generator) if self.switches.drop else None
 
-        def output(images: Tensor) -> Tensor:
-            x = self._inputs(visit, images, generator)
+        def present(x: Tensor) -> Tensor:
             install_scales(self.model, scales)
             with self.model.learning({site: one.soft() for site, one in roundings.items()}, drop):
                 return self.model.run(x, index, index + 1)
 
-        learned = list(scales.values())
-        self._learn(_Unit(name, output, visit.targets, self._loss(visit), generator, roundings, learned), task)
-        with torch.no_grad():
-            found = {site: scale.detach().abs().clamp_min(EPSILON) for site, scale in scales.items()}
-            install_scales(self.model, found)
+        return Unit(
+            visit.segment.name,
+            lambda images: present(self._inputs(visit, images, generator)),
+            visit.targets,
+            self._loss(visit, present),
+            generator,
+            self.config.iterations,
+            roundings,
+            list(scales.values()),
+            self.switches.scale_lr,
+        )
 
-    def _layer(self, visit: Visit, operation: WeightedOperation) -> _Unit:
+    def _layer(self, visit: Visit, operation: WeightedOperation) -> Unit:
         """One layer against its own output in full precision."""
         budget, size = self.context.budget, self.config.batch
         # One layer's inputs of all images are in memory together for a moment: batches of one product may round otherwise.
@@ -197,7 +228,8 @@ class _Reconstruction:
 
         name = operation.site.name
         generator = self.context.generator(f"reconstruction/{name}")
-        return _Unit(name, output, budget.keep(target.split(size)), mse, generator, {name: rounding})
+        kept = budget.keep(target.split(size))
+        return Unit(name, output, kept, mse, generator, self.config.iterations, {name: rounding})
 
     def _rounding(self, operation: WeightedOperation) -> SoftRounding:
         name = operation.site.name
@@ -214,6 +246,11 @@ class _Reconstruction:
             if has_learnable_scale(self.model, name)
         }
 
+    @torch.no_grad()
+    def _settle(self, scales: dict[str, Tensor]) -> None:
+        """Learned scales as plain numbers, positive."""
+        install_scales(self.model, {site: scale.detach().abs().clamp_min(EPSILON) for site, scale in scales.items()})
+
     def _inputs(self, visit: Visit, images: Tensor, generator: torch.Generator) -> Tensor:
         """What a block reads."""
         quantized = visit.quantized.select(images)
@@ -223,47 +260,13 @@ class _Reconstruction:
         drop_mask = torch.rand(full.shape, generator=generator).to(full.device) < self.switches.drop
         return torch.where(drop_mask, full, quantized)
 
-    def _loss(self, visit: Visit) -> Loss:
+    def _loss(self, visit: Visit, present: Callable[[Tensor], Tensor]) -> Loss:
         if self.switches.loss == "fisher":
             return fisher(self.context.budget.keep(self.gradients.at(visit)))
         if self.switches.loss == "fima":
+            if visit.index == len(self.model.segments) - 1:
+                return divergence
             rank = self.switches.rank
-            return Fima(partial(fima_pair, self.gradients, visit), rank, max(self.config.iterations // rank, 1))
+            measure = partial(fima_pair, self.gradients, visit, present)
+            return Fima(measure, rank, max(self.config.iterations // rank, 1))
         return mse
-
-    def _learn(self, unit: _Unit, task: Task) -> None:
-        """Adam on the roundings (and scales), then every rounding is decided."""
-        config = self.config
-        groups: list[dict[str, Any]] = [{"params": [one.variable for one in unit.roundings.values()], "lr": config.lr}]
-        groups += [{"params": unit.scales, "lr": self.switches.scale_lr}] if unit.scales else []
-        optimizer = torch.optim.Adam(groups)
-        history: list[Tensor] = []
-        for step in range(config.iterations):
-            images = torch.randperm(unit.target.rows, generator=unit.generator)[: config.batch]
-            with torch.enable_grad():
-                error = unit.loss(unit.output(images), unit.target.select(images), images)
-                total = error + self._regulariser(unit.roundings, step)
-                optimizer.zero_grad()
-                total.backward()
-            optimizer.step()
-            if unit.scales:  # cosine schedule of the scales alone
-                optimizer.param_groups[1]["lr"] = self.switches.scale_lr * _cosine(step, config.iterations)
-            if step in (0, config.iterations - 1):
-                history.append(error.detach())
-            task.advance()
-        self.losses[unit.name] = [float(one) for one in history]
-        for site, rounding in unit.roundings.items():
-            self.model.rounded_weights[site] = rounding.hard()
-
-    def _regulariser(self, roundings: dict[str, SoftRounding], step: int) -> Tensor | float:
-        config = self.config
-        begin = config.warmup * config.iterations
-        if step < begin:
-            return 0.0
-        share = (step - begin) / max(config.iterations - begin, 1)
-        beta = config.beta_end + (config.beta_start - config.beta_end) * max(0.0, 1 - share)
-        return config.regulariser * torch.stack([one.undecided(beta) for one in roundings.values()]).sum()
-
-
-def _cosine(step: int, steps: int) -> float:
-    return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * step / max(steps, 1)))))

@@ -31,6 +31,9 @@ def _add(group: argparse._ArgumentGroup, one: SpecField, metavar: str, kind: typ
     if one.kind is dict:
         group.add_argument(one.flag, dest=one.name, action="append", metavar=metavar, help=one.about.help)
         return
+    if one.kind is bool:
+        group.add_argument(one.flag, dest=one.name, action="store_true", default=None, help=one.about.help)
+        return
     default = "" if one.required or one.default is None else f" (default: {one.default})"
     group.add_argument(one.flag, dest=one.name, type=kind, metavar=metavar, help=one.about.help + default)
 

@@ -4,48 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
-from timm.data import ImageNetInfo
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
+from harness.data.content import ContentHashes, Say, silent
+from harness.data.image_file import read_image, unreadable
+from harness.data.listing import Side, scan
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, draw, spaced
 from harness.errors import DataError, nearest
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm")
 IMAGENET_CLASSES = 1000
 WORKER_THRESHOLD = 2000
 HELD_OUT_SHARE = 5  # without train/ and val/, one image in five is for calibration
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image file and its class index."""
-
-    path: Path
-    label: int
+FINGERPRINT_FORM = 2  # raised when a fingerprint is of something else than before: ids of trials on folders change
 
 
 class FolderSource(DataSource):
     """A folder with ``train/`` and ``val/``, or one tree of class folders that is split by a hash of the file name.
 
+    The fingerprint covers names and content of all evaluation images and the names of all calibration images.
+    ``calibration_fingerprint`` covers the content of those that are drawn: nobody reads 1.28 million files to use 256.
+
     Args:
         root: The folder.
+        say: Gets a line of text now and then when hashing takes more than a few seconds.
 
     Raises:
-        DataError: It does not exist, has no images, or a class folder cannot be mapped to a class.
+        DataError: It does not exist, has no images, a class folder cannot be mapped to a class, or a file cannot be read.
     """
 
-    def __init__(self, root: Path) -> None:
-        if not root.is_dir():
-            raise DataError(f"data folder {str(root)!r} does not exist", _neighbours(root))
+    def __init__(self, root: Path, say: Say = silent) -> None:
+        if not os.path.isdir(root):
+            what = "is no folder" if os.path.exists(root) else "does not exist"
+            raise DataError(f"data folder {str(root)!r} {what}", _neighbours(root))
+        _check_name(root)
         self.name = str(root)
         self.classes = IMAGENET_CLASSES
         train, val = root / "train", next((root / n for n in ("val", "validation", "test") if (root / n).is_dir()), None)
@@ -53,11 +50,15 @@ class FolderSource(DataSource):
             self._calibration, self._evaluation = scan(train), scan(val)
             self.split = f"calibration from {train.name}/, evaluation from {val.name}/"
         else:
-            samples = scan(root)
-            self._calibration = [sample for sample in samples if _held_out(sample)]
-            self._evaluation = [sample for sample in samples if not _held_out(sample)]
+            side = scan(root)
+            held_out = [_held_out(name) for name in side.names]
+            self._calibration, self._evaluation = side.chosen(held_out), side.chosen([not one for one in held_out])
             self.split = f"by hash of the file name: one image in {HELD_OUT_SHARE} for calibration, the rest for evaluation"
-        self.fingerprint = _fingerprint(root, [*self._calibration, *self._evaluation])
+        self._hashes = ContentHashes(self._calibration.folder)
+        evaluated = ContentHashes(self._evaluation.folder).of(self._evaluation.names, say)
+        self._evaluated = frozenset(evaluated)
+        self._drawn: dict[tuple[int, int], dict[str, str]] = {}
+        self.fingerprint = _fingerprint(self._calibration.names, self._evaluation.names, evaluated)
 
     @property
     def calibration_size(self) -> int:
@@ -66,34 +67,60 @@ class FolderSource(DataSource):
 
     def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
         """Draw images from the calibration side and decode them."""
-        index = draw(len(self._calibration), count, seed, self.name)
-        images = _Images([self._calibration[i] for i in index], preprocessing)
-        return CalibrationSet(torch.stack([images[i][0] for i in range(len(images))]))
+        images = _Images(self._calibration, draw(len(self._calibration), count, seed, self.name), preprocessing)
+        return CalibrationSet(torch.stack([images.read(i)[0] for i in range(len(images))]))
 
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """Stream images from the evaluation side."""
-        index = spaced(len(self._evaluation), limit)
-        return _StreamedSet(_Images([self._evaluation[i] for i in index], preprocessing))
+        return _StreamedSet(_Images(self._evaluation, spaced(len(self._evaluation), limit), preprocessing))
+
+    def calibration_fingerprint(self, count: int, seed: int) -> str:
+        """Hash over the content of the drawn images."""
+        return hashlib.sha256("\n".join(self._content(count, seed).values()).encode()).hexdigest()
+
+    def overlap(self, count: int, seed: int) -> tuple[str, ...]:
+        """Drawn images whose bytes are those of some evaluation image, whatever their names; ``class/file``."""
+        return tuple(name for name, sha256 in self._content(count, seed).items() if sha256 in self._evaluated)
+
+    def _content(self, count: int, seed: int) -> dict[str, str]:
+        """Hashes of the drawn images by name, in the order of the draw; the same for every trial of a sweep."""
+        if (count, seed) not in self._drawn:
+            names = [self._calibration.names[i] for i in draw(len(self._calibration), count, seed, self.name)]
+            self._drawn[count, seed] = dict(zip(names, self._hashes.of(names), strict=True))
+        return self._drawn[count, seed]
 
 
-class _Images(Dataset[tuple[Tensor, int]]):
+class _Images(Dataset[tuple[Tensor, int] | DataError]):
     """Decodes and preprocesses image files."""
 
-    def __init__(self, samples: list[Sample], preprocessing: Preprocessing) -> None:
-        self.samples = samples
-        self.transform: Callable[[Any], Tensor] = preprocessing.transform()
+    def __init__(self, side: Side, index: list[int], preprocessing: Preprocessing) -> None:
+        self.side = side
+        self.index = index
+        self.transform = preprocessing.transform()
         self.mode = "L" if preprocessing.input_size[0] == 1 else "RGB"
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.index)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        sample = self.samples[index]
+    def __getitem__(self, index: int) -> tuple[Tensor, int] | DataError:
+        """An image and its label; an error as a value, because a worker process would send it on as a traceback."""
         try:
-            with Image.open(sample.path) as image:
-                return self.transform(image.convert(self.mode)), sample.label
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"image {str(sample.path)!r} cannot be read: {error}") from error
+            return self.read(index)
+        except DataError as error:
+            return error
+
+    def read(self, index: int) -> tuple[Tensor, int]:
+        """An image and its label.
+
+        Raises:
+            DataError: The file cannot be read, or preprocessing leaves nothing of it.
+        """
+        path = self.side.path(self.index[index])
+        image = read_image(path, self.mode)
+        try:
+            return self.transform(image), self.side.labels[self.index[index]]
+        except ValueError as error:  # an edge of no pixels after resizing
+            raise unreadable(path, error) from error
 
 
 class _StreamedSet(EvaluationSet):
@@ -108,56 +135,53 @@ class _StreamedSet(EvaluationSet):
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels in fixed order."""
         workers = min(8, os.cpu_count() or 1) if len(self._images) > WORKER_THRESHOLD else 0
-        yield from DataLoader(self._images, batch_size=size, num_workers=workers)
+        for batch in DataLoader(self._images, batch_size=size, num_workers=workers, collate_fn=_collated):
+            if isinstance(batch, DataError):
+                raise batch
+            images, labels = batch
+            yield images, labels
 
 
-def scan(folder: Path) -> list[Sample]:
-    """All images below the class folders of ``folder``, sorted by path.
-
-    Raises:
-        DataError: There are no images, or class folders that are neither WordNet ids nor class indices.
-    """
-    wnids = _class_index()
-    folders = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    unknown = [entry.name for entry in folders if entry.name not in wnids]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} class folder(s) of {str(folder)!r} are no ImageNet-1k class, first {unknown[0]!r}",
-            "expected WordNet ids such as n01440764, or class indices 0 to 999",
-        )
-    samples = [
-        Sample(path, wnids[entry.name])
-        for entry in folders
-        for path in sorted(entry.iterdir())
-        if path.suffix.lower() in EXTENSIONS
-    ]
-    if not samples:
-        raise DataError(f"no images in {str(folder)!r}: expected class folders with {', '.join(EXTENSIONS)} files")
-    return samples
+def _collated(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
+    """A batch, or the first error in it."""
+    error = next((item for item in items if isinstance(item, DataError)), None)
+    return default_collate(items) if error is None else error
 
 
-def _class_index() -> dict[str, int]:
-    labels = ImageNetInfo("imagenet-1k").label_names()
-    return {name: i for i, name in enumerate(labels)} | {str(i): i for i in range(len(labels))}
-
-
-def _held_out(sample: Sample) -> bool:
-    digest = hashlib.sha256(sample.path.name.encode()).digest()
+def _held_out(name: str) -> bool:
+    digest = hashlib.sha256(os.fsencode(os.path.basename(name))).digest()
     return int.from_bytes(digest[:4], "big") % HELD_OUT_SHARE == 0
 
 
-def _fingerprint(root: Path, samples: list[Sample]) -> str:
-    """Hash of relative paths and sizes: cheap on 50,000 files, and two copies of a data set agree."""
-    digest = hashlib.sha256()
-    for sample in sorted(samples, key=lambda sample: sample.path):
-        digest.update(f"{sample.path.relative_to(root).as_posix()}|{sample.path.stat().st_size}\n".encode())
+def _fingerprint(calibration: list[str], evaluation: list[str], content: list[str]) -> str:
+    """Hash over the names of both sides and the content of the evaluation side: copies of a data set agree."""
+    digest = hashlib.sha256(f"images, form {FINGERPRINT_FORM}\0".encode())
+    for name in calibration:
+        digest.update(b"calibration\0" + os.fsencode(name) + b"\0")
+    for name, sha256 in zip(evaluation, content, strict=True):
+        digest.update(b"evaluation\0" + os.fsencode(name) + b"\0" + sha256.encode() + b"\0")
     return digest.hexdigest()
+
+
+def _check_name(root: Path) -> None:
+    """Refuse a path that records, which are UTF-8, cannot hold.
+
+    Raises:
+        DataError: It has bytes that are no UTF-8.
+    """
+    try:
+        str(root.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the path of data folder {str(root)!r} is not UTF-8, so no record could hold it", "rename it"
+        ) from error
 
 
 def _neighbours(root: Path) -> str:
     parent = root.parent
     hint = "give a folder with train/ and val/, or one folder per class, or the word embedded"
-    if not parent.is_dir():
+    try:
+        close = nearest(root.name, [entry.name for entry in parent.iterdir() if entry.is_dir()])
+    except OSError:  # the hint only: there is no such place, or it cannot be listed
         return hint
-    close = nearest(root.name, [entry.name for entry in parent.iterdir() if entry.is_dir()])
     return hint + "." + close if close else hint

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.errors import DataError, nearest
-
-_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
+from harness.errors import DataError
+from harness.trial.overrides import read_overrides
 
 
 @dataclass(frozen=True)
@@ -55,18 +54,17 @@ class Preprocessing:
             pixels = F.interpolate(pixels, (height, width), mode=mode, antialias=antialias).clamp(0, 1)
         return self.normalise(pixels.expand(-1, channels, -1, -1))
 
-    def transform(self) -> Any:
+    def transform(self) -> Callable[[Any], Tensor]:
         """Timm's evaluation transform: PIL image to normalised tensor."""
-        from timm.data import create_transform  # timm loads as long as torch; who only names the class must not wait
+        from harness.data.centre_first import EvaluationTransform  # timm loads as long as torch; naming the class must not
 
-        return create_transform(
-            input_size=self.input_size,
+        return EvaluationTransform(
             interpolation=self.interpolation,
+            input_size=self.input_size,
             crop_pct=self.crop_pct,
             crop_mode=self.crop_mode,
             mean=self.mean,
             std=self.std,
-            is_training=False,
         )
 
 
@@ -74,7 +72,8 @@ def of_model(network: torch.nn.Module, overrides: Mapping[str, str]) -> Preproce
     """The model's preprocessing as timm resolves it, with overrides such as ``crop_pct=0.875``.
 
     Raises:
-        DataError: An override is unknown or its value cannot be read.
+        UsageError: An override is unknown or its value cannot be read.
+        DataError: There is not one mean or standard deviation per channel.
     """
     from timm.data import resolve_model_data_config  # as above
 
@@ -87,37 +86,12 @@ def of_model(network: torch.nn.Module, overrides: Mapping[str, str]) -> Preproce
         mean=tuple(map(float, config["mean"])),
         std=tuple(map(float, config["std"])),
     )
-    return replace(base, **{name: _read(name, text) for name, text in overrides.items()})
-
-
-def _read(name: str, text: str) -> Any:
-    readers: dict[str, Any] = {
-        "interpolation": _interpolation,
-        "crop_pct": _fraction,
-        "crop_mode": str,
-        "mean": _numbers,
-        "std": _numbers,
-    }
-    if name not in readers:
-        raise DataError(f"unknown preprocessing {name!r}.{nearest(name, readers)} Expected one of {', '.join(readers)}")
-    try:
-        return readers[name](text)
-    except ValueError as error:
-        raise DataError(f"preprocessing {name}={text!r} is not valid: {error}") from error
-
-
-def _interpolation(text: str) -> str:
-    if text not in _INTERPOLATIONS:
-        raise ValueError(f"expected one of {', '.join(_INTERPOLATIONS)}.{nearest(text, _INTERPOLATIONS)}")
-    return text
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise ValueError("expected a number above 0, at most 1")
-    return value
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.replace("/", " ").replace(",", " ").split())
+    values = read_overrides(overrides)
+    channels = base.input_size[0]
+    for name in ("mean", "std"):
+        if name in values and len(values[name]) != channels:
+            raise DataError(
+                f"preprocessing {name}={overrides[name]!r} has {len(values[name])} number(s), expected {channels}: "
+                "one per channel of the network's input"
+            )
+    return replace(base, **values)

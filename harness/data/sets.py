@@ -47,7 +47,7 @@ class EvaluationSet(ABC):
 
 
 class DataSource(ABC):
-    """A data set with a calibration side and an evaluation side that share no image.
+    """A data set with a calibration side and an evaluation side; ``overlap`` names images that are on both.
 
     Attributes:
         name: What the user called it.
@@ -77,6 +77,22 @@ class DataSource(ABC):
     @abstractmethod
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """The evaluation images; with a limit, an evenly spaced choice of them."""
+
+    def calibration_fingerprint(self, count: int, seed: int) -> str:
+        """Hash over the content of the images that ``calibration`` draws; empty where ``fingerprint`` covers all images.
+
+        Raises:
+            DataError: ``count`` is not between 1 and ``calibration_size``, or an image cannot be read.
+        """
+        return ""
+
+    def overlap(self, count: int, seed: int) -> tuple[str, ...]:
+        """Names of the images that ``calibration`` draws and that are evaluation images too, compared by content.
+
+        Raises:
+            DataError: As ``calibration_fingerprint``.
+        """
+        return ()
 
 
 def draw(available: int, count: int, seed: int, name: str) -> list[int]:

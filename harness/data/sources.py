@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from harness.data.content import Say, silent
 from harness.data.folders import FolderSource
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
 from harness.embedded import assets
 from harness.errors import DataError
+from harness.text import user_path
 from harness.trial.identity import tensors_sha256
 
 EMBEDDED = "embedded"
 
 
 class EmbeddedSource(DataSource):
-    """Fashion-MNIST: 2,000 training images for calibration, all 10,000 test images for evaluation."""
+    """Fashion-MNIST: 2,000 training images for calibration, all 10,000 test images for evaluation.
+
+    No image is on both sides; a test compares them.
+    """
 
     name = EMBEDDED
     split = "calibration from 2,000 training images, evaluation on the 10,000 test images"
@@ -52,13 +56,17 @@ class EmbeddedSource(DataSource):
         return TensorEvaluationSet(images, self._arrays["evaluation_labels"][index].long())
 
 
-def open_source(name: str) -> DataSource:
+def open_source(name: str, say: Say = silent) -> DataSource:
     """The data source of that name or path.
+
+    Args:
+        name: ``embedded`` or a path.
+        say: Gets a line of text now and then when opening takes more than a few seconds.
 
     Raises:
         DataError: The path is no usable image folder.
     """
-    return EmbeddedSource() if name == EMBEDDED else FolderSource(Path(name).expanduser())
+    return EmbeddedSource() if name == EMBEDDED else FolderSource(user_path(name), say)
 
 
 def check_classes(source: DataSource, classes: int, model: str) -> None:

@@ -1,7 +1,9 @@
 """Distances between quantized and full-precision logits, as scalars to be minimised.
 
 ``infonce`` is the contrastive loss of Evol-Q (Frumkin et al. 2023, Eq. 4): every image's own full-precision logits are
-the positive, those of the other images in the batch the negatives.
+the positive, those of the other images in the batch the negatives. It has no minimum at the target: logits that repel
+the other images' score below full precision against itself. That value is the loss's *floor*: what a search gains below
+it leads away from full precision. The other losses are zero at the target and nowhere below.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-NAMES = ("infonce", "mse", "cosine", "kl")
+NAMES = ("infonce", "mse", "cosine", "kl", "fisher")
 
 
 def infonce(output: Tensor, target: Tensor, temperature: float, normalise: bool) -> Tensor:
@@ -48,6 +50,16 @@ def kl(output: Tensor, target: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(output, 1), F.log_softmax(target, 1), reduction="batchmean", log_target=True)
 
 
+def fisher(output: Tensor, target: Tensor) -> Tensor:
+    """Squared difference of the logits weighted by the diagonal of the Fisher information, mean over images.
+
+    The weight of a class is the expected squared gradient of the classification loss, as in BRECQ (Li et al. 2021). There
+    are no labels, so the expectation is over the full-precision network's own predictions: ``p (1 - p)``.
+    """
+    probability = target.softmax(1)
+    return (probability * (1 - probability) * (output - target).square()).sum(1).mean()
+
+
 def named(name: str, *, temperature: float, normalise: bool) -> Loss:
     """The loss of that name as a function of output and target.
 
@@ -56,4 +68,4 @@ def named(name: str, *, temperature: float, normalise: bool) -> Loss:
     """
     if name == "infonce":
         return lambda output, target: infonce(output, target, temperature, normalise)
-    return {"mse": mse, "cosine": cosine, "kl": kl}[name]
+    return {"mse": mse, "cosine": cosine, "kl": kl, "fisher": fisher}[name]

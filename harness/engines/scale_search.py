@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -86,8 +87,8 @@ def _grouped(model: QuantizedModel, names: Iterable[str], key: Callable[[str], s
 
 
 def read_scales(model: QuantizedModel, unit: Unit) -> Tensor:
-    """The unit's scales as one vector."""
-    return torch.cat([model.quantizers[name].scale.detach().reshape(-1) for name in unit.sites])
+    """The unit's free scales as one vector: a power-of-two quantizer has one, its smallest scale."""
+    return torch.cat([model.quantizers[name].free_scales for name in unit.sites])
 
 
 def write_scales(model: QuantizedModel, unit: Unit, vector: Tensor, *, move_zero_points: bool = False) -> None:
@@ -102,21 +103,23 @@ def write_scales(model: QuantizedModel, unit: Unit, vector: Tensor, *, move_zero
     start = 0
     for name in unit.sites:
         quantizer = model.quantizers[name]
-        scale = vector[start : start + quantizer.scale.numel()]
-        start += quantizer.scale.numel()
-        changed = replace(quantizer, scale=scale)
-        if move_zero_points and isinstance(changed, Affine):
-            changed = _with_lower_end(changed)
-        model.quantizers[name] = changed
+        count = quantizer.free_scales.numel()
+        changed = quantizer.with_free_scales(vector[start : start + count])
+        start += count
+        model.quantizers[name] = changed.at_lower_end() if move_zero_points and isinstance(changed, Affine) else changed
 
 
-def _with_lower_end(quantizer: Affine) -> Affine:
-    """The format with zero points that put the lower end of its range where it was; symmetric ones and others stay."""
-    if quantizer.symmetric or quantizer.minimum.shape != quantizer.scale.shape:
-        return quantizer
-    low, high = quantizer.code_range
-    zero_point = (low - torch.round(quantizer.minimum / quantizer.scale.detach())).clamp(low, high)
-    return replace(quantizer, zero_point=zero_point)
+def batches_of(images: Tensor, size: int, *, drop_incomplete: bool = False) -> list[Tensor]:
+    """Images in batches of nearly the same size, at most ``size``: a small last one would have few negatives.
+
+    Args:
+        images: ``(n, c, h, w)``.
+        size: Largest batch.
+        drop_incomplete: Batches of exactly ``size`` instead, without what is left over (Evol-Q's release).
+    """
+    if not drop_incomplete or len(images) < size:
+        return list(images.tensor_split(-(-len(images) // size)))
+    return list(images[: len(images) // size * size].split(size))
 
 
 class Objective:
@@ -129,6 +132,7 @@ class Objective:
         target: ``true_fp``: logits of the full-precision network. ``release``: the released code's target, in which
             integer LayerNorm and log-int-softmax stay active.
         context: The step's context; what it shares with other trials is taken from there. None shares nothing.
+        offset: Position of the first image in the calibration set; with the sizes of the batches it tells which they are.
     """
 
     def __init__(
@@ -138,17 +142,20 @@ class Objective:
         loss: Callable[[Tensor, Tensor], Tensor],
         target: Target,
         context: Context | None = None,
+        offset: int = 0,
     ) -> None:
         self.model = model
         self.loss = loss
         self.evaluations = 0
         self._memo = context.memo if context else Memo()
         self._budget = context.budget if context else Budget()
-        self._prefix = (context.prefix if context else "", tuple(map(len, batches)))
+        self._kind = "held-out " if offset else ""  # the memo keeps the newest result of a kind: two objectives, two kinds
+        self._sizes = tuple(map(len, batches))
+        self._prefix = (context.prefix if context else "", (offset, *self._sizes))
         origin = (context.origin if context else "", self._prefix[1])
         integers = target == "release"
         self.targets = self._memo.once(
-            "targets",
+            f"{self._kind}targets",
             (self._prefix if integers else origin, target),  # integer operators belong to the scheme before this step
             lambda: self._full_precision(batches, integers=integers),
             forwards=self._counter,
@@ -164,7 +171,9 @@ class Objective:
 
     def _shared(self, segment: int, compute: Callable[[], Kept]) -> Kept:
         """Until the first change of a scale other trials with this prefix have the same inputs."""
-        return self._memo.once("segment inputs", self._prefix, compute, part=segment, forwards=self._counter, optional=True)
+        return self._memo.once(
+            f"{self._kind}segment inputs", self._prefix, compute, part=segment, forwards=self._counter, optional=True
+        )
 
     def inputs(self, segment: int) -> Kept:
         """Inputs of a segment under the present scales, batch by batch. Not to be changed in place."""
@@ -175,14 +184,26 @@ class Objective:
         self._inputs.changed(segment)
 
     @torch.no_grad()
-    def value(self, segment: int) -> float:
-        """Mean loss over the batches, running from ``segment`` to the end; float64 sum in fixed order."""
+    def logits(self, segment: int) -> list[Tensor]:
+        """Quantized logits of every batch, running from ``segment`` to the end."""
         self.evaluations += 1
-        losses = [
-            self.loss(self.model.run(x, segment), target)
-            for x, target in zip(self.inputs(segment), self.targets, strict=True)
-        ]
-        return math.fsum(torch.stack(losses).tolist()) / len(losses)  # the only wait for the device per candidate
+        return [self.model.run(x, segment) for x in self.inputs(segment)]
+
+    @torch.no_grad()
+    def loss_of(self, logits: Iterable[Tensor]) -> float:
+        """Mean loss over the images of logits in the objective's batches; float64 sum in fixed order."""
+        losses = [self.loss(output, target) for output, target in zip(logits, self.targets, strict=True)]
+        values = torch.stack(losses).tolist()  # the only wait for the device per candidate
+        return math.fsum(value * size for value, size in zip(values, self._sizes, strict=True)) / sum(self._sizes)
+
+    def value(self, segment: int) -> float:
+        """The loss of the present scales, running from ``segment`` to the end."""
+        return self.loss_of(self.logits(segment))
+
+    @cached_property
+    def floor(self) -> float:
+        """The loss of the target against itself: below it there is nothing to gain."""
+        return self.loss_of(self.targets)
 
     def first_value(self, segment: int) -> float:
         """The loss before any change.

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from harness.text import inert
+
 
 class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes to what is standard error now: progress bars and redirected output put another stream in its place."""
@@ -17,12 +19,15 @@ class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
         self.stream = sys.stderr
         super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Let it be: a warning that cannot be written must not become a traceback, nor end the work."""
+
 
 class _Lower(logging.Formatter):
     """``warning: what happened``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{record.levelname.lower()}: {record.getMessage()}"
+        return inert(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def warnings_to_stderr() -> None:

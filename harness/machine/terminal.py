@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Rich
 
+from harness.machine.inert import steerable
 from harness.machine.progress import LineProgress, Progress, Task
+from harness.text import inert
 
 
 class BarProgress(Progress):
@@ -20,19 +22,19 @@ class BarProgress(Progress):
     def task(self, description: str, total: float) -> Iterator[Task]:
         """Show a bar while the block runs."""
         columns: Sequence[TextColumn | BarColumn | MofNCompleteColumn | TimeElapsedColumn | TimeRemainingColumn] = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
         )
-        with Rich(*columns, console=Console(stderr=True), transient=True) as rich:
-            yield _Bar(rich, rich.add_task(description, total=total, state=""))
+        with Rich(*columns, console=Console(file=steerable(sys.stderr)), transient=True) as rich:
+            yield _Bar(rich, rich.add_task(inert(description), total=total, state=""))
 
     def say(self, text: str) -> None:
         """Print to standard error."""
-        print(text, file=sys.stderr, flush=True)
+        print(inert(text), file=sys.stderr, flush=True)
 
 
 class _Bar(Task):
@@ -46,7 +48,7 @@ class _Bar(Task):
         self.rich.advance(self.identifier, steps)
 
     def update(self, text: str) -> None:
-        self.rich.update(self.identifier, state=text)
+        self.rich.update(self.identifier, state=inert(text))
 
 
 def terminal_progress(quiet: bool = False) -> Progress:

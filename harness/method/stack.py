@@ -79,7 +79,7 @@ def written(info: MethodInfo, config: Any) -> str:
 
 def identified(info: MethodInfo, config: Any) -> dict[str, Any]:
     """What identifies a method with its settings: name, version, all settings."""
-    return {"name": info.name, "version": info.version, "config": settings.as_dict(config)}
+    return {"name": info.name, "version": info.version, "config": settings.identity_of(config)}
 
 
 def parse(text: str) -> list[Step]:

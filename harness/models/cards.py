@@ -68,6 +68,8 @@ class Card:
         paper_name: Its name in published tables; empty where no table has it.
         paper_preprocessing: Where the papers' preprocessing differs from timm's.
         anchor: Published accuracy in full precision.
+        weights_sha256: Hash of the tag's own weights (``harness run`` prints it for a download); empty where nobody has
+            looked. A file with this content bears the tag's name, any other one does not.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Card:
     paper_name: str = ""
     paper_preprocessing: Mapping[str, str] = field(default_factory=dict)
     anchor: Anchor | None = None
+    weights_sha256: str = ""
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,12 @@ from torch import Tensor, nn
 from harness.embedded import assets
 from harness.embedded.architecture import ARCHITECTURE, TAG
 from harness.errors import ModelError, nearest
+from harness.models.cards import cards
 from harness.trial.identity import tensors_sha256
 
+LOCAL = ".file-"  # stands where a tag would stand; no tag of timm has a hyphen
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+INDICES = (torch.int64, torch.int32)  # counters and tables of positions
 EMBEDDED_ALIASES = ("embedded", "default")
 
 
@@ -27,7 +32,9 @@ class LoadedModel:
     """A network in evaluation mode and what identifies it.
 
     Attributes:
-        name: ``arch.tag``.
+        name: ``arch.tag``; ``arch.file-`` and eight digits of the weights' hash for a file that is not known to hold the
+            tag's weights.
+        architecture: ``arch.tag`` as timm builds it: what decides blocks and preprocessing, whatever the weights are.
         network: The network.
         classes: Number of logits.
         weights_sha256: Hash over all parameters and buffers.
@@ -35,6 +42,7 @@ class LoadedModel:
     """
 
     name: str
+    architecture: str
     network: nn.Module
     classes: int
     weights_sha256: str
@@ -57,6 +65,9 @@ def load_model(name: str, weights: Path | None = None) -> LoadedModel:
         ModelError: Unknown model, or weights that are missing, corrupt, of another network, or not finite.
     """
     name = full_name(name)
+    if LOCAL in name:
+        raise ModelError(f"{name!r} names weights of a file, not a model of timm", _from_file(name))
+    local = weights is not None
     if weights is None and name == full_name("embedded"):
         weights = assets.WEIGHTS
     network = _build(name, pretrained=weights is None)
@@ -65,7 +76,21 @@ def load_model(name: str, weights: Path | None = None) -> LoadedModel:
     state = network.state_dict()
     _check_finite(state, name)
     source = f"file {weights.name}" if weights is not None else "timm download"
-    return LoadedModel(_with_tag(network, name), network.eval(), _classes(network, name), tensors_sha256(state), source)
+    built, sha256 = _with_tag(network, name), tensors_sha256(state)
+    called = named_by_content(built, sha256) if local else built
+    return LoadedModel(called, built, network.eval(), _classes(network, name), sha256, source)
+
+
+def named_by_content(architecture: str, sha256: str) -> str:
+    """What a network with weights from a file is called: its tag only where the card knows the hash of the tag's weights."""
+    card = cards().get(architecture)
+    if card is not None and card.weights_sha256 == sha256:
+        return architecture
+    return f"{architecture.partition('.')[0]}{LOCAL}{sha256[:8]}"
+
+
+def _from_file(name: str) -> str:
+    return f"give the file and the architecture: --model {name.partition('.')[0]} --weights FILE.safetensors"
 
 
 def _with_tag(network: nn.Module, name: str) -> str:
@@ -104,21 +129,51 @@ def _tags(name: str) -> str:
 
 
 def _load_weights(network: nn.Module, path: Path, name: str) -> None:
-    if not path.is_file():
-        raise ModelError(f"weights file {str(path)!r} does not exist")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"weights file {str(path)!r} is no readable safetensors file: {_first_line(error)}") from error
+    if not os.path.isfile(path):
+        raise ModelError(f"weights file {str(path)!r} {'is no file' if os.path.exists(path) else 'does not exist'}")
+    tensors = _read(path)
     expected = network.state_dict()
     problems = [
         *_listed("is missing", [key for key in expected if key not in tensors]),
         *_listed("is not part of the model", [key for key in tensors if key not in expected]),
         *_listed("has another shape", [k for k in expected if k in tensors and expected[k].shape != tensors[k].shape]),
+        *_wrong_types(expected, tensors),
     ]
     if problems:
         raise ModelError(f"weights file {str(path)!r} does not fit {name}: {'; '.join(problems)}")
     network.load_state_dict(tensors)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file.
+
+    Raises:
+        ModelError: The file is broken, or torch has no such type of number.
+    """
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise ModelError(f"weights file {str(path)!r} is no readable safetensors file: {_first_line(error)}") from error
+
+
+def _wrong_types(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> list[str]:
+    """Tensors whose numbers cannot stand for the network's: codes without their scales, truth values, complex numbers."""
+    wrong = [key for key in expected if key in tensors and not _fits(tensors[key].dtype, expected[key].dtype)]
+    more = f" (and {len(wrong) - 1} more of a wrong type)" if len(wrong) > 1 else ""
+    return [f"{key} is {_type(tensors[key])}, expected {_wanted(expected[key])}{more}" for key in wrong[:1]]
+
+
+def _fits(given: torch.dtype, expected: torch.dtype) -> bool:
+    return given == expected or (expected in FLOATS and given in FLOATS) or (expected in INDICES and given in INDICES)
+
+
+def _wanted(tensor: Tensor) -> str:
+    types = FLOATS if tensor.dtype in FLOATS else INDICES if tensor.dtype in INDICES else (tensor.dtype,)
+    return " or ".join(str(one).removeprefix("torch.") for one in types)
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _listed(what: str, names: list[str]) -> list[str]:
@@ -134,4 +189,5 @@ def _check_finite(state: Mapping[str, Tensor], name: str) -> None:
 
 def _first_line(error: BaseException) -> str:
     lines: list[Any] = str(error).strip().split("\n")
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines and lines[0] else type(error).__name__
+    text = "".join(one if one.isprintable() else "?" for one in lines[0][:200]) if lines else ""  # timm repeats what it got
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

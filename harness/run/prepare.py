@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import DataSource, check_count
 from harness.data.sources import check_classes, open_source
-from harness.errors import UsageError
+from harness.errors import DataError, UsageError
+from harness.machine.progress import Progress
 from harness.method import stack as stacks
 from harness.method.calibration_source import SourceStep, check_source
 from harness.method.guard import guarded
 from harness.method.memo import Memo
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
-from harness.store.prefix_states import origin_id, prefix_ids
+from harness.run.known import Known
+from harness.store.prefix_states import CALIBRATION_FINGERPRINT, origin_id, prefix_ids
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
+
+SHOWN = 3  # names of shared images in a message
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Prepared:
         model: The loaded network.
         source: The opened data.
         calib_source: What makes the calibration images; None for the data's own.
+        overlap: How many calibration images are evaluation images too.
         preprocessing: How images become the network's input.
         identity: What the id is the hash of.
         id: The trial's id.
@@ -49,6 +54,7 @@ class Prepared:
     model: LoadedModel
     source: DataSource
     calib_source: SourceStep | None
+    overlap: int
     preprocessing: Preprocessing
     identity: Mapping[str, Any]
     id: str
@@ -57,33 +63,37 @@ class Prepared:
     device: torch.device
 
 
-def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
+def prepare(
+    spec: TrialSpec, opened: Memo | None = None, progress: Progress | None = None, known: Known | None = None
+) -> Prepared:
     """Check everything that can be checked before any work and compute the trial's id.
 
     Args:
         spec: The trial.
         opened: Where the newest network and data source are kept for the next trial; no method sees it.
+        progress: Hears of it when hashing images takes more than a few seconds.
+        known: What is equal between trials, for a plan of many; what it prepares is not to be run.
 
     Raises:
         UsageError: Something is wrong with the stack, bits, model, weights, data or device.
     """
-    opened = opened or Memo()
-    bits = Bits.parse(spec.bits)
-    stack = stacks.check(spec.method)
-    _check_bits(stack, bits)
-    device = device_of(spec.device)
-    source = opened.once("source", spec.data, lambda: open_source(spec.data))
-    made = _calib_source(spec, source)
-    model = opened.once("model", (spec.model, spec.weights), lambda: load_model(spec.model, spec.weights))
-    check_classes(source, model.classes, model.name)
-    preprocessing = of_model(model.network, preprocessing_overrides(model.name, spec.preprocess))
+    opened, known = opened or Memo(), known or Known()
+    bits, stack, device = _asked(spec, known)
+    say = (progress or Progress()).say
+    source = known.passing(
+        "source", spec.data, lambda: opened.once("source", spec.data, lambda: open_source(spec.data, say))
+    )
+    made, drawn = _calibration(spec, source, known)
+    model, preprocessing, common = _network(spec, source, opened, known)
     identity = {
-        **_network_and_data(model, source, preprocessing),
-        "stack": stack.identity(),
+        **common,
+        "stack": known.of("steps", spec.method, stack.identity),
         "bits": str(bits),
         **spec.identity(),
         **({} if made is None else {"calib_source": made.identity()}),
+        **({CALIBRATION_FINGERPRINT: drawn.fingerprint} if drawn.fingerprint else {}),
     }
+    protocols = known.of("protocols", spec.method, lambda: [step.method.protocol for step in stack.steps])
     return Prepared(
         spec=spec,
         stack=stack,
@@ -91,13 +101,76 @@ def prepare(spec: TrialSpec, opened: Memo | None = None) -> Prepared:
         model=model,
         source=source,
         calib_source=made,
+        overlap=drawn.overlap,
         preprocessing=preprocessing,
         identity=identity,
         id=content_id(identity),
         origin=origin_id(identity),
-        prefixes=prefix_ids(identity, [step.method.protocol for step in stack.steps]),
+        prefixes=prefix_ids(identity, protocols),
         device=device,
     )
+
+
+def _asked(spec: TrialSpec, known: Known) -> tuple[Bits, stacks.Stack, torch.device]:
+    """What needs no data and no network to be checked."""
+    bits = known.of("bits", spec.bits, lambda: Bits.parse(spec.bits))
+    stack = known.of("stack", spec.method, lambda: stacks.check(spec.method))
+    known.of("widths", (spec.method, spec.bits), lambda: _check_bits(stack, bits))
+    return bits, stack, known.of("device", spec.device, lambda: device_of(spec.device))
+
+
+def _calibration(spec: TrialSpec, source: DataSource, known: Known) -> tuple[SourceStep | None, Drawn]:
+    """What makes the calibration images (None: they are the data's own), and what is known of the drawn ones."""
+    made = known.of("calib", (spec.calib_source, spec.data, spec.calib), lambda: _calib_source(spec, source))
+    if made is not None:
+        return made, Drawn()
+    return None, known.of("drawn", (spec.data, spec.calib, spec.seed, spec.allow_overlap), lambda: _drawn(spec, source))
+
+
+def _network(
+    spec: TrialSpec, source: DataSource, opened: Memo, known: Known
+) -> tuple[LoadedModel, Preprocessing, dict[str, Any]]:
+    """The network, how images become its input, and both sides' part of the identity."""
+    weights = (spec.model, spec.weights)
+    model = known.passing("model", weights, lambda: opened.once("model", weights, lambda: load_model(*weights)))
+    key = (weights, spec.data, tuple(spec.preprocess.items()))
+    preprocessing = known.of("preprocessing", key, lambda: _preprocessing(spec, source, model))
+    return model, preprocessing, known.of("common", key, lambda: _network_and_data(model, source, preprocessing))
+
+
+class Drawn(NamedTuple):
+    """What is known of the calibration images before they are decoded.
+
+    Attributes:
+        fingerprint: Hash of their content; empty where the data's fingerprint covers it, or for synthetic images.
+        overlap: How many of them are evaluation images too.
+    """
+
+    fingerprint: str = ""
+    overlap: int = 0
+
+
+def _drawn(spec: TrialSpec, source: DataSource) -> Drawn:
+    """Look at the content of the images that calibration draws.
+
+    Raises:
+        DataError: Some are evaluation images too, which ``spec`` does not allow.
+    """
+    shared = source.overlap(spec.calib, spec.seed)
+    if shared and not spec.allow_overlap:
+        more = ", ..." if len(shared) > SHOWN else ""
+        raise DataError(
+            f"{len(shared)} of {spec.calib} calibration images drawn from {source.name!r} are evaluation images too, byte "
+            f"for byte: {', '.join(map(repr, shared[:SHOWN]))}{more}",
+            "separate the two sides, or give --allow-overlap, which marks the record",
+        )
+    return Drawn(source.calibration_fingerprint(spec.calib, spec.seed), len(shared))
+
+
+def _preprocessing(spec: TrialSpec, source: DataSource, model: LoadedModel) -> Preprocessing:
+    """How images become the network's input; network and data must have the same classes."""
+    check_classes(source, model.classes, model.name)
+    return of_model(model.network, preprocessing_overrides(model.architecture, spec.preprocess))
 
 
 def _calib_source(spec: TrialSpec, source: DataSource) -> SourceStep | None:
@@ -117,7 +190,7 @@ def _network_and_data(model: LoadedModel, source: DataSource, preprocessing: Pre
         "weights_sha256": model.weights_sha256,
         "data_fingerprint": source.fingerprint,
         "preprocessing": preprocessing.as_dict(),
-        "blocks": block_pattern(model.name),
+        "blocks": block_pattern(model.architecture),
     }
 
 

@@ -12,8 +12,9 @@ from harness.models.cards import cards
 from harness.quant.network import inventory
 from harness.quant.network.qmodel import QuantizedModel
 from harness.run.evaluate import Evaluation
+from harness.run.prepare import Prepared
 from harness.run.work import Done, Given
-from harness.trial.record import SCHEMA_VERSION, Environment, Identity, Record, RecordedAnchor, Results, Status
+from harness.trial.record import SCHEMA_VERSION, Data, Environment, Identity, Record, RecordedAnchor, Results, Status
 from harness.trial.spec import DATA
 
 
@@ -27,13 +28,7 @@ def record_of(given: Given, done: Done, status: Status) -> Record:
         id=prepared.id,
         status=status,
         model=prepared.model.name,
-        data={
-            "name": spec.data_name,
-            "fingerprint": prepared.source.fingerprint,
-            "split": prepared.source.split,
-            "eval_limit": spec.eval_limit,
-            "preprocessing": prepared.preprocessing.as_dict(),
-        },
+        data=_data(prepared),
         bits=str(prepared.bits),
         stack=stack,
         calib=spec.calib,
@@ -50,6 +45,20 @@ def record_of(given: Given, done: Done, status: Status) -> Record:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return {**record, **done.results}
+
+
+def _data(prepared: Prepared) -> Data:
+    """The images."""
+    data = Data(
+        name=prepared.spec.data_name,
+        fingerprint=prepared.source.fingerprint,
+        split=prepared.source.split,
+        eval_limit=prepared.spec.eval_limit,
+        preprocessing=prepared.preprocessing.as_dict(),
+    )
+    if prepared.overlap:
+        data["overlap"] = prepared.overlap
+    return data
 
 
 def _memory(given: Given, done: Done) -> dict[str, Any]:
@@ -76,6 +85,9 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         anchor=anchored(name, evaluation),
         on_grid=not off_grid,
         off_grid_sites=off_grid,
+        grid=inventory.grid(model),
+        floating_point=inventory.floating_point(model),
+        integer_only=inventory.integer_only(model),
         coverage=[{**row} for row in inventory.coverage(model)],
         size_bytes=inventory.size_bytes(model),
         size_bytes_fp32=inventory.full_precision_bytes(model),

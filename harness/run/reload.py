@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from harness.data.preprocessing import Preprocessing
 from harness.errors import UsageError
 from harness.method import registry
+from harness.models.cards import block_pattern
 from harness.models.loading import LoadedModel, load_model
 from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.quant.network.state import load_state
@@ -80,12 +81,12 @@ def load_quantized(store: Store, trial_id: str, *, weights: Path | None = None, 
     record = store.find(trial_id)
     path = _state_file(store, record)
     target = device_of(device)
-    loaded = load_model(record["model"], weights)
+    loaded = load_model(_architecture(record), weights)
     _check_weights(record, loaded)
     for step in record["spec"]["stack"]:
         registry.load(step["name"])  # its module brings the number formats that the file may name
     preprocessing = _preprocessing(record["spec"]["preprocessing"])
-    model = quantizable(loaded.network, preprocessing.input_size, loaded.name)
+    model = quantizable(loaded.network, preprocessing.input_size, loaded.name, block_pattern(loaded.architecture))
     try:
         load_state(model, path)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
@@ -114,6 +115,11 @@ def _state_file(store: Store, record: Record) -> Path:
     else:
         why = f"another library quantized its network ({record['stack']}), or {path} was deleted"
     raise UsageError(f"trial {trial} has no file of quantizers: {why}")
+
+
+def _architecture(record: Record) -> str:
+    """What timm builds: records of networks from files are called by the file's content."""
+    return str(record.get("asked", {}).get("model", record["model"]))
 
 
 def _check_weights(record: Record, loaded: LoadedModel) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from harness.data.sets import CalibrationSet
+from harness.errors import DiskError, HarnessError
+from harness.machine.disk import explained
 from harness.machine.measure import environment
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
@@ -13,6 +19,7 @@ from harness.method.base import Context, Protocol
 from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Memo
 from harness.method.stack import StackStep
+from harness.models.cards import block_pattern
 from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.quant.network.state import save_state
 from harness.run.evaluate import evaluate, top1
@@ -24,6 +31,7 @@ from harness.run.session import Session
 from harness.run.stages import Stages
 from harness.run.work import Done, Given
 from harness.store.fp_logits import StoredReference
+from harness.store.reading import sha256_of
 from harness.store.store import Store, write_aside
 from harness.text import parse_size
 from harness.trial.record import Record
@@ -69,12 +77,13 @@ def run_trial(
     """
     store = store or Store.default()
     session = session or Session()
-    prepared = prepare(spec, session.opened)
+    prepared = prepare(spec, session.opened, progress)
     session.budget = session.budget or Budget(parse_size(spec.memory), prepared.device)
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force:
         return TrialResult(stored, cached=True)
     store.check_writable()
+    store.make_way(prepared.id)
     given = Given(prepared, store, progress or Progress(), session, session.budget, share, share and not force)
     done = Done(Stages(given.device, session.savings, given.progress))
     return TrialResult(_worked(given, done), cached=False)
@@ -86,32 +95,52 @@ def _worked(given: Given, done: Done) -> Record:
         model = captured(given, done)
         quantize(given, done, model)
         measure(given, done, model)
-        _write_state(given, model)
+        _write_state(given, done, model)
     except Exception as error:
         record = record_of(given, done, "failed")
-        record["error"] = error_info(error)
-        given.store.save(record)
+        record["error"] = error_info(error, given.store.root)
+        _save(given, record)
         return record
     record = record_of(given, done, "done")
-    given.store.save(record, done.correct)
+    _save(given, record, done.correct)
+    for search in done.searches:
+        search.remove()
     return record
 
 
-def _write_state(given: Given, model: QuantizedModel) -> None:
-    """Write the quantized network's state before its record; another library's network has none."""
+def _save(given: Given, record: Record, correct: np.ndarray | None = None) -> None:
+    """Write the record.
+
+    Raises:
+        DiskError: It cannot be written; saved searches and prefixes stay, so that little is lost.
+    """
+    try:
+        given.store.save(record, correct)
+    except OSError as error:
+        reason = record["error"]["message"] if "error" in record else "it was finished"
+        raise DiskError(
+            f"the record of trial {record['id']} cannot be written: {explained(error)}; {' '.join(reason.split())}"
+        ) from error
+
+
+def _write_state(given: Given, done: Done, model: QuantizedModel) -> None:
+    """Write the quantized network's state before its record, which holds its hash; another library's network has none."""
     folder = given.store.folder(given.prepared.id)
     folder.mkdir(parents=True, exist_ok=True)
     if model.external is None:
-        write_aside(folder / "quantizers.safetensors", lambda path: save_state(model, path))
+        path = folder / "quantizers.safetensors"
+        write_aside(path, lambda aside: save_state(model, aside))
+        done.results["files"] = {path.name: sha256_of(path)}
 
 
 def captured(given: Given, done: Done) -> QuantizedModel:
     """The network without quantizers, kept from the last trial where it is the same."""
     prepared = given.prepared
     network, size, name = prepared.model.network, prepared.preprocessing.input_size, prepared.model.name
-    key = (prepared.model.weights_sha256, name, size, str(given.device))
+    pattern = block_pattern(prepared.model.architecture)
+    key = (prepared.model.weights_sha256, name, pattern, size, str(given.device))
     with done.stages.stage("capture"):
-        model = given.session.opened.once("capture", key, lambda: quantizable(network, size, name).to(given.device))
+        model = given.session.opened.once("capture", key, lambda: quantizable(network, size, name, pattern).to(given.device))
         model.clear()
     done.model = model
     return model
@@ -125,13 +154,16 @@ def quantize(given: Given, done: Done, model: QuantizedModel) -> None:
         return
     calibration = CalibrationSet(calibration_images(given, done, model, reused).to(given.device))
     for number, step in enumerate(steps[reused:], start=reused):
-        _apply(given, done, model, step, number, calibration)
-        keep_prefix(given, done, model, number)
+        search = _apply(given, done, model, step, number, calibration)
+        if keep_prefix(given, done, model, number) or not given.share:
+            search.remove()
+        else:  # a full disk: what was found must not be lost while it is nowhere else
+            done.searches.append(search)
 
 
 def _apply(
     given: Given, done: Done, model: QuantizedModel, step: StackStep, number: int, calibration: CalibrationSet
-) -> None:
+) -> Checkpoint:
     """One method as one stage; the state of its search stays for a next attempt, unless that may be what is wrong."""
     began, forwards = time.perf_counter(), model.image_forwards
     checkpoint = Checkpoint(
@@ -143,13 +175,39 @@ def _apply(
         with done.stages.stage(step.info.name, len(calibration), model, checkpoint) as notes:
             context = _context(given, model, step, number, checkpoint, notes)
             with given.budget.measured() as usage:
-                step.method.apply(model, calibration, context)
+                _work(step, model, calibration, context)
             notes.update(usage.facts())
     except Exception as error:
-        if kind_of(error) in MISTAKES:
+        if kind_of(error, given.store.root) in MISTAKES:
             checkpoint.remove()
         raise
-    checkpoint.remove()
+    except BaseException:  # told to stop
+        checkpoint.flush()
+        raise
+    return checkpoint
+
+
+def _work(step: StackStep, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+    """Let the method work; one that ends the process, or notes what no record can hold, fails with a record."""
+    try:
+        step.method.apply(model, calibration, context)
+    except SystemExit as stop:
+        raise HarnessError(f"method {step.info.name!r} calls sys.exit({stop.code!r})") from stop
+    finally:
+        problem = _unwritable(context.notes)
+        if problem:
+            context.notes.clear()
+    if problem:
+        raise HarnessError(f"method {step.info.name!r} notes what no record can hold: {problem}")
+
+
+def _unwritable(notes: Mapping[str, Any]) -> str:
+    """Why a stage's notes cannot be written as JSON; empty when they can."""
+    try:
+        json.dumps(notes, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _context(

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from harness.store.reading import ABOUT
 from harness.store.store import write_aside
 
 T = TypeVar("T")
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 # What a truncated, foreign or older file can raise, when it is read and when its content is used.
 BROKEN = (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError)
 UNWRITABLE = (SafetensorError, OSError)  # a full disk; safetensors has its own error for it
-_ABOUT = "about"
 
 
 @dataclass(frozen=True)
@@ -58,31 +58,39 @@ class Artifact:
             return None
         try:
             with safe_open(self.path, framework="pt") as handle:
-                about = json.loads(handle.metadata()[_ABOUT])
+                about = json.loads(handle.metadata()[ABOUT])
                 tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 (safe_open is no mapping)
             return use(tensors, about)
         except BROKEN as error:
             log.warning("%s is not used: %s: %s", self.path, type(error).__name__, error)
             return None
 
-    def save(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bool:
         """Write the file; where that is not possible a warning says so, for a trial can do without.
 
         Args:
             tensors: By name, on any device; they may share memory.
             about: Plain JSON values; their order stays.
 
+        Returns:
+            Whether it was written.
+
         Raises:
             TypeError: ``about`` holds something that JSON cannot express.
         """
         own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-        facts = {_ABOUT: json.dumps(about)}
+        facts = {ABOUT: json.dumps(about)}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_aside(self.path, lambda path: save_file(own, path, metadata=facts))
         except UNWRITABLE as error:
             log.warning("%s is not written: %s: %s", self.path, type(error).__name__, error)
+            return False
+        return True
 
     def remove(self) -> None:
-        """Delete the file if it is there."""
-        self.path.unlink(missing_ok=True)
+        """Delete the file if it is there; on a disk that became read-only it stays, which a warning says."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s is not deleted: %s", self.path, error)

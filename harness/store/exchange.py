@@ -5,23 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from harness.errors import UsageError, nearest
-from harness.store.store import BrokenFile, Store, write_aside, write_json
-from harness.store.table import table
+from harness.errors import UsageError
+from harness.store.csv_file import write_csv
+from harness.store.incoming import CORRECT, FULL, Incoming, incoming
+from harness.store.reading import BrokenFile, contents
+from harness.store.store import Store, write_aside, write_json
+from harness.store.table import origin_of, table
+from harness.trial.migration import to_identity
 from harness.trial.record import Record
-from harness.trial.record_check import NotARecordError, parse_record
 
 FORMATS = ("csv", "parquet", "json")
-FULL = "record"  # extra columns of a full export: the whole record as JSON, its per-image results as base64
-CORRECT = "correct"
+Blocks = Callable[[str], str]
 
 
 @dataclass
@@ -32,16 +31,20 @@ class Merged:
         added: Trials that this store did not have.
         replicas: Kept beside an own record of the same trial.
         known: Were here already, with the same content.
+        migrated: Of these, how many got the id that their trial has today.
         refused: Not records; with reasons.
     """
 
     added: int
     replicas: int
     known: int
+    migrated: int
     refused: list[BrokenFile]
 
 
-def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
+def export(
+    store: Store, path: Path, form: str, *, full: bool = False, wanted: Callable[[Record], bool] = lambda _: True
+) -> int:
     """Write one row per record.
 
     Args:
@@ -49,6 +52,7 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
         path: Output file.
         form: ``csv``, ``parquet`` or ``json`` (a list of objects).
         full: Add the whole record and its per-image results, which ``import`` reads.
+        wanted: Which records.
 
     Returns:
         Number of rows.
@@ -56,12 +60,12 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
     Raises:
         UsageError: The file cannot be written.
     """
-    rows = table(store.records())
+    rows = table(record for record in store.records() if wanted(record))
     if full:
-        rows[FULL] = [json.dumps(store.get(trial)) for trial in rows["id"]]
+        rows[FULL] = [json.dumps(store.stored(trial)) for trial in rows["id"]]
         rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
     writers = {
-        "csv": lambda target: rows.to_csv(target, index=False),
+        "csv": lambda target: write_csv(rows, target),
         "parquet": lambda target: rows.to_parquet(target, index=False),
         "json": lambda target: rows.to_json(target, orient="records", indent=1, double_precision=15),
     }
@@ -73,44 +77,62 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
     return len(rows)
 
 
-def merge(store: Store, source: Path, origin: str) -> Merged:
+def merge(store: Store, source: Path, origin: str | None, blocks: Blocks | None = None) -> Merged:
     """Take over the records of another store or of a full export.
 
     Args:
         store: The own store.
         source: Folder of a store, or an exported file with the column ``record``.
-        origin: Who they come from; kept in each record.
+        origin: Who they come from; kept in each record with the source's name and the time. None for one's own records,
+            which come back as they were.
+        blocks: Today's pattern of blocks of a network, by its name: records whose identity is of an earlier version get the
+            id of today. None leaves them as they are.
 
     Raises:
         UsageError: The source cannot be read.
     """
-    merged = Merged(0, 0, 0, [])
+    merged = Merged(0, 0, 0, 0, [])
     store.check_writable()
-    for content, correct in _incoming(source):
-        if isinstance(content, BrokenFile):
-            merged.refused.append(content)
-        else:
-            _take(store, content, correct, origin, merged)
+    for one in incoming(source):
+        if isinstance(one, BrokenFile):
+            merged.refused.append(one)
+            continue
+        record = one.record if blocks is None else to_identity(one.record, blocks)
+        merged.migrated += record["id"] != one.record["id"]
+        marked = record if origin is None else _marked(record, source.name, origin)
+        try:
+            _take(store, Incoming(marked, one.correct), merged)
+        except UsageError as error:  # its folder is a link
+            merged.refused.append(BrokenFile(store.folder(record["id"]), str(error)))
     return merged
 
 
-def _take(store: Store, record: Record, correct: bytes | None, origin: str, merged: Merged) -> None:
+def _marked(record: Record, file: str, origin: str) -> Record:
+    """A record with its origin; where it came from before stays."""
+    mark = {"from": origin, "file": file, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    before = origin_of(record)
+    return {**record, "imported": mark if before is None else {**mark, "before": before}}
+
+
+def _take(store: Store, one: Incoming, merged: Merged) -> None:
     """Add a record that was checked: its id has the form of an id, so its folder lies in the store."""
+    record = one.record
     folder = store.folder(record["id"])
-    own = store.get(record["id"])
-    marked = {**record, "imported": {"from": origin, "at": datetime.now(UTC).isoformat(timespec="seconds")}}
+    store.make_way(record["id"])
+    own = store.stored(record["id"])
     replica = folder / "replicas" / f"{_digest(record)}.json"
     if replica.exists() or (own is not None and _digest(own) == _digest(record)):
         merged.known += 1
-    elif own is not None or (folder / "record.json").exists():
+    elif own is not None:
         replica.parent.mkdir(parents=True, exist_ok=True)
-        write_json(replica, marked)
+        write_json(replica, record)
         merged.replicas += 1
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        if correct:
-            write_aside(folder / "correct.npy", lambda target: target.write_bytes(correct))
-        write_json(folder / "record.json", marked)
+        if one.correct is not None:
+            content = one.correct
+            write_aside(folder / "correct.npy", lambda target: target.write_bytes(content))
+        write_json(folder / "record.json", record)
         merged.added += 1
 
 
@@ -120,70 +142,8 @@ def _digest(record: Record) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _incoming(source: Path) -> Iterator[tuple[Record | BrokenFile, bytes | None]]:
-    if source.is_dir():
-        if not (source / "trials").is_dir():
-            raise UsageError(f"{str(source)!r} is no store: it has no folder trials", "give the folder that --store names")
-        for found in Store(source).everything():
-            if isinstance(found, BrokenFile):
-                yield found, None
-            else:
-                folder = Store(source).folder(found["id"])
-                yield _writable(found, folder / "record.json"), _bytes_of(folder / "correct.npy")
-        return
-    for number, (text, encoded) in enumerate(_full_rows(source)):
-        yield _parsed(text, Path(f"{source}, row {number + 1}")), _decoded(encoded)
-
-
-def _bytes_of(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
-
-
 def _encoded(path: Path) -> str:
-    return base64.b64encode(_bytes_of(path) or b"").decode()
-
-
-def _decoded(text: Any) -> bytes | None:
-    """Per-image results from their base64 text; damaged ones are left out, and ``harness store check`` will say so."""
     try:
-        return base64.b64decode(text, validate=True) if isinstance(text, str) else None
-    except ValueError:
-        return None
-
-
-def _full_rows(source: Path) -> list[tuple[Any, Any]]:
-    form = source.suffix.lstrip(".")
-    if form not in FORMATS:
-        raise UsageError(
-            f"{str(source)!r}: expected a store's folder or a .csv, .parquet or .json file.{nearest(form, FORMATS)}"
-        )
-    try:
-        readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-            "csv": pd.read_csv,
-            "parquet": pd.read_parquet,
-            "json": pd.read_json,
-        }
-        rows = readers[form](source)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{str(source)!r} cannot be read: {str(error).splitlines()[0]}") from error
-    if FULL not in rows:
-        raise UsageError(f"{str(source)!r} has no column {FULL!r}", "export it with: harness store export --full")
-    encoded = list(rows[CORRECT]) if CORRECT in rows else [None] * len(rows)
-    return list(zip(rows[FULL], encoded, strict=True))
-
-
-def _parsed(text: Any, place: Path) -> Record | BrokenFile:
-    """The record in a cell of a table; pandas may have read it as an object already."""
-    try:
-        return _writable(parse_record(json.dumps(text) if isinstance(text, dict) else str(text)), place)
-    except NotARecordError as error:
-        return BrokenFile(place, str(error))
-
-
-def _writable(record: Record, place: Path) -> Record | BrokenFile:
-    """Refuse what could not be written again: 1e999 in the free parts of a record is read as infinity."""
-    try:
-        json.dumps(record, allow_nan=False)
-    except ValueError:
-        return BrokenFile(place, "holds a number that is not finite")
-    return record
+        return base64.b64encode(contents(path)).decode()
+    except OSError:  # most often there is none; harness store check names the others
+        return ""

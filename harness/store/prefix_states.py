@@ -22,11 +22,14 @@ from harness.trial.identity import content_id
 from harness.trial.record import Stage
 from harness.trial.spec import identity_fields
 
+CALIBRATION_FINGERPRINT = "calibration_fingerprint"  # content of the drawn images, where the data's fingerprint lacks it
+
 
 def origin_id(identity: Mapping[str, Any]) -> str:
     """Id of the network and the calibration images of a trial: what every step starts from."""
     images = "calib_source" if "calib_source" in identity else "data_fingerprint"
     names = ["model", "weights_sha256", images, "preprocessing"]
+    names += [CALIBRATION_FINGERPRINT] if CALIBRATION_FINGERPRINT in identity else []
     names += [name for name in identity_fields(Part.NETWORK, Part.DATA, Part.CALIBRATION) if name in identity]
     return content_id({"what": "origin", **{name: identity[name] for name in names}})
 
@@ -66,6 +69,10 @@ class PrefixStates:
         """Whether the prefix is complete."""
         return self._state(prefix).exists
 
+    def complete(self) -> frozenset[str]:
+        """Ids of all complete prefixes, by one listing: for a plan of many trials."""
+        return frozenset(path.parent.name for path in self._root.glob("*/*/prefix.safetensors"))
+
     def longest(self, prefixes: Sequence[str]) -> int:
         """How many steps of a stack need not be computed."""
         return next((length for length in range(len(prefixes), 0, -1) if self.has(prefixes[length - 1])), 0)
@@ -87,10 +94,10 @@ class PrefixStates:
             model.clear()
         return found
 
-    def save(self, model: QuantizedModel, prefix: str, stages: list[Stage], environment: dict[str, Any]) -> None:
-        """Keep the model's state as that of a prefix."""
+    def save(self, model: QuantizedModel, prefix: str, stages: list[Stage], environment: dict[str, Any]) -> bool:
+        """Keep the model's state as that of a prefix; returns whether it could be written."""
         tensors, facts = state_of(model)
-        self._state(prefix).save(tensors, {"facts": facts, "stages": stages, "environment": environment})
+        return self._state(prefix).save(tensors, {"facts": facts, "stages": stages, "environment": environment})
 
     def _state(self, prefix: str) -> Artifact:
         return Artifact(self.folder(prefix) / "prefix.safetensors")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 
 from harness.trial.fields import fields_of
-from harness.trial.record import CoverageRow, Environment, Record
+from harness.trial.identity import is_id
+from harness.trial.record import CoverageRow, Environment, Record, Status
 from harness.trial.spec import DATA, TrialSpec
 
 # Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
@@ -62,12 +64,28 @@ COLUMNS: dict[str, str] = {
     "coverage": "string",
     "stages": "string",
     "calib_source": "string",
+    "origin": "string",
+    "overlap": "Int64",
 }
 # A field of a trial that is declared with a column of its own stands behind them without a line here.
 COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
+NEVER_MISSING = [
+    "model",
+    "bits",
+    "stack",
+    "calib",
+    "seed",
+    "protocol",
+    "data",
+    "data_fingerprint",
+    "methods",
+    "preprocessing",
+]
+RESULTS = ["top1", "top1_fp32", "agreement", "n_images", "n_correct", "on_grid", "size_bytes", "bit_operations"]
+AS_JSON = ("methods", "preprocessing", "stages")
 SIZES = ("size_bytes", "size_bytes_fp32", "bit_operations", "bit_operations_fp32")
 
 
@@ -88,6 +106,7 @@ def row(record: Record) -> dict[str, Any]:
         "data": record["data"]["name"],
         "data_fingerprint": record["data"]["fingerprint"],
         "eval_limit": record["data"].get("eval_limit"),
+        "overlap": record["data"].get("overlap", 0),
         "preprocessing": json.dumps(spec.get("preprocessing", {}), sort_keys=True),
         "weights_sha256": spec.get("weights_sha256"),
         "methods": json.dumps(spec.get("stack", []), sort_keys=True),
@@ -100,10 +119,21 @@ def row(record: Record) -> dict[str, Any]:
         "stages": json.dumps([[stage["name"], stage["seconds"]] for stage in stages]),
         "coverage": _coverage(record.get("coverage", [])),
         "calib_source": record.get("calib_source", DATA),
+        "origin": origin_of(record),
     }
     asked = record.get("asked", {})
     values |= {one.name: asked.get(one.name, one.default) for one in fields_of(TrialSpec) if one.about.column}
     return {name: values[name] for name in COLUMNS}
+
+
+def origin_of(record: Record) -> str | None:
+    """Who an imported record comes from, in which file and when; None for one that this store measured."""
+    mark = record.get("imported")
+    if mark is None:
+        return None
+    about = ", ".join(mark[name] for name in ("file", "at") if name in mark)
+    before = f", before from {mark['before']}" if "before" in mark else ""
+    return mark.get("from", "elsewhere") + (f" ({about}{before})" if about or before else "")
 
 
 def table(records: Iterable[Record]) -> pd.DataFrame:
@@ -116,6 +146,35 @@ def table(records: Iterable[Record]) -> pd.DataFrame:
     while chunk := list(itertools.islice(rows, CHUNK)):
         chunks.append(_typed(chunk))
     return pd.concat(chunks, ignore_index=True)
+
+
+def unfit(rows: pd.DataFrame) -> str:
+    """What is in a table that no record has, in one line; empty for nothing. Tables come back from files, too.
+
+    Args:
+        rows: The columns of ``COLUMNS``.
+    """
+    expected = _typed([]).dtypes
+    wrong = next((name for name in COLUMNS if rows[name].dtype != expected[name]), None)
+    if wrong is not None:
+        return f"its column {wrong} is of type {rows[wrong].dtype}, expected {expected[wrong]}"
+    if rows["id"].isna().any() or rows["id"].duplicated().any() or not all(map(is_id, rows["id"])):
+        return "its ids are no ids, or not distinct"
+    if not rows["status"].isin(get_args(Status)).all() or rows[NEVER_MISSING].isna().to_numpy().any():
+        return "it has rows without what every record has"
+    if rows.loc[rows["status"] == "done", RESULTS].isna().to_numpy().any():
+        return "it has done trials without results"
+    numbers = rows[[name for name, kind in COLUMNS.items() if kind == "Float64"]].to_numpy(float, na_value=0.0)
+    if not np.isfinite(numbers).all() or (rows["n_images"] < 1).any():
+        return "it has numbers that no record has"
+    return next((f"its column {name} is no JSON" for name in AS_JSON if not _all_json(rows[name])), "")
+
+
+def _all_json(column: pd.Series) -> bool:
+    try:
+        return all(isinstance(json.loads(text), dict | list) for text in column.dropna().unique())
+    except (ValueError, RecursionError):
+        return False
 
 
 def _typed(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from harness.sweep.estimate import CostEstimate
@@ -35,12 +36,12 @@ class PlanCell:
     identity: dict[str, Any] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def family(self) -> tuple[str, ...]:
         """What trials that can share prefixes have in common."""
         return (*self.spec.common(Part.NETWORK, Part.DATA, Part.CALIBRATION), self.spec.bits)
 
-    @property
+    @cached_property
     def network(self) -> tuple[str, ...]:
         """What trials that can share a loaded network and data have in common."""
         return self.spec.common(Part.NETWORK, Part.DATA)

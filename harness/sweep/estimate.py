@@ -33,17 +33,22 @@ class Estimator:
         gpu: Estimate for a GPU.
     """
 
-    def __init__(self, records: Iterable[Record], *, gpu: bool = False) -> None:
+    def __init__(self, records: Iterable[Record] = (), *, gpu: bool = False) -> None:
+        self._gpu = gpu
         self._steps: dict[tuple[str, str], list[float]] = defaultdict(list)
         self._evaluations: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         self._memory: dict[str, int] = {}
+        self._medians: dict[tuple[str, ...], float | None] = {}
         self.count = 0
         for record in records:
-            if record["status"] == "done" and (record["environment"].get("device", "cpu") != "cpu") == gpu:
-                self._learn(record)
+            self.learn(record)
 
-    def _learn(self, record: Record) -> None:
+    def learn(self, record: Record) -> None:
+        """Take one more record into account; one that is not done, or of another kind of device, says nothing."""
+        if record["status"] != "done" or (record["environment"].get("device", "cpu") != "cpu") != self._gpu:
+            return
         self.count += 1
+        self._medians.clear()
         spec = record["spec"]
         names = [step["name"] for step in spec.get("stack", [])]
         stages = [stage for stage in record["stages"] if stage["name"] in names]
@@ -58,13 +63,19 @@ class Estimator:
     def steps(self, identity: Mapping[str, Any]) -> list[float | None]:
         """Seconds of each step of a trial's stack; None where no past record had that step on that network."""
         model, calib = identity["model"], identity["calib"]
-        found = [self._steps.get((model, _key(step))) for step in identity["stack"]]
-        return [median(values) * calib if values else None for values in found]
+        found = [self._median(self._steps, (model, _key(step))) for step in identity["stack"]]
+        return [None if one is None else one * calib for one in found]
 
     def evaluation(self, identity: Mapping[str, Any]) -> float | None:
         """Seconds of the evaluation."""
-        values = self._evaluations.get(_evaluation_key(identity, identity["model"]))
-        return median(values) if values else None
+        return self._median(self._evaluations, _evaluation_key(identity, identity["model"]))
+
+    def _median(self, values: Mapping[Any, list[float]], key: tuple[str, ...]) -> float | None:
+        """The median under a key, worked out once: a plan asks for the same step many times."""
+        if key not in self._medians:
+            found = values.get(key)
+            self._medians[key] = median(found) if found else None
+        return self._medians[key]
 
     def memory(self, model: str) -> int | None:
         """Largest peak memory of any stage on that network, in bytes."""

@@ -1,9 +1,9 @@
 """A sweep on disk: a named set of trials, and what was submitted for it.
 
 ``<store>/sweeps/<name>/`` holds ``sweep.json`` (the trials), ``code/`` (snapshots), ``stop`` while no further trial is to
-start, and for each start a folder ``submissions/<n>/`` with ``packs.json`` (which trials go together, written before
-anything starts), ``orders.jsonl`` (what each job needs to know) and ``jobs.json`` (the jobs, or the launcher process). What
-became of the trials is in their records and heartbeats, not here.
+start, ``trusts-imported`` where records of other groups count, and for each start a folder ``submissions/<n>/`` with
+``packs.json`` (which trials go together, written before anything starts), ``orders.jsonl`` (what each job needs to know) and
+``jobs.json`` (the jobs, or the launcher process). What became of the trials is in their records and heartbeats, not here.
 ``harness/sweep/files.py`` says what the files look like; one that is broken is named and concerns nothing else.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.store.placeholder_records import skipped_id, unrun
-from harness.store.store import Store, write_json
+from harness.store.store import Store, or_removed, write_json
 from harness.sweep import files
 from harness.sweep.cells import Plan
 from harness.sweep.files import FORMAT, BrokenSweepFileError, SweepContent
@@ -29,6 +29,7 @@ from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
 
 log = logging.getLogger(__name__)
+TRUST = "trusts-imported"
 CANCELLED = "cancelled"  # the stop sign of harness cancel
 
 
@@ -56,7 +57,7 @@ class Sweep:
     """
 
     def __init__(self, store: Store, name: str) -> None:
-        self.store = store
+        self.store = _trusted(store, name)
         self.name = name
         self.folder = store.root / "sweeps" / name
         self._submissions: dict[int, Submission] = {}
@@ -113,7 +114,8 @@ class Sweep:
                 folder.mkdir(parents=True)
             except FileExistsError:
                 continue
-            return create_submission(folder, self.name, content)
+            with or_removed(folder):
+                return create_submission(folder, self.name, content)
         raise UsageError(f"sweep {self.name} has too many submissions")
 
     @property
@@ -143,10 +145,11 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
     path = sweep.folder / "sweep.json"
     keep_skipped(store, plan)
     if not path.is_file():
-        sweep.folder.mkdir(parents=True, exist_ok=True)
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
-        write_json(path, {**about_it, "launcher": launcher, "trials": trials})
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+        with or_removed(sweep.folder):
+            write_json(path, {**about_it, "launcher": launcher, "trials": trials})
     return sweep
 
 
@@ -170,6 +173,16 @@ def keep_skipped(store: Store, plan: Plan) -> None:
     for cell in plan.cells:
         if not cell.identity and store.get(cell.id) is None:
             store.save(unrun(cell.spec, cell.id, "skipped", cell.kind, cell.reason, {}))
+
+
+def remember_trust(sweep: Sweep) -> None:
+    """Let imported records count in every later command on the sweep, where they count in this one."""
+    if sweep.store.trust_imported:
+        (sweep.folder / TRUST).touch()
+
+
+def _trusted(store: Store, name: str) -> Store:
+    return store.trusting() if (store.root / "sweeps" / name / TRUST).exists() else store
 
 
 def sweeps(store: Store) -> list[Sweep]:

@@ -9,13 +9,14 @@ import torch
 from harness.errors import CaptureError, DataError, ModelError
 from harness.machine.progress import Progress
 from harness.method.memo import Memo
+from harness.run.known import Known
 from harness.run.prepare import prepare
 from harness.store.placeholder_records import skipped_id
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store
-from harness.sweep.cells import DONE, FAILED, INCOMPATIBLE, TO_RUN, Plan, PlanCell
+from harness.sweep.cells import INCOMPATIBLE, TO_RUN, Plan, PlanCell
 from harness.sweep.estimate import CostEstimate, Estimator, total
-from harness.trial.record import INTERRUPTIONS
+from harness.sweep.past import Past
 from harness.trial.spec import TrialSpec
 
 
@@ -32,6 +33,7 @@ def make_plan(
     retry: Iterable[str] = (),
     share: bool = True,
     gpu: bool = False,
+    past: Past | None = None,
 ) -> Plan:
     """Look up every trial.
 
@@ -42,43 +44,41 @@ def make_plan(
         retry: Kinds of failures to run again; ``all`` for any. What happened to the job, not to the trial, always is.
         share: Stack prefixes are shared.
         gpu: Estimate for a GPU.
+        past: What the store knows, where it has been read already.
 
     Raises:
         UsageError: Something is wrong that concerns the sweep as a whole (bits, stack, device).
     """
-    opened, kinds = Memo(), {*retry, *INTERRUPTIONS}
+    past = past or Past(store)
     cells: dict[str, PlanCell] = {}
+    opened, known, kinds = Memo(), Known(), frozenset(retry)
     with (progress or Progress()).task("plan", len(specs)) as task:
         for spec in task.track(specs):
-            cell = _cell(spec, store, opened, kinds)
+            cell = _cell(spec, past, opened, known, kinds, progress)
             cells.setdefault(cell.id, cell)
-    estimator = Estimator(store.records(), gpu=gpu)
-    return _costed(tuple(cells.values()), PrefixStates(store), estimator, share=share)
+    return _costed(tuple(cells.values()), PrefixStates(store), past.estimator(gpu=gpu), share=share)
 
 
-def _cell(spec: TrialSpec, store: Store, opened: Memo, retry: set[str]) -> PlanCell:
+def _cell(
+    spec: TrialSpec, past: Past, opened: Memo, known: Known, retry: frozenset[str], progress: Progress | None
+) -> PlanCell:
     try:
-        prepared = prepare(spec, opened)
+        prepared = prepare(spec, opened, progress, known)
     except (DataError, ModelError, CaptureError) as error:
         return PlanCell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
-    record = store.get(prepared.id)
-    state, kind, reason = TO_RUN, "", ""
-    if record is not None and record["status"] == "done":
-        state = DONE
-    elif record is not None and not retry & {record["error"]["kind"], "all"}:
-        kind, reason = record["error"]["kind"], record["error"]["message"]
-        state = INCOMPATIBLE if kind == "incompatible" else FAILED
+    state, kind, reason = past.state(prepared.id, retry)
     return PlanCell(spec, prepared.id, state, kind, reason, dict(prepared.identity), prepared.prefixes)
 
 
 def _costed(cells: tuple[PlanCell, ...], states: PrefixStates, estimator: Estimator, *, share: bool) -> Plan:
     computed: set[str] = set()
+    present = states.complete() if share else frozenset()
     stored = shared = steps = 0
     costs: dict[str, CostEstimate] = {}
     for cell in cells:
         if cell.state != TO_RUN:
             continue
-        kept = states.longest(cell.prefixes) if share else 0
+        kept = max((number for number, prefix in enumerate(cell.prefixes, 1) if prefix in present), default=0)
         parts: list[float | None] = [estimator.evaluation(cell.identity)]
         for number, (prefix, seconds) in enumerate(zip(cell.prefixes, estimator.steps(cell.identity), strict=True)):
             steps += 1

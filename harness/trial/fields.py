@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from harness.errors import UsageError
+from harness.text import user_path
 
 METADATA = "trial"
 LARGEST_INTEGER = 2**63 - 1  # what records, tables and random generators hold
@@ -85,7 +86,7 @@ class SpecField:
 
     Attributes:
         name: In Python, in grids and in records.
-        kind: ``str``, ``int``, ``Path`` or ``dict``.
+        kind: ``str``, ``int``, ``bool``, ``Path`` or ``dict``.
         optional: None is allowed.
         default: Its default; ``dataclasses.MISSING`` where it must be given.
         about: What is known of it.
@@ -122,6 +123,8 @@ class SpecField:
             return None
         if self.kind is int:
             return self._whole(value)
+        if self.kind is bool:
+            return self._truth(value)
         if self.kind is dict:
             return {str(key): str(item) for key, item in dict(value).items()}
         return Path(str(value)) if self.kind is Path else str(value)
@@ -132,6 +135,8 @@ class SpecField:
         Raises:
             UsageError: With the range.
         """
+        if self.kind is bool and not isinstance(value, bool):
+            raise self._untrue(value)
         if self.kind is not int or value is None:
             return
         label, least = self.name.replace("_", " "), self.about.at_least
@@ -148,7 +153,7 @@ class SpecField:
         if value is None or (self.about.path and value == self.default):
             return value
         if self.about.path:
-            return str(Path(value).expanduser().absolute())
+            return str(user_path(str(value)).absolute())
         return dict(value) if self.kind is dict else value
 
     def words(self, value: Any) -> list[str]:
@@ -158,7 +163,15 @@ class SpecField:
             return [word for key, item in plain.items() for word in (self.flag, f"{key}={item}")]
         if plain is None or (plain == self.default and not self.about.spelled):
             return []
-        return [self.flag, str(plain)]
+        return [self.flag] if self.kind is bool else [self.flag, str(plain)]
+
+    def _truth(self, value: Any) -> bool:
+        if str(value).lower() not in ("true", "false"):
+            raise self._untrue(value)
+        return str(value).lower() == "true"
+
+    def _untrue(self, value: Any) -> UsageError:
+        return UsageError(f"{self.name.replace('_', ' ')} {value!r} is not possible: expected true or false")
 
     def _whole(self, value: Any) -> int:
         try:
@@ -193,7 +206,7 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> SpecField:
         raise TypeError(f"field {field.name} has no declaration: give it metadata=about(...)")
     choices = [one for one in get_args(hint) if one is not type(None)] if type(None) in get_args(hint) else [hint]
     kind = dict if get_origin(choices[0]) is not None else choices[0]
-    if len(choices) != 1 or kind not in (str, int, Path, dict):
-        raise TypeError(f"field {field.name} has type {hint}: expected str, int, Path or a mapping of texts, or None")
+    if len(choices) != 1 or kind not in (str, int, bool, Path, dict):
+        raise TypeError(f"field {field.name} has type {hint}: expected str, int, bool, Path or a mapping of texts, or None")
     default = {} if field.default_factory is dict else field.default
     return SpecField(field.name, kind, len(get_args(hint)) > 1 and kind is not dict, default, field.metadata[METADATA])

@@ -16,14 +16,18 @@ ID_LENGTH = 16
 _ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 
 
-def content_id(payload: Mapping[str, Any]) -> str:
+def content_id(payload: Mapping[str, Any], version: int = ID_VERSION) -> str:
     """16 hexadecimal digits of the SHA-256 of a plain JSON payload in canonical form.
+
+    Args:
+        payload: What is identified.
+        version: Of the identity; an earlier one only to tell how an earlier record got its id.
 
     Raises:
         ValueError: The payload contains NaN or infinity.
         TypeError: The payload contains something that JSON cannot express.
     """
-    text = json.dumps({"id_version": ID_VERSION, **payload}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps({"id_version": version, **payload}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 

@@ -5,18 +5,24 @@ Apart from the types, because pydantic takes a tenth of a second to load and mos
 
 from __future__ import annotations
 
-from typing import Any, cast, get_args
+import json
+import re
+from typing import Any, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import ErrorDetails, from_json
 
+from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import ID_LENGTH
-from harness.trial.record import NOT_DONE, SCHEMA_VERSION, Kind, Record, Status
+from harness.trial.migration import to_schema
+from harness.trial.record import NOT_DONE, SCHEMA_VERSION, Record
 
 REQUIRED_DONE = ("metrics", "on_grid", "coverage", "size_bytes", "bit_operations")
 METRICS_DONE = ("top1", "top1_fp32", "agreement", "n_images", "n_correct")
+MOST_PROBLEMS = 8  # in one message
 # Strict: true is no number and "8" is none either. NaN and infinity are in no result.
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(with_config(ConfigDict(strict=True, allow_inf_nan=False))(Record))
+_LARGE = re.compile(rb"[eE]\+?\d{3}|\d{300}")  # what a number that is read as infinity looks like
 _EXPECTED = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -33,7 +39,15 @@ _EXPECTED = {
 
 
 class NotARecordError(ValueError):
-    """A text that is no record; the message names everything that is wrong with it."""
+    """A text that is no record; the message names everything that is wrong with it.
+
+    Attributes:
+        schema: The version of a record of another schema; None for everything else.
+    """
+
+    def __init__(self, message: str, schema: int | None = None) -> None:
+        super().__init__(message)
+        self.schema = schema
 
 
 def parse_record(text: str | bytes) -> Record:
@@ -46,10 +60,34 @@ def parse_record(text: str | bytes) -> Record:
         content = from_json(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, allow_inf_nan=False)
     except ValueError as error:
         raise NotARecordError(f"not readable as JSON: {error}") from error
-    problems = problems_of(content)
+    if isinstance(content, dict):
+        content = to_schema(content, SCHEMA_VERSION)
+    problems = problems_of(content) or _not_finite(text, content)
     if problems:
-        raise NotARecordError("; ".join(problems))
+        raise NotARecordError(_joined(problems), _other_schema(content))
     return cast(Record, content)
+
+
+def _not_finite(text: str | bytes, content: Any) -> list[str]:
+    """1e999 in the free parts of a record is read as infinity, which no JSON can hold: it could not be written again."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if _LARGE.search(raw) is None:
+        return []
+    try:
+        json.dumps(content, allow_nan=False)
+    except ValueError:
+        return ["holds a number that is not finite"]
+    return []
+
+
+def _joined(problems: list[str]) -> str:
+    more = len(problems) - MOST_PROBLEMS
+    return "; ".join(problems[:MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _other_schema(content: Any) -> int | None:
+    found = content.get("schema_version") if isinstance(content, dict) else None
+    return found if type(found) is int and found != SCHEMA_VERSION and abs(found) < 1000 else None
 
 
 def problems_of(content: Any) -> list[str]:
@@ -63,8 +101,8 @@ def problems_of(content: Any) -> list[str]:
         _ADAPTER.validate_python(content)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
-        problems = [_worded(detail) for detail in details] + problems
-    return list(dict.fromkeys(problems))
+        problems = [worded(detail) for detail in details] + problems
+    return list(dict.fromkeys(problems)) or _impossible(cast(Record, content))
 
 
 def _missing(content: dict[str, Any]) -> list[str]:
@@ -81,17 +119,31 @@ def _missing(content: dict[str, Any]) -> list[str]:
     ]
 
 
-def _worded(detail: ErrorDetails) -> str:
-    """One of pydantic's complaints in plain words."""
+def _impossible(record: Record) -> list[str]:
+    """Counts of images that are larger than the number of images."""
+    metrics = cast(dict[str, Any], record.get("metrics", {}))
+    images = metrics.get("n_images", LARGEST_INTEGER)
+    return [
+        f"metrics.{name} is {value}, expected at most n_images, {images}"
+        for name, value in metrics.items()
+        if name.startswith("n_") and type(value) is int and value > images
+    ]
+
+
+def worded(detail: ErrorDetails) -> str:
+    """One of pydantic's complaints in plain words, with the path of the value."""
     kind, context = detail["type"], detail.get("ctx", {})
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).removeprefix(".")
     if kind == "missing":
         return f"{path} is missing"
     expected = _EXPECTED.get(kind)
     if kind == "literal_error":
-        expected = f"one of {', '.join(get_args(Status if path == 'status' else Kind))}"
+        choices = context["expected"].replace("'", "").replace(" or ", ", ")
+        expected = f"one of {choices}" if "," in choices else choices
     elif kind in ("greater_than_equal", "less_than_equal"):
-        expected = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+        word, bound = ("at least", context["ge"]) if "ge" in context else ("at most", context["le"])
+        expected = f"{word} {int(bound)}"
+    path = path or "the whole"
     return f"{path} is {_shown(detail['input'])}, expected {expected or detail['msg']}"
 
 

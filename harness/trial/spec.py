@@ -16,6 +16,7 @@ from typing import Any
 from harness.errors import UsageError, nearest
 from harness.text import parse_size
 from harness.trial.fields import IdRule, Part, SpecField, about, fields_of
+from harness.trial.overrides import READERS, read_overrides
 
 EMBEDDED = "embedded"
 DATA = "data"  # calibration images come from the data
@@ -33,7 +34,7 @@ class TrialSpec:
     Each field's ``help`` says what it is. ``harness.trial.fields.About`` explains the declarations.
 
     Raises:
-        UsageError: A number is out of range or the memory is no size.
+        UsageError: A number is out of range, the memory is no size, or an override of preprocessing is not understood.
     """
 
     method: str = field(
@@ -125,12 +126,22 @@ class TrialSpec:
     preprocess: Mapping[str, str] = field(
         default_factory=dict,
         metadata=about(
-            "recipe=paper, or override crop_pct, interpolation, mean, std",
+            "recipe=paper, or override crop_pct, crop_mode, interpolation, mean, std",
             "key=value",
             Part.NETWORK,
             identity=IdRule.RESOLVED,
             nesting=0,
-            keys=("recipe", "crop_pct", "interpolation", "mean", "std"),
+            keys=tuple(READERS),
+        ),
+    )
+    allow_overlap: bool = field(
+        default=False,
+        metadata=about(
+            "run although calibration images are evaluation images too; the record is marked",
+            "",
+            Part.DATA,
+            identity=IdRule.RESOLVED,  # through the hashes of the images, which say what is shared
+            nesting=35,
         ),
     )
     batch: int = field(default=64, metadata=about("evaluation batch", "n", Part.EXECUTION, at_least=1))
@@ -144,6 +155,7 @@ class TrialSpec:
 
     def __post_init__(self) -> None:
         parse_size(self.memory)
+        read_overrides(self.preprocess)
         for declared in fields_of(type(self)):
             declared.check(getattr(self, declared.name))
 
@@ -199,9 +211,12 @@ class TrialSpec:
         flags = {one.flag: one for one in fields_of(cls)}
         values: dict[str, Any] = {}
         try:
-            words = shlex.split(command)[2:]
-            for flag, word in zip(words[::2], words[1::2], strict=True):
+            words = iter(shlex.split(command)[2:])
+            for flag in words:
                 one = flags[flag]
+                word = next(words, None) if one.kind is not bool else "true"
+                if word is None:
+                    raise ValueError(f"{flag} has no value")
                 before = values.get(one.name, {}) if one.kind is dict else None
                 values[one.name] = word if before is None else {**before, **pair(word, flag)}
         except (ValueError, KeyError) as error:

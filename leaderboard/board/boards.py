@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.stats.inference import paired_bootstrap
+from harness.leaderboard.stats.best_set import best_set
 from harness.trial.fields import fields_of
 from harness.trial.spec import TrialSpec, calibrated
 
@@ -73,7 +73,9 @@ class BoardCell:
         coverage: What is quantized at how many bits.
         command: Repeats the first record.
         device: Hardware that the times were measured on.
-        mark: ``best``, ``tied`` or empty.
+        mark: ``best``; ``tied``: in the best set too; ``unknown``: no per-image results to tell by; empty: shown to be
+            worse, or not ranked.
+        overlap: Most calibration images of a record that are evaluation images too (``--allow-overlap``).
     """
 
     ids: tuple[str, ...]
@@ -89,6 +91,7 @@ class BoardCell:
     command: str
     device: str
     mark: str = ""
+    overlap: int = 0
 
     @property
     def seconds(self) -> float:
@@ -227,6 +230,7 @@ def _cell(part: pd.DataFrame, expected: int) -> BoardCell:
         coverage=str(first["coverage"]),
         command=str(first["command"]),
         device=" and ".join(sorted(set(map(str, part["device"])))),
+        overlap=int(part["overlap"].fillna(0).max()),
     )
 
 
@@ -248,9 +252,20 @@ def _mark(cells: dict[tuple[Recipe, Network], BoardCell], networks: tuple[Networ
         if not column:
             continue
         best = max(column, key=lambda recipe: column[recipe].mean)
+        known = _known(column, evidence)
+        tied = best_set(known) if known else frozenset()
         for recipe, cell in column.items():
-            mark = "best" if recipe == best else "tied" if _tied(column[best], cell, evidence) else ""
+            mark = "best" if recipe == best else "tied" if recipe in tied else "" if recipe in known else "unknown"
             cells[recipe, network] = replace(cell, mark=mark)
+
+
+def _known(column: dict[Recipe, BoardCell], evidence: Evidence) -> dict[Recipe, np.ndarray]:
+    """Per-image results ``(seeds, images)`` of the rows that have them for the same seeds and images as most rows do."""
+    found = {recipe: evidence.correct(cell.ids) for recipe, cell in column.items()}
+    present = {recipe: one for recipe, one in found.items() if one is not None}
+    shapes = [one.shape for one in present.values()]
+    usual = max(shapes, key=shapes.count, default=None)
+    return {recipe: one for recipe, one in present.items() if one.shape == usual}
 
 
 def _competing(cells: dict[tuple[Recipe, Network], BoardCell], network: Network) -> Iterator[Recipe]:
@@ -260,15 +275,5 @@ def _competing(cells: dict[tuple[Recipe, Network], BoardCell], network: Network)
 
 
 def competes(recipe: Recipe, cell: BoardCell) -> bool:
-    """Whether a row is ranked: full precision, ``paper`` rows and rows with missing seeds are not."""
-    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and cell.complete
-
-
-def _tied(best: BoardCell, cell: BoardCell, evidence: Evidence) -> bool:
-    """Whether the 95 % interval of the paired difference, bootstrapped over images of the seeds' mean, contains zero."""
-    if best.mean == cell.mean:
-        return True
-    first, second = evidence.correct(cell.ids), evidence.correct(best.ids)
-    if first is None or second is None or first.shape[1:] != second.shape[1:]:
-        return False
-    return paired_bootstrap(first.mean(0), second.mean(0)).contains(0.0)
+    """Whether a row is ranked: full precision, what saw evaluation images, and rows with missing seeds are not."""
+    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and cell.complete and not cell.overlap

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,16 +11,8 @@ import pandas as pd
 
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.stats.inference import (
-    Discordance,
-    Interval,
-    VarianceSplit,
-    accuracy,
-    mcnemar,
-    paired_bootstrap,
-    paired_over_seeds,
-    variance_split,
-)
+from harness.leaderboard.stats.difference import Difference, Estimate, difference, estimate
+from harness.leaderboard.stats.inference import accuracy
 from harness.method.stack import check
 from harness.text import split_outside
 from harness.trial.spec import calibrated
@@ -35,7 +28,7 @@ SETTING = [
     "calib",
     "calib_source",
 ]
-SIGNIFICANT = 0.05
+WORDS = {"better": "the second is better", "worse": "the first is better", "equal": "no difference on any image"}
 
 
 @dataclass(frozen=True)
@@ -46,24 +39,18 @@ class Pair:
         setting: What they have in common, as text.
         ids: Records of the first and of the second, by common seed.
         seeds: The seeds.
-        first: Accuracy of the first with its binomial interval, over the images of all seeds.
+        first: Accuracy of the first over images and seeds; over the images of one seed without per-image results.
         second: Of the second.
-        difference: Second minus first, bootstrapped over images; None without per-image results.
-        over_seeds: Second minus first with Student's interval over seeds.
-        tests: McNemar's test for each seed; empty without per-image results.
-        spread: Where the spread over seeds comes from; None for one seed.
+        difference: Second minus first; None without per-image results.
         verdict: The conclusion in words.
     """
 
     setting: str
     ids: tuple[tuple[str, str], ...]
     seeds: tuple[int, ...]
-    first: Interval
-    second: Interval
-    difference: Interval | None
-    over_seeds: Interval
-    tests: tuple[Discordance, ...]
-    spread: VarianceSplit | None
+    first: Estimate
+    second: Estimate
+    difference: Difference | None
     verdict: str
 
 
@@ -145,35 +132,30 @@ def _of_seeds(rows: pd.DataFrame, seeds: Sequence[object]) -> pd.DataFrame:
 def _pair(setting: tuple[str, ...], one: pd.DataFrame, other: pd.DataFrame, evidence: Evidence) -> Pair:
     values = dict(zip(SETTING, setting, strict=True))
     about = f"{values['model']}, {values['bits']}, {values['data']}, {calibrated(values['calib'], values['calib_source'])}"
-    differences = [float(b) - float(a) for a, b in zip(one["top1"], other["top1"], strict=True)]
     first, second = evidence.correct(list(one["id"])), evidence.correct(list(other["id"]))
-    known = first is not None and second is not None and first.shape == second.shape
-    difference = paired_bootstrap(first.mean(0), second.mean(0)) if known else None  # type: ignore[union-attr]
-    tests = tuple(mcnemar(a, b) for a, b in zip(first, second, strict=True)) if known else ()  # type: ignore[arg-type]
-    over_seeds = paired_over_seeds(differences)
+    found = difference(first, second) if first is not None and second is not None and first.shape == second.shape else None
     return Pair(
         setting=about,
         ids=tuple(zip(one["id"], other["id"], strict=True)),
         seeds=tuple(int(seed) for seed in one["seed"]),
-        first=accuracy(int(one["n_correct"].sum()), int(one["n_images"].sum())),
-        second=accuracy(int(other["n_correct"].sum()), int(other["n_images"].sum())),
-        difference=difference,
-        over_seeds=over_seeds,
-        tests=tests,
-        spread=variance_split(np.array([one["top1"], other["top1"]], dtype=float)),
-        verdict=_verdict(difference, over_seeds, tests),
+        first=_accuracy(one, first),
+        second=_accuracy(other, second),
+        difference=found,
+        verdict=_verdict(found),
     )
 
 
-def _verdict(difference: Interval | None, over_seeds: Interval, tests: Sequence[Discordance]) -> str:
-    """Within noise unless images say otherwise, and, from two seeds on, seeds too."""
-    if difference is None:
+def _accuracy(rows: pd.DataFrame, correct: np.ndarray | None) -> Estimate:
+    """Accuracy with its interval; from the mean count of one seed's images where there are no per-image results."""
+    if correct is not None and correct.shape[1] > 1:
+        return estimate(correct)
+    found = accuracy(round(float(rows["n_correct"].mean())), int(rows["n_images"].iloc[0]))
+    return Estimate(found, math.nan, None, len(rows))
+
+
+def _verdict(found: Difference | None) -> str:
+    """The rule of ``stats.difference`` in words."""
+    if found is None:
         return "unknown: no per-image results of the same images"
-    if not any(test.first + test.second for test in tests):
-        return "no difference on any image"
-    if difference.contains(0.0) or (len(tests) == 1 and tests[0].p_value >= SIGNIFICANT):
-        return "within noise of the images"
-    if len(tests) > 1 and over_seeds.contains(0.0):
-        return "within noise of the seeds"
-    seeds = "" if len(tests) > 1 else " (one seed: says nothing about other calibration draws)"
-    return ("the second is better" if difference.value > 0 else "the first is better") + seeds
+    alone = " (one seed: says nothing about other calibration draws)" if found.seeds < 2 and found.discordant else ""
+    return WORDS.get(found.verdict, found.verdict) + alone

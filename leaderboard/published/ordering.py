@@ -17,7 +17,8 @@ from harness.leaderboard import text
 from harness.leaderboard.board.boards import Board, BoardCell, Network
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.published.numbers import STACKS, accuracies, models, same_source
-from harness.leaderboard.stats.inference import Interval, paired_bootstrap
+from harness.leaderboard.stats.difference import difference
+from harness.leaderboard.stats.inference import Interval
 from harness.text import split_outside
 
 FEWEST = 3  # with fewer methods there is no order to compare
@@ -35,7 +36,7 @@ class Placed:
         stack: Ours, with its settings.
         here: Mean over seeds.
         error: Binomial standard error of ours.
-        correct: For each image the share of seeds that classify it correctly; None without per-image results.
+        correct: Per-image results ``(seeds, images)``; None without them.
     """
 
     method: str
@@ -94,11 +95,11 @@ class Ordering:
 
 
 def _ahead(better: Placed, worse: Placed) -> Interval:
-    """The lead: a bootstrap over common images, or two independent binomial errors without per-image results."""
+    """The lead over common images and seeds, or with two independent binomial errors without per-image results."""
     if better.correct is not None and worse.correct is not None and better.correct.shape == worse.correct.shape:
-        return paired_bootstrap(better.correct, worse.correct)
-    difference, noise = worse.here - better.here, CONFIDENT * math.hypot(better.error, worse.error)
-    return Interval(difference, difference - noise, difference + noise)
+        return difference(better.correct, worse.correct).interval
+    lead, noise = worse.here - better.here, CONFIDENT * math.hypot(better.error, worse.error)
+    return Interval(lead, lead - noise, lead + noise)
 
 
 def orderings(boards: Sequence[Board], evidence: Evidence) -> list[Ordering]:
@@ -128,9 +129,9 @@ def _placed(
 ) -> Placed:
     share, images = cell.mean / 100, (board.images or 1) * len(cell.top1)
     error = 100 * math.sqrt(max(share * (1 - share), 1 / images) / images)
-    correct = evidence.correct(cell.ids)
-    seeds_mean = None if correct is None else correct.mean(0)
-    return Placed(" / ".join(methods), statistics.median(values), len(values), stack, cell.mean, error, seeds_mean)
+    return Placed(
+        " / ".join(methods), statistics.median(values), len(values), stack, cell.mean, error, evidence.correct(cell.ids)
+    )
 
 
 def _names(stack: str) -> tuple[str, ...]:
@@ -158,5 +159,5 @@ def _markdown(one: Ordering) -> str:
     return (
         f"**{text.markdown(one.title)}**: Kendall's tau {one.tau:.2f} over {len(one.placed)} methods "
         f"(published: median over sources; settings of effort and images differ; ± binomial standard error)\n\n{table}\n\n"
-        f"Other order here, in points with 95 % intervals over images: {'; '.join(pairs) or 'none'}."
+        f"Other order here, in points with 95 % intervals over images and seeds: {'; '.join(pairs) or 'none'}."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -24,6 +24,7 @@ class Reproduction:
         source: Beginning of the source's name in the published numbers.
         quantity: ``top1`` in percent, or ``minutes`` of the search.
         rows: Published name of each stack.
+        variants: Names of stacks that are measured beside the published ones.
         note: What to know about it.
         scaled_down: Values of the grid for a machine without ImageNet.
     """
@@ -33,12 +34,14 @@ class Reproduction:
     rows: Mapping[str, str]
     note: str
     scaled_down: Mapping[str, Any]
+    variants: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Reproduction:
         """From an experiment's file; stacks in canonical form."""
         rows = {str(check(stack)): name for stack, name in content["rows"].items()}
-        return cls(content["source"], content["quantity"], rows, content.get("note", ""), content["scaled_down"])
+        variants = {str(check(stack)): name for stack, name in content.get("variants", {}).items()}
+        return cls(content["source"], content["quantity"], rows, content.get("note", ""), content["scaled_down"], variants)
 
 
 def title(reproduction: Reproduction, measured: pd.DataFrame) -> str:
@@ -81,7 +84,8 @@ def _table(reproduction: Reproduction, measured: pd.DataFrame, bits: str) -> str
     for (stack, calib), group in measured.groupby(["stack", "calib"], sort=False):
         ours = [_measured(reproduction, group[group["model"] == model]) for model in here]
         theirs = [_number(published, names[str(stack)], model) for model in models]
-        lines.append([names[str(stack)] or "-", text.code(str(stack)), str(calib), *ours, *theirs])
+        label = names[str(stack)] or reproduction.variants.get(str(stack), "-")
+        lines.append([label, text.code(str(stack)), str(calib), *ours, *theirs])
     for method in dict.fromkeys(one.method for one in published):
         if method not in names.values():
             theirs = [_number(published, method, model) for model in models]

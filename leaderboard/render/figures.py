@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from harness.leaderboard.published.numbers import PublishedRuntime
+from harness.leaderboard.render.folder import ReportFolder
 from harness.leaderboard.stats.pareto import Standing
+from harness.text import inert
 
 COLOURS = {"front": "#1b7837", "undecided": "#b8860b", "dominated": "#888888"}
 AXES = {
@@ -54,9 +57,9 @@ def pareto_figure(
         axes.annotate(f"{runtime.method} ({runtime.hardware}, published)", (runtime.minutes * 60, top1), fontsize=6)
     if axis == "seconds":
         axes.set_xscale("log")
-    axes.set_xlabel(AXES[axis] + (f" ({hardware})" if axis == "seconds" else ""))
+    axes.set_xlabel(inert(AXES[axis] + (f" ({hardware})" if axis == "seconds" else "")), parse_math=False)
     axes.set_ylabel("top-1, %")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(inert(title), fontsize=10, parse_math=False)
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="lower right")
     axes.margins(x=0.25, y=0.16)
@@ -103,7 +106,7 @@ def _label(figure: Figure, axes: Axes, standings: Sequence[Standing]) -> None:
             continue
         for number, (x, y, horizontal, vertical) in enumerate(PLACES):
             label = axes.annotate(
-                shortened(one.point.label),
+                inert(shortened(one.point.label)),
                 place,
                 xytext=(x, y),
                 textcoords="offset points",
@@ -129,12 +132,17 @@ def shortened(label: str, most: int = 44) -> str:
     return label if len(label) <= most else f"{label[: most // 2]}…{label[-most // 2 + 1 :]}"
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write ``path`` with .svg and .png added; the same records give the same bytes."""
+def save(figure: Figure, name: str, folder: ReportFolder) -> list[Path]:
+    """Write the picture with .svg and .png added to its name; the same records give the same bytes.
+
+    Args:
+        figure: The picture.
+        name: Without its ending.
+        folder: Where.
+    """
     written = []
     with rc_context({"svg.hashsalt": "harness", "svg.fonttype": "none"}):
-        for suffix in (".svg", ".png"):
-            target = path.with_name(path.name + suffix)
-            figure.savefig(target, dpi=140, metadata={"Date": None} if suffix == ".svg" else {"Software": None})
-            written.append(target)
+        for form, about in (("svg", {"Date": None}), ("png", {"Software": None})):
+            fill = partial(figure.savefig, format=form, dpi=140, metadata=about)
+            written.append(folder.write(f"{name}.{form}", fill))
     return written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
+
+from harness.leaderboard import text
 
 FIELDS = (
     "id", "status", "model", "bits", "stack", "calib", "seed", "top1", "top1_fp32", "top5", "agreement", "logit_sqnr_db",
@@ -33,14 +34,13 @@ def page(rows: pd.DataFrame, title: str = "Quantization records") -> str:
     for record in records:
         record["stages"] = json.loads(record["stages"] or "[]")
     parts = {
-        "title": html.escape(title),
+        "title": text.html(title),
         "style": _asset("page.css"),
         "script": _asset("page.js"),
         "plotly": get_plotlyjs(),
         "records": embedded_json(records),
     }
-    text = _asset("page.html")
-    pieces = text.split("{{")
+    pieces = _asset("page.html").split("{{")
     filled = [pieces[0]]
     for piece in pieces[1:]:
         name, _, rest = piece.partition("}}")
@@ -50,8 +50,8 @@ def page(rows: pd.DataFrame, title: str = "Quantization records") -> str:
 
 def embedded_json(value: Any) -> str:
     """JSON that cannot end the script element that it stands in."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("\u2028", "\\u2028")
+    written = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return written.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").replace("\u2028", "\\u2028")
 
 
 def _plain(value: Any) -> Any:

@@ -11,11 +11,14 @@ from tabulate import tabulate
 from harness.leaderboard import text
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 
+MOST_IDS = 8  # of one origin, in a line
 LEGEND = (
     "Top-1 in percent, mean ± sample standard deviation over seeds (number of seeds); in parentheses the difference to "
-    "full precision. **Bold**: best of the column; ≈: not shown to be worse (the 95 % bootstrap interval over "
-    "images of the paired difference contains zero); n/N: seeds present of seeds expected, not ranked."
+    "full precision. **Bold**: best of the column; ≈: in the best set too (the 95 % model confidence set over images and "
+    "seeds: when all stacks are equal, at most one board in twenty leaves any of them out); ?: no per-image results to "
+    "tell by; n/N: seeds present of seeds expected, not ranked."
 )
+SIGNS = {"tied": " ≈", "unknown": " ?"}
 
 
 def board_markdown(board: Board) -> str:
@@ -45,8 +48,8 @@ def _cell(cell: BoardCell | None) -> str:
     if cell is None:
         return "missing"
     value = number(cell)
-    value = f"**{value}**" if cell.mark == "best" else f"{value} ≈" if cell.mark == "tied" else value
-    return f"{value} ({text.points(cell.mean - cell.top1_fp32)})" + missing(cell)
+    value = f"**{value}**" if cell.mark == "best" else value + SIGNS.get(cell.mark, "")
+    return f"{value} ({text.points(cell.mean - cell.top1_fp32)})" + missing(cell) + overlap(cell)
 
 
 def number(cell: BoardCell) -> str:
@@ -58,6 +61,11 @@ def number(cell: BoardCell) -> str:
 def missing(cell: BoardCell) -> str:
     """Seeds that are not there."""
     return "" if cell.complete else f" {len(cell.top1)}/{cell.expected}"
+
+
+def overlap(cell: BoardCell) -> str:
+    """That calibration images were evaluation images too: such a cell is not ranked."""
+    return f" (calibrated on {cell.overlap} evaluation images)" if cell.overlap else ""
 
 
 def _costs(board: Board, recipe: Recipe) -> list[str]:
@@ -104,6 +112,19 @@ def not_done_markdown(rows: pd.DataFrame) -> str:
     return f"### Failed and skipped\n\n{table}"
 
 
+def imported_markdown(rows: pd.DataFrame) -> str:
+    """Which records were measured elsewhere, by origin; empty when all are of this store."""
+    others = rows[rows["origin"].notna()]
+    if not len(others):
+        return ""
+    lines = []
+    for origin, part in others.groupby("origin", sort=True):
+        ids = [f"`{trial}`" for trial in part["id"]]
+        more = f" and {len(ids) - MOST_IDS} more" if len(ids) > MOST_IDS else ""
+        lines.append(f"- {len(ids)} from {text.markdown(str(origin))}: {', '.join(ids[:MOST_IDS])}{more}")
+    return "\n".join(["### Imported records", "", "Measured elsewhere; nothing here has been run again.", "", *lines])
+
+
 def _reason(row: pd.Series) -> str:
     return "-" if pd.isna(row["error_kind"]) else f"{row['error_kind']}: {row['error_message']}"
 
@@ -138,6 +159,7 @@ def _long(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> di
         "records": " ".join(cell.ids),
         "command": cell.command,
         "calib_source": board.calib_source,
+        "overlap": cell.overlap,
     }
 
 
@@ -166,7 +188,7 @@ def board_latex(board: Board) -> str:
     )
 
 
-PLAIN_LEGEND = "Top-1 in percent, mean ± standard deviation over seeds; bold: best; ≈: not shown to be worse at 95 %."
+PLAIN_LEGEND = "Top-1 in percent, mean ± standard deviation over seeds; bold: best; ≈: in the 95 % best set."
 
 
 def _row(board: Board, recipe: Recipe) -> list[BoardCell | None]:
@@ -177,5 +199,6 @@ def _latex_cell(cell: BoardCell | None) -> str:
     if cell is None:
         return "--"
     value = f"{cell.mean:.2f}" + (rf" $\pm$ {cell.deviation:.2f}" if cell.deviation is not None else "")
-    value = rf"\textbf{{{value}}}" if cell.mark == "best" else rf"{value} $\approx$" if cell.mark == "tied" else value
-    return value + (f" ({len(cell.top1)}/{cell.expected})" if not cell.complete else "")
+    value = rf"\textbf{{{value}}}" if cell.mark == "best" else value + text.latex(SIGNS.get(cell.mark, ""))
+    value += f" ({len(cell.top1)}/{cell.expected})" if not cell.complete else ""
+    return value + overlap(cell)

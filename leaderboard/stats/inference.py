@@ -1,16 +1,14 @@
-"""Is a difference real? Pure functions of counts, per-image correctness and values over seeds."""
+"""Counts, ranks and the spread over seeds; verdicts are in ``difference`` and ``best_set``. Pure functions."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,86 +40,6 @@ def accuracy(correct: int, images: int, level: float = LEVEL) -> Interval:
         raise ValueError(f"{correct} correct of {images} images is not possible")
     interval = stats.binomtest(correct, images).proportion_ci(level, method="wilson")
     return Interval(100 * correct / images, 100 * float(interval.low), 100 * float(interval.high))
-
-
-@dataclass(frozen=True)
-class Discordance:
-    """Images on which two models differ.
-
-    Attributes:
-        first: Number that only the first classifies correctly.
-        second: Number that only the second classifies correctly.
-        p_value: Of McNemar's exact test that both are equally good; 1 without discordant images.
-    """
-
-    first: int
-    second: int
-    p_value: float
-
-
-def mcnemar(first: np.ndarray, second: np.ndarray) -> Discordance:
-    """McNemar's exact two-sided test on paired per-image correctness (McNemar 1947): a sign test on discordant images.
-
-    Args:
-        first: Boolean ``(n,)``.
-        second: Boolean ``(n,)``, the same images.
-
-    Raises:
-        ValueError: The lengths differ.
-    """
-    _check_paired(first, second)
-    only_first, only_second = int((first & ~second).sum()), int((~first & second).sum())
-    count = only_first + only_second
-    p_value = float(stats.binomtest(only_first, count).pvalue) if count else 1.0
-    return Discordance(only_first, only_second, p_value)
-
-
-def paired_bootstrap(
-    first: np.ndarray, second: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-) -> Interval:
-    """Difference of accuracy (second minus first) in points, with the percentile interval of a bootstrap over images.
-
-    Drawing images with replacement draws the numbers of the three kinds of images (better, worse, equal) from a
-    multinomial distribution, which is what is done: exact and fast.
-
-    Args:
-        first: ``(n,)``: boolean, or the mean over seeds.
-        second: Likewise, on the same images.
-        level: Of the interval.
-        resamples: Number of draws.
-        seed: Of the draws.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    _check_paired(first, second)
-    differences = second.astype(float) - first.astype(float)
-    values, counts = np.unique(differences, return_counts=True)
-    generator = np.random.default_rng(seed)
-    draws = generator.multinomial(len(differences), counts / len(differences), size=resamples) @ values
-    low, high = np.quantile(draws / len(differences) * 100, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(differences.mean() * 100), float(low), float(high))
-
-
-def _check_paired(first: np.ndarray, second: np.ndarray) -> None:
-    if first.shape != second.shape or not first.size:
-        raise ValueError(f"expected per-image results of the same images, got shapes {first.shape} and {second.shape}")
-
-
-def paired_over_seeds(differences: Sequence[float], level: float = LEVEL) -> Interval:
-    """Mean of differences at the same seeds with Student's interval; infinite for fewer than two seeds.
-
-    Raises:
-        ValueError: There are no differences.
-    """
-    if not differences:
-        raise ValueError("no seeds in common")
-    mean = math.fsum(differences) / len(differences)
-    if len(differences) < 2:
-        return Interval(mean, -math.inf, math.inf)
-    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
-    half = float(stats.t.ppf((1 + level) / 2, len(differences) - 1)) * error
-    return Interval(mean, mean - half, mean + half)
 
 
 @dataclass(frozen=True)

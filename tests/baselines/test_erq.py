@@ -5,52 +5,113 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.baselines.erq import ridge_update, round_halves
+from harness.baselines.engines.ridge_rounding import (
+    Moments,
+    _refined,
+    _refined_exactly,
+    ridge_update,
+    round_halves,
+)
 from harness.method.stack import check
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.uniform import from_range
-from tests.baselines.applying import errors_on_others
+from tests.baselines.applying import apply, errors_on_others
 
 
 def case(seed, outputs=6, inputs=20, tokens=150):
+    """Inputs, weight with bias, its quantizer, and what it should give."""
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(inputs, inputs, generator=generator)
     x = (torch.randn(tokens, inputs, generator=generator) @ mixing).double()
-    weight = torch.randn(outputs, inputs, generator=generator)
-    return x, weight, from_range(AffineSpec(3, axis=0), weight.amin(1), weight.amax(1))
+    weight = torch.randn(outputs, inputs + 1, generator=generator).double()
+    wanted = torch.randn(tokens, outputs, generator=generator).double()
+    return x, weight, from_range(AffineSpec(3, axis=0), weight[:, :-1].amin(1), weight[:, :-1].amax(1)), wanted
+
+
+def with_ones(x):
+    return torch.cat([x, torch.ones(len(x), 1).double()], dim=1)
 
 
 @given(st.integers(0, 10**6), st.floats(0.01, 100))
 @settings(max_examples=30, deadline=None)
 def test_the_ridge_solution_is_that_of_a_direct_least_squares_solve(seed, ridge):
-    x, _, _ = case(seed)
-    error = torch.randn(150, 6, generator=torch.Generator().manual_seed(seed + 1)).double()
-    update, offset = ridge_update(x, error, torch.tensor(ridge))
-    # Ridge regression is least squares with rows sqrt(lambda) I below, and nothing for the bias.
-    rows = torch.cat([torch.eye(20).double() * ridge**0.5, torch.zeros(20, 1).double()], dim=1)
-    stacked = torch.cat([torch.cat([x, torch.ones(150, 1).double()], dim=1), rows])
-    direct = torch.linalg.lstsq(stacked, torch.cat([error, torch.zeros(20, 6).double()])).solution
-    assert torch.allclose(torch.cat([update, offset[None]]), direct, atol=1e-7)
+    x, weight, _, wanted = case(seed)
+    update = ridge_update(Moments.of([(x[:70], wanted[:70]), (x[70:], wanted[70:])]), weight, ridge)
+    # Ridge regression is least squares with rows sqrt(lambda) I below.
+    stacked = torch.cat([with_ones(x), torch.eye(21).double() * ridge**0.5])
+    direct = torch.linalg.lstsq(stacked, torch.cat([wanted - with_ones(x) @ weight.T, torch.zeros(21, 6).double()])).solution
+    assert torch.allclose(update.T, direct, atol=1e-7)
 
 
-@given(st.integers(0, 10**6), st.integers(0, 100))
+def test_moments_give_mean_and_covariance():
+    x, _, _, wanted = case(3)
+    part = x[:, 2:9]
+    expected = torch.outer(part.mean(0), part.mean(0)) + torch.cov(part.T)
+    assert torch.allclose(Moments.of([(x, wanted)]).spread(slice(2, 9)), expected, rtol=1e-9)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 100), st.sampled_from(["released", "exact"]))
 @settings(max_examples=20, deadline=None)
-def test_rounding_by_halves_stays_on_the_grid_and_beats_round_to_nearest(seed, refinements):
-    x, weight, quantizer = case(seed)
-    rounded = round_halves(weight, quantizer, x, torch.tensor(1e-3), refinements)
+def test_rounding_by_halves_stays_on_the_grid_and_beats_round_to_nearest(seed, refinements, refinement):
+    x, weight, quantizer, wanted = case(seed)
+    moments = Moments.of([(x, wanted)])
+    rounded, bias = round_halves(weight, quantizer, moments, 1e-3, refinement, refinements)
     codes = rounded / quantizer.scale[:, None] + quantizer.zero_point[:, None]
     assert (codes - codes.round()).abs().max() < 1e-3
     assert 0 <= codes.round().min() <= codes.round().max() <= 7
 
-    def error(one):
-        return ((x @ (weight - one).double().T) ** 2).sum()
+    def error(one, offset):
+        return ((with_ones(x) @ (weight - torch.cat([one.double(), offset[:, None]], dim=1)).T) ** 2).sum()
 
-    assert error(rounded) < error(quantizer.quantize(weight))
+    assert error(rounded, bias) < error(quantizer.quantize(weight[:, :-1].float()), weight[:, -1])
+    assert not torch.equal(bias, weight[:, -1]), "the bias makes up for weights too, as in the released code"
+
+
+def test_the_best_flips_lower_the_error_more_than_the_released_ones():
+    lower = 0
+    for seed in range(20):
+        x, weight, quantizer, wanted = case(seed)
+        spread = Moments.of([(x, wanted)]).spread(slice(0, 10))
+        errors = []
+        for refine in (_refined, _refined_exactly):
+            change = refine(weight[:, :10], quantizer, spread, 100)
+            errors.append(float(((change @ spread) * change).sum()))
+        nearest = _refined(weight[:, :10], quantizer, spread, 0)
+        assert errors[0] <= float(((nearest @ spread) * nearest).sum())
+        lower += errors[1] <= errors[0]
+    assert lower > 10
+
+
+def test_weight_ranges_are_those_of_the_updated_weights(model, calibration, context):
+    """The released code searches them again, out of ten percentiles; they once stayed those of the weights before."""
+    name = "blocks.1.mlp.fc1.weight"
+    scales = {}
+    for stack in ("repqvit", "repqvit+erq", "repqvit+erq(preset=exact)"):
+        model.clear()
+        apply(model, calibration, context, stack, bits="w3a4")
+        scales[stack] = model.quantizers[name].scale
+    assert torch.equal(scales["repqvit"], scales["repqvit+erq(preset=exact)"])
+    assert (scales["repqvit+erq"] < scales["repqvit"]).float().mean() > 0.5, "ranges are cut off at three bits"
+
+
+def test_convolutions_are_rounded_too(model, calibration, context):
+    apply(model, calibration, context, "repqvit+erq", bits="w4a4")
+    name = "patch_embed.proj.weight"
+    operation = model.weights[name]
+    assert not torch.equal(model.rounded_weights[name], model.quantizers[name].quantize(operation.weight))
+    assert torch.equal(model.quantizers[name].quantize(model.rounded_weights[name]), model.rounded_weights[name])
+    assert operation.node in model.bias_shifts
 
 
 @pytest.mark.parametrize(
     ("settings", "bits"),
-    [("", "w4a4"), ("weights=false", "w4a4"), ("activations=false", "w3a8"), ("inputs=quantized", "w4a4")],
+    [
+        ("", "w4a4"),
+        ("weights=false", "w4a4"),
+        ("activations=false", "w3a8"),
+        ("inputs=quantized", "w4a4"),
+        ("preset=exact", "w4a4"),
+    ],
 )
 def test_outputs_come_closer_to_full_precision(settings, bits, model, calibration, context):
     images = calibration.images

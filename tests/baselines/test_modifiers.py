@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.baselines.groupwise import group_ranges
+from harness.quant.network.inventory import off_grid_sites
 from tests.baselines import applying
 
 apply = partial(applying.apply, bits="w8a8")
@@ -72,3 +73,32 @@ def test_more_groups_lower_the_error(model, calibration, context):
     assert errors[1] < 0.8 * errors[0]
     assert errors[2] < errors[1]
     assert len(model.quantizers["blocks.0.norm1:layer_norm"].scale) == 96
+
+
+def test_empirical_correction_sees_operands_as_the_weights_do(model, calibration, context):
+    """It once measured the shift before the operand's quantizer: not what the quantized weight is multiplied with."""
+    apply(model, calibration, context, "repqvit")
+    before = dict(model.bias_shifts)
+    model.clear()
+    apply(model, calibration, context, "repqvit+biascorr(form=empirical)")
+    for index, segment in enumerate(model.segments):
+        inputs = model.run(calibration.images, 0, index)
+        for operation in model.quantized_weights(index):
+            found = {}
+            model.observe(
+                inputs, lambda name, x, found=found: found.update({name: x}), quantize=True, start=index, stop=index + 1
+            )
+            x = model.quantizers[operation.operand](found[operation.operand])
+            error = operation.function(x, operation.quantized_weight() - operation.present_weight, None)
+            shift = model.bias_shifts[operation.node] - before.get(operation.node, 0)
+            mean = error.movedim(1 if operation.weight.ndim > 2 else -1, 0).flatten(1).mean(dim=1)
+            assert (mean + shift).abs().max() < 1e-4 * error.abs().max(), (segment.name, operation.site.name)
+
+
+def test_off_grid_sites_do_not_depend_on_the_order_of_installation(model, calibration, context):
+    apply(model, calibration, context, "repqvit")
+    expected = off_grid_sites(model)
+    quantizers = dict(model.quantizers)
+    model.quantizers.clear()
+    model.quantizers.update(reversed(quantizers.items()))
+    assert off_grid_sites(model) == expected == sorted(expected)

@@ -65,13 +65,13 @@ def test_at_w4a4_min_max_collapses_and_repqvit_does_not(network):
 
 
 @pytest.mark.parametrize(
-    "step", ["gptq", "erq", "qwt", "brecq(iterations=15,batch=8)"], ids=lambda step: step.partition("(")[0]
+    "step", ["gptq", "erq", "erq(preset=exact)", "qwt", "qwt(preset=chain)", "brecq(preset=joint,iterations=15,batch=8)"]
 )
 def test_at_w4a4_what_is_built_on_repqvit_comes_closer(network, step):
     assert network.apart(f"repqvit+{step}", "w4a4")[0] < network.apart("repqvit", "w4a4")[0]
 
 
-@pytest.mark.parametrize("step", ["erq", "qwt"])
+@pytest.mark.parametrize("step", ["erq", "qwt", "qwt(preset=chain)"])
 def test_at_w8a8_fitting_does_not_learn_the_calibration_images(network, step):
     """Both once made eight bits worse than nothing: exact on 32 images, five points lost on photographs."""
     error, agreement = network.apart(f"repqvit+{step}", "w8a8")

@@ -7,25 +7,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.baselines.engines import reconstruction
 from harness.baselines.engines.reconstruction import _Reconstruction
+from harness.baselines.engines.reconstruction_losses import Fima, fima_pair
 from harness.baselines.engines.soft_rounding import SoftRounding
 from harness.errors import UsageError
 from harness.method.checkpoint import Checkpoint
 from harness.method.stack import check
 from harness.quant.format.affine import AffineSpec
-from harness.quant.format.uniform import from_range
+from harness.quant.format.uniform import Uniform, from_range
 from harness.quant.network.inventory import off_grid_sites
 from harness.quant.network.state import state_of
 from tests.baselines import applying
 
 apply = partial(applying.apply, bits="w3a8")
 
-METHODS = ("adaround", "brecq", "brecq(loss=fisher)", "qdrop", "fimaq(rank=2)")
-
-
-def with_iterations(method, count):
-    name, _, rest = method.partition("(")
-    return f"{name}(iterations={count}{',' + rest if rest else ')'}"
+# Settings that move anything in so few steps.
+LEARNING = {
+    "adaround(preset=joint,iterations=60)": 26,
+    "brecq(preset=joint,iterations=60)": 8,
+    "brecq(preset=joint,iterations=60,loss=fisher)": 8,
+    "qdrop(preset=short,iterations=60)": 8,
+    "fimaq(preset=short,iterations=60,rank=2)": 8,
+}
 
 
 @given(st.integers(2, 8), st.integers(0, 10**6))
@@ -50,23 +54,23 @@ def test_rounding_starts_at_the_weight_and_never_moves_more_than_one_step(bits, 
     assert rounding.undecided(2.0) >= 0
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", LEARNING)
 def test_outputs_come_closer_to_full_precision(method, model, calibration, context):
     images = calibration.images
     target = model.full_precision(images)
     apply(model, calibration, context, "repqvit")
     before = (model(images) - target).square().mean()
     model.clear()
-    made = apply(model, calibration, context, f"repqvit+{with_iterations(method, 60)}")
+    made = apply(model, calibration, context, f"repqvit+{method}")
     after = (model(images) - target).square().mean()
     assert after < 0.95 * before
     weights = [name for name in off_grid_sites(model) if name in model.weights]
     assert weights == [], "weights stay on their grid"
-    assert made.notes["units"] == (26 if method == "adaround" else 8)
+    assert made.notes["units"] == LEARNING[method]
 
 
 def test_weights_move_at_most_one_step_in_a_real_run(model, calibration, context):
-    apply(model, calibration, context, "repqvit+brecq(iterations=40,lr=0.1)")
+    apply(model, calibration, context, "repqvit+brecq(preset=joint,iterations=40,lr=0.1)")
     for name, operation in model.weights.items():
         quantizer = model.quantizers[name]
         nearest = quantizer.weight(operation.present_weight, operation.present_weight)
@@ -78,33 +82,46 @@ def test_weights_move_at_most_one_step_in_a_real_run(model, calibration, context
     )
 
 
-def test_qdrop_learns_scales_and_brecq_leaves_them(model, calibration, context):
+def test_qdrop_learns_scales_and_brecq_without_its_stage_leaves_them(model, calibration, context):
     name = "blocks.2.mlp.fc1:linear[x]"
     apply(model, calibration, context, "repqvit")
     scale = model.quantizers[name].scale.clone()
-    for stack, changed in (("brecq(iterations=5)", False), ("qdrop(iterations=5,scale_lr=0.001)", True)):
+    for stack, changed in (
+        ("brecq(preset=joint,iterations=5)", False),
+        ("brecq(iterations=0,scale_iterations=5,scale_lr=0.001)", True),
+        ("qdrop(iterations=5,scale_lr=0.001)", True),
+        ("fimaq(iterations=5,scale_lr=0.001,tokens=false)", True),
+    ):
         model.clear()
         apply(model, calibration, context, f"repqvit+{stack}")
         assert torch.equal(model.quantizers[name].scale, scale) is not changed
         assert not model.quantizers[name].scale.requires_grad
 
 
-@pytest.mark.parametrize("method", ["brecq(iterations=4)", "qdrop(iterations=4)", "adaround(iterations=3)"])
-def test_an_interrupted_run_ends_with_the_same_bytes(method, model, calibration, context, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("method", "at", "stop"),
+    [
+        ("brecq(iterations=4,scale_iterations=3)", "_round", 3),
+        ("brecq(iterations=4,scale_iterations=3)", "_settle", 11),  # in the stage of the scales
+        ("qdrop(iterations=4)", "_round", 3),
+        ("adaround(iterations=3)", "_round", 7),
+    ],
+)
+def test_an_interrupted_run_ends_with_the_same_bytes(method, at, stop, model, calibration, context, tmp_path, monkeypatch):
     apply(model, calibration, context, f"repqvit+{method}")
     expected, _ = state_of(model)
     model.clear()
     scheme, learn = check(f"repqvit+{method}").steps
     scheme.method.apply(model, calibration, context("w3a8"))
-    whole, segments = _Reconstruction._segment, []
+    whole, calls = getattr(_Reconstruction, at), []
 
-    def interrupted(self, visit, task):
-        if len(segments) == 3:
+    def interrupted(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == stop:
             raise KeyboardInterrupt
-        segments.append(visit.index)
-        whole(self, visit, task)
+        whole(self, *arguments)
 
-    monkeypatch.setattr(_Reconstruction, "_segment", interrupted)
+    monkeypatch.setattr(_Reconstruction, at, interrupted)
     checkpoint = Checkpoint(tmp_path / "partial.safetensors")
     with pytest.raises(KeyboardInterrupt):
         learn.method.apply(model, calibration, context("w3a8", checkpoint=checkpoint))
@@ -114,17 +131,144 @@ def test_an_interrupted_run_ends_with_the_same_bytes(method, model, calibration,
     scheme.method.apply(model, calibration, context("w3a8"))
     learn.method.apply(model, calibration, context("w3a8", checkpoint=Checkpoint(tmp_path / "partial.safetensors")))
     found, _ = state_of(model)
+    assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_evolq_goes_on_from_a_reconstructed_network(model, calibration, context):
-    made = apply(model, calibration, context, "minmax+brecq(iterations=3)+evolq(passes=1,cycles=1,batch=16)", bits="w4a4")
+    made = apply(
+        model, calibration, context, "minmax+brecq(preset=joint,iterations=3)+evolq(passes=1,cycles=1,batch=16)", bits="w4a4"
+    )
     assert made.notes["loss_end"] <= made.notes["loss_start"]
     assert all(name in model.rounded_weights for name in model.weights)
 
 
+@pytest.mark.parametrize("method", ["brecq", "adaround"])
+def test_roundings_are_learned_with_activations_in_floating_point_unless_joint(method, model, calibration, context):
+    """As released (BRECQ's first stage) and published (AdaRound): the width of activations cannot matter to them."""
+    found = {}
+    for preset in ("paper", "joint"):
+        for bits in ("w4a4", "w4a32"):
+            model.clear()
+            settings = f"preset={preset},iterations=6,lr=0.2" + (",scale_iterations=0" if method == "brecq" else "")
+            apply(model, calibration, context, f"minmax+{method}({settings})", bits=bits)
+            found[preset, bits] = dict(model.rounded_weights)
+    for preset in ("paper", "joint"):
+        narrow, wide = found[preset, "w4a4"], found[preset, "w4a32"]
+        assert narrow.keys() == wide.keys()
+        assert all(torch.equal(narrow[site], wide[site]) for site in narrow) is (preset == "paper")
+
+
+def test_brecq_then_learns_scales_block_by_block_on_full_precision_inputs(model, calibration, context, monkeypatch):
+    quantized_runs = []
+    run = type(model).run
+
+    def watched(self, x, start=0, stop=None):
+        quantized_runs.append(start)
+        return run(self, x, start, stop)
+
+    monkeypatch.setattr(type(model), "run", watched)
+    made = apply(
+        model, calibration, context, "repqvit+brecq(preset=short,iterations=0,scale_iterations=30,lr=0.01)", bits="w4a4"
+    )
+    stages = [name for name in made.notes["losses"] if name.endswith("(scales)")]
+    assert len(stages) == len(model.segments)
+    first, last = zip(*(made.notes["losses"][name] for name in stages), strict=True)
+    assert sum(last) < sum(first)
+    assert quantized_runs[-30:] == [len(model.segments) - 1] * 30, "one segment at a time: no chain behind it"
+
+
+def test_brecq_keeps_the_first_and_last_layer_at_eight_bits(model, calibration, context):
+    first, *_, last = model.weights
+    read = model.weights[last].operand
+    for setting, width in (("", 8), (",outer_bits=0", 3)):
+        model.clear()
+        apply(model, calibration, context, f"repqvit+brecq(iterations=1,scale_iterations=1{setting})", bits="w3a3")
+        assert {model.quantizers[name].bits for name in (first, last, read)} == {width}
+        assert (first in model.rounded_weights) is (width == 3), "as released the first layer is rounded to nearest"
+        assert model.quantizers["blocks.1.mlp.fc1.weight"].bits == 3
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        "repqvit+adaround(iterations=2,inputs=full)",
+        "ptq4vit(steps=2,rounds=1,images=4)",
+        "easyquant(steps=2,images=4,sequential=false)",
+    ],
+)
+def test_no_quantized_network_is_run_where_nobody_reads_it(stack, model, calibration, context, monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("nobody needs this")
+
+    monkeypatch.setattr(type(model), "run", refused)
+    apply(model, calibration, context, stack, bits="w6a6")
+
+
+class Pairs:
+    """Pairs of FIMA-Q's loss that are known beforehand."""
+
+    def __init__(self, count, size):
+        self.gains, self.moves = torch.rand(count, size), torch.rand(count, size)
+        self.given = 0
+
+    def __call__(self):
+        self.given += 1
+        return self.gains[self.given - 1], self.moves[self.given - 1]
+
+
+def test_fima_is_its_formula_and_two_at_every_renewal():
+    pairs = Pairs(3, 12)
+    loss = Fima(pairs, rank=3, every=4)
+    unit = None
+    for step in range(16):
+        output, target = torch.randn(5, 12), torch.randn(5, 12)
+        got = loss(output, target, None)
+        known = min(step // 4 + 1, 3)
+        assert pairs.given == known
+        gains, moves = pairs.gains[:known].double(), pairs.moves[:known].double()
+        error = (output - target).abs().double()
+        diagonal = (error.square() * gains.mean(0)).sum(1).mean()
+        a = error @ gains.T
+        low_rank = torch.einsum("ni,ij,nj->n", a, torch.linalg.inv(moves @ moves.T), a).mean()
+        if step in (0, 4, 8):
+            unit = diagonal, low_rank
+            assert got == pytest.approx(2, rel=1e-4)
+        assert float(got) == pytest.approx(float(diagonal / unit[0] + low_rank / unit[1]), rel=2e-2)
+
+
+def test_pairs_of_fima_are_those_of_what_is_being_learned(model, calibration, context, monkeypatch):
+    """They once saw rounding to nearest, whatever was learned: five nearly parallel vectors, rank one in effect."""
+    moves = []
+
+    def recorded(*arguments):
+        pair = fima_pair(*arguments)
+        moves.append(pair[1].flatten())
+        return pair
+
+    monkeypatch.setattr(reconstruction, "fima_pair", recorded)
+    apply(model, calibration, context, "repqvit+fimaq(iterations=30,rank=2,lr=0.1,drop=0,batch=16)", bits="w3a8")
+    assert len(moves) == 2 * (len(model.segments) - 1), "the classifier is learned by its divergence"
+    for first, second in zip(moves[::2], moves[1::2], strict=True):
+        assert torch.cosine_similarity(first, second, dim=0) < 0.99
+
+
+def test_fimaq_gives_every_token_a_scale(model, calibration, context):
+    made = apply(model, calibration, context, "repqvit+fimaq(iterations=4,scale_lr=0.01)", bits="w4a4")
+    scaled = [one for one in model.quantizers.values() if one.axis == 1 and isinstance(one, Uniform)]
+    assert made.notes["scaled_by_token"] == len(scaled) == 24
+    assert all(len(one.scale.unique()) > 1 for one in scaled)
+
+
+def test_notes_say_how_many_images_the_authors_used(model, calibration, context):
+    made = apply(model, calibration, context, "minmax+brecq(iterations=1,scale_iterations=1)")
+    assert (made.notes["images_used"], made.notes["images_wanted"]) == (16, 1024)
+
+
 def test_presets_and_wrong_settings():
-    assert check("fqvit+brecq(preset=paper)").steps[1].method.config.iterations == 20_000
-    assert check("fqvit+brecq(preset=paper,iterations=7)").steps[1].method.config.iterations == 7
+    config = check("fqvit+brecq").steps[1].method.config
+    assert (config.iterations, config.lr, config.scale_iterations, config.outer_bits) == (20_000, 1e-3, 5000, 8)
+    assert check("fqvit+adaround").steps[1].method.config.iterations == 10_000
+    assert check("fqvit+brecq(preset=short,iterations=7)").steps[1].method.config.iterations == 7
     with pytest.raises(UsageError, match="has no setting 'iteration'"):
         check("fqvit+brecq(iteration=7)")

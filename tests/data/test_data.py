@@ -8,7 +8,7 @@ from PIL import Image
 from harness.data.preprocessing import of_model
 from harness.data.sets import spaced
 from harness.data.sources import open_source
-from harness.errors import DataError
+from harness.errors import DataError, UsageError
 from tests.shared import IMAGES, requires_images
 
 
@@ -19,7 +19,9 @@ def folder(tmp_path):
             for wnid in wnids:
                 (tmp_path / part / wnid).mkdir(parents=True)
                 for index in range(count):
-                    pixels = np.random.default_rng(index).integers(0, 255, (40, 50, 3), np.uint8)
+                    pixels = np.random.default_rng([*part.encode(), *wnid.encode(), index]).integers(
+                        0, 255, (40, 50, 3), np.uint8
+                    )
                     Image.fromarray(pixels).save(tmp_path / part / wnid / f"{wnid}_{part}_{index}.png")
         return tmp_path
 
@@ -114,13 +116,15 @@ def test_an_unreadable_image_is_named(folder, preprocessing):
     ("override", "message"),
     [
         ({"crop": "1"}, "Did you mean crop_pct"),
-        ({"crop_pct": "2"}, "above 0, at most 1"),
+        ({"crop_pct": "2"}, "from 0.01 to 1"),
         ({"interpolation": "cubic"}, "Did you mean bicubic"),
         ({"mean": "x"}, "not valid"),
+        ({"mean": "0.1,0.2"}, r"has 2 number\(s\), expected 1"),
+        ({"std": "0.1 0.2 0.3"}, r"has 3 number\(s\), expected 1"),
     ],
 )
 def test_wrong_preprocessing(override, message, embedded):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(UsageError, match=message):
         of_model(embedded.network, override)
 
 

@@ -17,6 +17,7 @@ from harness.leaderboard.board.boards import boards
 from harness.leaderboard.board.ladder import gains, ladder_markdown
 from harness.leaderboard.board.noise import ranks, split
 from harness.leaderboard.render import tables
+from harness.leaderboard.render.folder import MARKER
 from harness.leaderboard.report import markdown, write
 from harness.leaderboard.stats.inference import variance_split
 from tests.leaderboard.synthetic import add, evidence, rows
@@ -141,13 +142,13 @@ def test_the_ladder_pairs_seeds(store):
         add(store, "fqvit", below, seed)
         add(store, "fqvit+omse", above, seed)
     add(store, "fqvit+omse+evolq(passes=3)", 820, 1)
-    found = {gain.step: gain for gain in gains(board(store))}
-    assert found["omse"].differences == pytest.approx((0.4, 0.5, 0.3))
+    found = {gain.step: gain for gain in gains(board(store), evidence(store))}
+    assert found["omse"].values == pytest.approx((0.4, 0.5, 0.3))
     assert found["omse"].phrase() == "omse +0.40 ± 0.10, n=3"
     assert found["evolq(passes=3)"].phrase() == "evolq(passes=3) +0.50, n=1"
     table = ladder_markdown(list(found.values()), networks=False)
     assert "helps" in table
-    assert "one seed: unknown" in table
+    assert "within noise (one seed)" in table
     assert ladder_markdown([], networks=False) == ""
 
 
@@ -184,7 +185,7 @@ def test_published_runtimes_are_drawn_beside_ours_with_their_hardware(store, tmp
     for stack, right in (("fqvit", 800), ("fqvit+omse", 810)):
         add(store, stack, right, model="deit_tiny_patch16_224.fb_in1k", bits="w3a8")
         add(store, stack, right, model="deit_small_patch16_224.fb_in1k", bits="w3a3")
-    written = write(rows(store), evidence(store), tmp_path, ["svg"])
+    written = write(rows(store), evidence(store), tmp_path / "board", ["svg"])
     drawn = {path.name: path.read_text() for path in written if path.suffix == ".svg"}
     small = next(text for name, text in drawn.items() if "deit_small" in name)
     tiny = next(text for name, text in drawn.items() if "deit_tiny" in name)
@@ -197,7 +198,7 @@ def test_published_runtimes_are_drawn_beside_ours_with_their_hardware(store, tmp
 def test_other_costs(store, tmp_path, cost):
     add(store, "fqvit", 800)
     add(store, "fqvit+omse", 810, environment={"device": "NVIDIA H200"})
-    written = write(rows(store), evidence(store), tmp_path, ["svg"], [cost])
+    written = write(rows(store), evidence(store), tmp_path / "board", ["svg"], [cost])
     assert len(written) == 2, "size does not depend on the hardware: one picture"
     assert cost in written[0].name
 
@@ -264,7 +265,8 @@ def test_all_formats_are_written_and_repeatable(store, tmp_path):
 def test_times_of_different_hardware_are_never_on_one_front(store, tmp_path):
     add(store, "fqvit", 800)
     add(store, "fqvit+omse", 810, environment={"device": "NVIDIA H200"})
-    pictures = [path.name for path in write(rows(store), evidence(store), tmp_path, ["svg"]) if path.suffix == ".svg"]
+    written = write(rows(store), evidence(store), tmp_path / "board", ["svg"])
+    pictures = [path.name for path in written if path.suffix == ".svg"]
     assert len(pictures) == 2
     assert any("NVIDIA_H200" in name for name in pictures)
 
@@ -276,7 +278,7 @@ def test_the_command(store, tmp_path, capsys):
     full = tmp_path / "full.parquet"
     assert main(["store", "export", "--store", str(store.root), "--format", "parquet", "--full", "--out", str(full)]) == 0
     assert main(["report", "--records", str(full), "--out", str(tmp_path / "out"), "--format", "md,csv"]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["README.md", "leaderboard.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MARKER, "README.md", "leaderboard.csv"]
     capsys.readouterr()
     assert main(["report", "--format", "mdd", "--store", str(store.root)]) == 2
     assert "Did you mean md" in capsys.readouterr().err
@@ -296,16 +298,15 @@ def test_compare_says_what_is_noise_and_what_is_not(store, capsys):
         add(store, "fqvit+omse", 801 + seed, seed, draw=1)
         add(store, "fqvit+evolq", 802 + seed, seed, draw=2)
         add(store, "fqvit+biascorr", 860 + seed, seed, draw=1)
-    assert "verdict: within noise of the images" in compared(store, capsys, "stack=fqvit", "stack=fqvit+evolq")
+    assert "verdict: within noise" in compared(store, capsys, "stack=fqvit", "stack=fqvit+evolq")
     better = compared(store, capsys, "fqvit", "fqvit+biascorr")
     assert "verdict: the second is better" in better
-    assert "difference, seeds" in better
-    assert better.count("McNemar, seed") == 3
-    assert "0.10 points from the calibration draw, 0.00 of their own" in better
+    assert "from images, 0.00 from 3 seeds" in better
+    assert "180 images, over all seeds, that only one of the two gets right" in better
     (pair,) = json.loads(compared(store, capsys, "fqvit+biascorr", "fqvit", "--json"))
     assert pair["verdict"] == "the first is better"
     assert pair["seeds"] == [0, 1, 2]
-    assert pair["difference"]["value"] == pytest.approx(-6.0)
+    assert pair["difference"]["interval"]["value"] == pytest.approx(-6.0)
     assert "no difference on any image" in compared(store, capsys, "fqvit", "fqvit")
 
 
@@ -313,7 +314,7 @@ def test_compare_two_trials(store, capsys):
     first, second = add(store, "fqvit", 800, draw=1), add(store, "fqvit+omse", 860, draw=1)
     out = compared(store, capsys, first[:8], second)
     assert "the second is better (one seed: says nothing about other calibration draws)" in out
-    assert "0 images right only in the first, 60 only in the second" in out
+    assert "60 images, over all seeds, that only one of the two gets right" in out
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Published experiments: every preset composes, one runs scaled down, titles do not pretend."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from harness.cli.main import main
 from harness.leaderboard.published.numbers import accuracies, runtimes
 from harness.leaderboard.published.reproduction import Reproduction, tables, title
+from harness.method.stack import check
 from harness.models.cards import cards
 from harness.sweep.compose import compose_sweep, reproductions
 from harness.sweep.grid import expand
@@ -59,6 +61,22 @@ def test_a_scaled_down_run_says_so_and_a_whole_one_does_not():
     assert "67.00 ± 1.00 (n=3)" in line
     assert "66.91" in line
     assert "| PSAQ-ViT       | published only" in text
+
+
+def test_the_printed_formula_is_measured_beside_the_released_one():
+    """It drives the network away from full precision, so the rows that bear the paper's name take the released loss."""
+    for name in ("evolq_table2", "evolq_table3", "evolq_table4", "evolq_table5", "evolq_table6", "evolq_supplement_table1"):
+        reproduction = Reproduction.of(PRESETS[name])
+        (variant,) = reproduction.variants
+        measured = {spec.method for spec in expand(compose_sweep([f"experiment={name}"]).specs)}
+        assert variant in measured
+        printed = check(variant).steps[-1].method.config
+        (named,) = [check(stack).steps[-1].method.config for stack, row in reproduction.rows.items() if "Evol-Q" in row]
+        assert (printed.formula, printed.mutation, printed.temperature) == ("paper", "paper", 1.0)
+        assert (named.formula, named.mutation) == ("release", "release")
+        assert replace(printed, formula="release", mutation="release", temperature=3.0) == named
+    frame = pd.DataFrame([row("deit_tiny_patch16_224.fb_in1k", variant, 70.0)]).assign(bits="w4a8")
+    assert "variant: Evol-Q, formula and ranges as printed" in tables(reproduction, frame)
 
 
 def test_minutes_are_those_of_the_search():

@@ -9,14 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from harness.leaderboard.stats.inference import (
-    accuracy,
-    mcnemar,
-    paired_bootstrap,
-    paired_over_seeds,
-    rank_intervals,
-    variance_split,
-)
+from harness.leaderboard.stats.inference import accuracy, rank_intervals, variance_split
 
 
 @given(st.integers(1, 3000), st.data())
@@ -35,73 +28,6 @@ def test_wilson_is_the_closed_form(images, data):
 def test_impossible_counts_are_refused(right, images):
     with pytest.raises(ValueError, match="is not possible"):
         accuracy(right, images)
-
-
-@given(st.integers(0, 12), st.integers(0, 12))
-def test_mcnemar_is_the_sum_over_binomial_coefficients(first, second):
-    count = first + second
-    one = np.array([True] * first + [False] * second + [True, False])
-    other = np.array([False] * first + [True] * second + [True, False])
-    found = mcnemar(one, other)
-    tail = sum(math.comb(count, k) for k in range(min(first, second) + 1)) / 2**count
-    assert (found.first, found.second) == (first, second)
-    assert found.p_value == pytest.approx(min(1.0, 2 * tail))
-
-
-def test_without_discordant_pairs_nothing_differs():
-    same = np.array([True, False, True])
-    assert mcnemar(same, same).p_value == 1.0
-    interval = paired_bootstrap(same, same)
-    assert (interval.value, interval.low, interval.high) == (0.0, 0.0, 0.0)
-
-
-def test_one_image():
-    interval = paired_bootstrap(np.array([False]), np.array([True]))
-    assert (interval.value, interval.low, interval.high) == (100.0, 100.0, 100.0)
-    assert mcnemar(np.array([False]), np.array([True])).p_value == 1.0
-
-
-def test_results_of_different_images_are_refused():
-    for function in (mcnemar, paired_bootstrap):
-        with pytest.raises(ValueError, match="same images"):
-            function(np.ones(3, dtype=bool), np.ones(4, dtype=bool))
-        with pytest.raises(ValueError, match="same images"):
-            function(np.ones(0, dtype=bool), np.ones(0, dtype=bool))
-
-
-def test_the_bootstrap_equals_drawing_images_one_by_one():
-    generator = np.random.default_rng(3)
-    first, second = generator.random(400) < 0.7, generator.random(400) < 0.74
-    found = paired_bootstrap(first, second, resamples=20_000)
-    draws = generator.integers(400, size=(20_000, 400))
-    brute = 100 * (second.astype(float) - first)[draws].mean(1)
-    assert found.value == pytest.approx(100 * (second.mean() - first.mean()))
-    assert [found.low, found.high] == pytest.approx(np.quantile(brute, [0.025, 0.975]), abs=0.3)
-    normal = 1.96 * 100 * np.std(second.astype(float) - first) / math.sqrt(400)
-    assert found.high - found.value == pytest.approx(normal, rel=0.08)
-
-
-def test_the_bootstrap_takes_means_over_seeds():
-    first, second = np.array([0.0, 1 / 3, 1.0] * 50), np.array([1 / 3, 1 / 3, 1.0] * 50)
-    found = paired_bootstrap(first, second)
-    assert found.value == pytest.approx(100 / 9)
-    assert found.low > 0
-
-
-@given(st.lists(st.floats(-5, 5), min_size=2, max_size=6))
-def test_the_interval_over_seeds_is_the_t_test(differences):
-    found = paired_over_seeds(differences)
-    if np.std(differences) > 1e-6:
-        test = scipy_stats.ttest_1samp(differences, 0.0).confidence_interval(0.95)
-        assert [found.low, found.high] == pytest.approx([test.low, test.high], rel=1e-6, abs=1e-9)
-    assert found.value == pytest.approx(np.mean(differences), abs=1e-12)
-
-
-def test_one_seed_says_nothing_about_others():
-    found = paired_over_seeds([0.4])
-    assert (found.value, found.low, found.high) == (0.4, -math.inf, math.inf)
-    with pytest.raises(ValueError, match="no seeds"):
-        paired_over_seeds([])
 
 
 def test_the_variance_split_finds_what_was_put_in():

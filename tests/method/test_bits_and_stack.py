@@ -106,7 +106,17 @@ def test_presets_fill_what_is_not_given():
     config = stack.check("fqvit+evolq(preset=release,passes=2,order=forward)").steps[1].method.config
     assert (config.order, config.passes, config.target, config.clip) == ("forward", 2, "release", "abs")
     paper = stack.check("fqvit+evolq(preset=paper)").steps[1].method.config
-    assert (paper.scope, paper.normalise, paper.mutation) == ("block", False, "paper")
+    assert (paper.scope, paper.formula, paper.mutation, paper.selection) == ("block", "release", "release", "fitness")
+
+
+def test_a_setting_that_joined_later_leaves_ids_alone():
+    """``levit`` joined ``fqvit`` without changing a result: records from before stay findable."""
+    (before,) = stack.check("fqvit").identity()
+    assert "levit" not in before["config"]
+    assert "batch" in before["config"]
+    assert stack.check("fqvit(levit=rule)").identity() == [before]
+    (released,) = stack.check("fqvit(levit=release)").identity()
+    assert released["config"] == {**before["config"], "levit": "release"}
 
 
 def _variants():

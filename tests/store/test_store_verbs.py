@@ -1,6 +1,7 @@
 """``harness store``: check, export, import, rebuild; and the cache behind reports."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -83,8 +84,10 @@ def test_a_full_export_can_be_imported(store, tmp_path, form):
     merged = merge(other, path, "lab")
     assert (merged.added, merged.replicas, merged.known, merged.refused) == (6, 0, 0, [])
     for mine in store.records():
-        theirs = other.get(mine["id"])
-        assert theirs.pop("imported")["from"] == "lab"
+        theirs = other.stored(mine["id"])
+        mark = theirs.pop("imported")
+        assert (mark["from"], mark["file"]) == ("lab", f"full.{form}")
+        assert mark["at"] > "2026"
         assert theirs == mine
     assert np.array_equal(other.correct(f"{2:016x}"), store.correct(f"{2:016x}")), "per-image results come along"
     assert list(problems(other)) == []
@@ -98,13 +101,13 @@ def test_importing_a_store_never_overwrites(harness, store, tmp_path):
     theirs.save(changed)
     before = {r["id"]: r for r in store.records()}
     facts = json.loads(harness("store", "import", theirs.root, "--origin", "lab", "--json"))
-    assert facts == {"added": 2, "replicas": 1, "known": 5, "refused": 0}
+    assert facts == {"added": 2, "replicas": 1, "known": 5, "migrated": 0, "refused": 0}
     assert all(store.get(trial) == mine for trial, mine in before.items())
     (replica,) = store.root.rglob("replicas/*.json")
     assert json.loads(replica.read_text())["metrics"]["top1"] == 12.0
     assert np.array_equal(store.correct(f"{6:016x}"), theirs.correct(f"{6:016x}")), "per-image results come along"
     again = json.loads(harness("store", "import", theirs.root, "--json"))
-    assert again == {"added": 0, "replicas": 0, "known": 8, "refused": 0}
+    assert again == {"added": 0, "replicas": 0, "known": 8, "migrated": 0, "refused": 0}
     assert "0 problems" in harness("store", "check")
 
 
@@ -123,7 +126,7 @@ def test_what_is_no_record_is_refused_by_name(harness, store, tmp_path):
     said = harness("store", "import", tmp_path / "x.csv", check=1)
     assert "x.csv, row 2 is no record" in said
     assert "x.csv, row 3 is no record" in said
-    assert store.get(ID)
+    assert store.stored(ID)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +157,7 @@ def test_check_names_every_file_that_is_wrong(harness, store):
     np.save(folders[2] / "correct.npy", np.zeros((2, 2), dtype=np.uint8))
     (folders[3] / "correct.npy").write_bytes(b"x")
     (folders[3] / ".record.json.abc").touch()
+    os.utime(folders[3] / ".record.json.abc", (0, 0))
     (folders[3] / "attempts").mkdir()
     (folders[3] / "attempts" / "1.json").write_text("null")
     (store.root / "sweeps" / "s").mkdir(parents=True)
@@ -210,7 +214,7 @@ def test_rebuild(harness, store):
 
 @given(st.text(max_size=40), st.none() | st.integers(), st.floats(allow_nan=False, allow_infinity=False))
 def test_any_text_survives_csv(tmp_path_factory, text, limit, value):
-    one = record(stack=text, metrics={**record()["metrics"], "top1": value})
+    one = record(stack=text, metrics={**record()["metrics"], "logit_mse": value})
     one["data"] = {**one["data"], "eval_limit": limit if limit is None or abs(limit) < 2**63 else None}
     assert problems_of(one) == []
     store = Store(tmp_path_factory.mktemp("x"))
@@ -219,7 +223,7 @@ def test_any_text_survives_csv(tmp_path_factory, text, limit, value):
     export(store, path, "csv")
     read = pd.read_csv(path, keep_default_na=False, lineterminator="\n", dtype={"stack": str})
     assert len(read) == 1
-    assert float(read["top1"].iloc[0]) == pytest.approx(value)
+    assert float(read["logit_mse"].iloc[0]) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("command", [["status"], ["logs", "abc"], ["cancel"]])

@@ -1,11 +1,16 @@
 """Plans: what is done, what fails, what is shared, what it costs."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from harness.errors import UsageError
+from harness.method import registry, settings
+from harness.method import stack as stacks
+from harness.run import prepare as prepare_module
 from harness.run.prepare import prepare
+from harness.store import store as store_module
 from harness.store.placeholder_records import unrun
 from harness.store.prefix_states import PrefixStates
 from harness.sweep import plan as plans
@@ -85,10 +90,8 @@ def test_mistakes_that_concern_the_whole_sweep_end_it(store):
 
 
 def test_the_network_is_loaded_once(store, opened_afresh, monkeypatch):
-    from harness.run import prepare as module
-
-    loads = []
-    monkeypatch.setattr(module, "load_model", lambda *given, load=module.load_model: loads.append(given) or load(*given))
+    loads, load = [], prepare_module.load_model
+    monkeypatch.setattr(prepare_module, "load_model", lambda *given: loads.append(given) or load(*given))
     make_plan([TrialSpec("fqvit", seed=seed) for seed in range(5)], store)
     assert len(loads) == 1
 
@@ -98,3 +101,46 @@ def test_skipped_records_are_records(store):
     assert cell.state == plans.INCOMPATIBLE
     store.save(unrun(cell.spec, cell.id, "skipped", cell.kind, cell.reason, {}))
     assert store.get(cell.id)["error"]["kind"] == "data"
+
+
+def test_work_per_trial_does_not_depend_on_the_number_of_trials(store, monkeypatch):
+    """What is equal between trials is worked out once: stacks, settings, the network's preprocessing."""
+    calls = Counter()
+
+    def counted(module, name):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, **more: calls.update([name]) or real(*given, **more))
+
+    for module, name in ((registry, "load"), (settings, "build"), (prepare_module, "of_model"), (stacks, "check")):
+        counted(module, name)
+    few = make_plan([TrialSpec("fqvit+omse", bits=bits) for bits in ("w8a8", "w4a8")], store)
+    once = dict(calls)
+    calls.clear()
+    many = make_plan(
+        [TrialSpec("fqvit+omse", bits=bits, seed=seed) for bits in ("w8a8", "w4a8") for seed in range(20)], store
+    )
+    assert dict(calls) == once
+    assert {cell.id for cell in few.cells} < {cell.id for cell in many.cells}
+    assert [cell.id for cell in many.cells[:2]] == [prepare(cell.spec).id for cell in many.cells[:2]]
+
+
+def test_records_are_read_once(store, monkeypatch):
+    for spec in specs():
+        store.save(stored(spec))
+    read = []
+    real = store_module.read_record
+    monkeypatch.setattr(store_module, "read_record", lambda path: read.append(path) or real(path))
+    plan = make_plan(specs(), store)
+    assert plan.count("done") == 3
+    assert len(read) == 3
+
+
+def test_what_cannot_be_loaded_is_tried_once(store, tmp_path, monkeypatch):
+    tried = []
+    real = prepare_module.load_model
+    monkeypatch.setattr(prepare_module, "load_model", lambda *given: tried.append(given) or real(*given))
+    weights = tmp_path / "none.safetensors"
+    plan = make_plan([TrialSpec("fqvit", weights=weights, seed=seed) for seed in range(5)], store)
+    assert plan.count("incompatible") == 5
+    assert len(tried) == 1
+    assert len({cell.reason for cell in plan.cells}) == 1

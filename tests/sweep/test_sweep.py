@@ -12,7 +12,6 @@ from harness.store.placeholder_records import unrun
 from harness.store.store import write_json
 from harness.sweep import heartbeat
 from harness.sweep.heartbeat import Beat, Heart
-from harness.sweep.launch import snapshot
 from harness.sweep.manifest import Sweep, adopt, create, find, sweeps
 from harness.sweep.plan import make_plan
 from harness.sweep.status import counts, kinds, states_of
@@ -175,20 +174,10 @@ def test_skipped_trials_get_their_ids_once_they_can_be_prepared(store, sweep, mo
     from harness.run import prepare
 
     real = prepare.open_source
-    monkeypatch.setattr(prepare, "open_source", lambda name: real("embedded" if name == "/nowhere" else name))
+    monkeypatch.setattr(prepare, "open_source", lambda name, say: real("embedded" if name == "/nowhere" else name, say))
     plan = make_plan([missing, TrialSpec("fqvit", seed=9)], store)
     adopt(sweep, plan)
     assert sweep.planned[0].id == plan.cells[0].id
     assert not sweep.planned[0].skipped
     assert store.get(skipped) is None
     assert [state.state for state in states_of(sweep)] == ["planned", "planned"]
-
-
-def test_snapshots_are_shared_while_the_code_is_the_same(tmp_path):
-    first, second = snapshot.take(tmp_path), snapshot.take(tmp_path)
-    assert first == second
-    assert (first / "harness" / "cli" / "main.py").is_file()
-    assert (first / "harness" / "conf" / "sweep.yaml").is_file()
-    assert (first / "harness" / "embedded" / "weights.safetensors").is_file()
-    assert not list(first.rglob("__pycache__"))
-    assert [path.name for path in tmp_path.iterdir()] == [first.name], "nothing is left beside it"

@@ -26,7 +26,10 @@ SPECS = st.builds(
     calib_source=WORDS,
     seed=st.integers(0, 2**63 - 1),
     eval_limit=st.none() | st.integers(1, 2**40),
-    preprocess=st.dictionaries(st.sampled_from(["crop_pct", "mean", "recipe"]), WORDS.map(str.strip)),
+    preprocess=st.fixed_dictionaries(
+        {}, optional={"crop_pct": st.floats(0.01, 1).map(str), "recipe": st.sampled_from(["timm", "paper"])}
+    ),
+    allow_overlap=st.booleans(),
 )
 
 
@@ -40,7 +43,7 @@ def test_a_trial_survives_json_and_its_own_command(spec):
 def test_every_field_is_documented_and_belongs_to_one_part():
     for one in fields_of(TrialSpec):
         assert one.about.help
-        assert one.about.metavar
+        assert one.about.metavar or one.kind is bool
         assert one.required == (one.name == "method")
     assert {one.name for one in execution_fields()} == {"batch", "device", "memory"}
 

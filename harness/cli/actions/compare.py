@@ -11,6 +11,7 @@ from typing import Any
 from harness.cli.actions.printing import warn
 from harness.leaderboard.board.compare import Pair, compare, select
 from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.stats.difference import Estimate
 from harness.leaderboard.stats.inference import Interval
 from harness.machine.terminal import terminal_progress
 from harness.store.store import Store
@@ -34,25 +35,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def told(pair: Pair, first: str, second: str) -> str:
     """A comparison for people."""
-    width = max(len(first), len(second), len("difference, images"))
+    width = max(len(first), len(second), len("difference"))
     lines = [pair.setting, f"  {first:<{width}}  {_accuracy(pair.first)}", f"  {second:<{width}}  {_accuracy(pair.second)}"]
     if pair.difference is not None:
-        lines.append(f"  {'difference, images':<{width}}  {_points(pair.difference)} (paired bootstrap)")
-    if len(pair.seeds) > 1:
-        lines.append(f"  {'difference, seeds':<{width}}  {_points(pair.over_seeds)} (paired t, n={len(pair.seeds)})")
-    for seed, test in zip(pair.seeds, pair.tests, strict=False):
-        only = f"{test.first} images right only in the first, {test.second} only in the second"
-        lines.append(f"  {'McNemar, seed ' + str(seed):<{width}}  p={test.p_value:.3g}: {only}")
-    if pair.spread is not None:
-        draw, own = math.sqrt(pair.spread.calibration), math.sqrt(pair.spread.method)
-        lines.append(
-            f"  {'spread over seeds':<{width}}  {draw:.2f} points from the calibration draw, {own:.2f} of their own"
-        )
+        found = pair.difference
+        parts = [f"{found.from_images:.2f} from images"]
+        parts += [f"{found.from_seeds:.2f} from {found.seeds} seeds"] if found.from_seeds is not None else []
+        lines.append(f"  {'difference':<{width}}  {_points(found.interval)}; standard error {', '.join(parts)}")
+        lines.append(f"  {'':<{width}}  {found.discordant} images, over all seeds, that only one of the two gets right")
     return "\n".join([*lines, f"  verdict: {pair.verdict}"])
 
 
-def _accuracy(interval: Interval) -> str:
-    return f"{interval.value:.2f} % [{interval.low:.2f}, {interval.high:.2f}] (binomial, Wilson)"
+def _accuracy(found: Estimate) -> str:
+    interval = found.interval
+    return f"{interval.value:.2f} % [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def _points(interval: Interval) -> str:

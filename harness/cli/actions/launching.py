@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.cli.actions.status import sentence
+from harness.machine.signals import INTERRUPTED
 from harness.sweep.cells import Plan
 from harness.sweep.launch.options import Options
 from harness.sweep.launch.packing import packs_of
 from harness.sweep.manifest import Sweep
 from harness.sweep.status import TrialState, counts, kinds, observe, states_of, write_down_deaths
 
-INTERRUPTED = 130
 LONGEST_LIST = 5
 
 

@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = Store.default(arguments.store)
     trial = store.find_trial(arguments.trial)
     log = store.folder(trial) / "log.txt"
-    record = store.get(trial)
+    record = store.stored(trial)
     outputs = [log] if log.is_file() else []
     outputs += _job_files(store, trial) if record is None or record["status"] != "done" else []
     for path in outputs:

@@ -19,7 +19,7 @@ LONGEST_LIST = 8
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    store = Store.default(arguments.store)
+    store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
     asked = plan_of(arguments, store, terminal_progress(arguments.quiet))
     facts = summary(asked)
     if arguments.json:
@@ -44,6 +44,7 @@ def summary(asked: Asked) -> dict[str, Any]:
     return {
         "trials_total": len(plan.cells),
         "done": plan.count("done"),
+        "imported": asked.imported,
         "failed": plan.count("failed"),
         "failed_reasons": plan.reasons("failed"),
         "incompatible": plan.count("incompatible"),
@@ -64,7 +65,8 @@ def lines(plan: Plan, facts: dict[str, Any]) -> list[str]:
     compute = steps["total"] - steps["in_store"] - steps["shared"]
     text = [
         f"trials        {facts['trials_total']}{axes(plan)}",
-        f"done          {facts['done']}",
+        f"records       {facts['done']} of {facts['trials_total']} done",
+        *_imported(facts["imported"]),
         f"failed        {facts['failed']}" + (" (again with: harness resume --retry KIND)" if facts["failed"] else ""),
         *_reasons(facts["failed_reasons"]),
         f"incompatible  {facts['incompatible']}",
@@ -85,6 +87,10 @@ def axes(plan: Plan) -> str:
     sizes = {name: len({str(getattr(cell.spec, field)) for cell in plan.cells}) for name, field in names.items()}
     parts = [f"{size} {name}" for name, size in sizes.items() if size > 1]
     return f" ({' x '.join(parts)})" if parts else ""
+
+
+def _imported(count: int) -> list[str]:
+    return [f"imported      {count} more by other groups (they count with --trust-imported)"] if count else []
 
 
 def _reasons(reasons: dict[str, int]) -> list[str]:

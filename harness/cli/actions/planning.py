@@ -8,21 +8,31 @@ from dataclasses import dataclass
 
 from harness.cli.commands.grid_options import overrides
 from harness.machine.progress import Progress
+from harness.machine.signals import nothing_at_stake
 from harness.store.store import Store
 from harness.sweep.cells import Plan
 from harness.sweep.compose import Composed, compose_sweep
 from harness.sweep.grid import expand
 from harness.sweep.launch.options import Options, SlurmOptions, launcher_options
+from harness.sweep.past import Past
 from harness.trial.spec import TrialSpec
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A sweep as it was asked for, planned."""
+    """A sweep as it was asked for, planned.
+
+    Attributes:
+        composed: What was asked for.
+        options: Of the launcher.
+        plan: Its trials.
+        imported: How many of those to run have a record of another group, which does not count.
+    """
 
     composed: Composed
     options: Options
     plan: Plan
+    imported: int = 0
 
 
 def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> Asked:
@@ -34,8 +44,11 @@ def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> 
     composed = compose_sweep(overrides(arguments), arguments.config_dir)
     options = launcher_options(composed.launcher)
     progress.say("loading torch")
-    specs = expand(composed.specs, ladder=composed.ladder)
-    return Asked(composed, options, planned(specs, store, progress, options, share=composed.share))
+    with nothing_at_stake():
+        specs = expand(composed.specs, ladder=composed.ladder)
+    plan = planned(specs, store, progress, options, share=composed.share)
+    imported = sum("imported" in (store.stored(cell.id) or {}) for cell in plan.to_run)
+    return Asked(composed, options, plan, imported)
 
 
 def planned(
@@ -46,13 +59,15 @@ def planned(
     *,
     share: bool,
     retry: Iterable[str] = (),
+    past: Past | None = None,
 ) -> Plan:
     """Plan trials for a launcher: estimates are for a GPU where the launcher gives one.
 
     Raises:
         UsageError: Something is wrong that concerns the sweep as a whole.
     """
-    from harness.sweep.plan import gpu_here, make_plan  # loads torch: mistakes in what was asked for are told before
+    with nothing_at_stake():
+        from harness.sweep.plan import gpu_here, make_plan  # loads torch: mistakes in what was asked for are told before
 
     gpu = options.gpus > 0 if isinstance(options, SlurmOptions) else gpu_here()
-    return make_plan(specs, store, progress, retry=retry, share=share, gpu=gpu)
+    return make_plan(specs, store, progress, retry=retry, share=share, gpu=gpu, past=past)

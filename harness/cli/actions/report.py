@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         return report(Store.default(arguments.store), arguments, formats, costs)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        warn(merge(store, arguments.records, arguments.records.stem).refused)
+        warn(merge(store, arguments.records, None).refused)
         return report(store, arguments, formats, costs)
 
 
@@ -59,6 +59,7 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     if arguments.out is None:
         print(markdown(found.table, Evidence(store, found.table)))
         return 0
-    for path in write(found.table, Evidence(store, found.table), arguments.out, formats, costs):
+    evidence, over = Evidence(store, found.table), arguments.overwrite
+    for path in write(found.table, evidence, arguments.out, formats, costs, overwrite=over):
         print(path)
     return 0

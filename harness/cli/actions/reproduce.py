@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.experiment = arguments.preset
     reproduction = Reproduction.of(known[arguments.preset])
     _scale(arguments, reproduction)
-    store = Store.default(arguments.store)
+    store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
     asked = plan_of(arguments, store, terminal_progress(arguments.quiet))
     if arguments.plan:
         facts = summary(asked)

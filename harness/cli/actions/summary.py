@@ -7,93 +7,115 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from harness.cli.actions.extra_lines import grid_lines, loops, warnings
+from harness.machine.inert import steerable
+from harness.text import inert
 from harness.trial.record import Record, RecordedAnchor
 from harness.trial.spec import DATA, calibrated
 
+UNKNOWN = "-"
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
 
 
 def print_summary(record: Record, path: Path, *, cached: bool) -> None:
     """Print the result, its cost and its coverage to standard output."""
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 110)
+    wide = None if sys.stdout.isatty() else 110
+    console = Console(file=steerable(sys.stdout), highlight=False, markup=False, emoji=False, width=wide)
     origin = "  (stored record, nothing was run)" if cached else ""
-    console.print(f"[bold]{record['stack']}[/]  {record['bits']}  {record['model']}{origin}")
-    console.print(_result(record))
-    console.print(_stages(record))
-    console.print(_coverage(record))
-    console.print(_facts(record))
-    console.print(f"record   {path}\nrepeat   {record['command']} --force", soft_wrap=True, markup=False)
+    title = Text(inert(record["stack"]), style="bold")
+    console.print(title.append(inert(f"  {record['bits']}  {record['model']}{origin}"), style="not bold"))
+    for part in (_result(record), _stages(record), _coverage(record)):
+        console.print(part)
+    console.print(inert("\n".join(_facts(record))))
+    console.print(inert(f"record   {path}\nrepeat   {record['command']} --force"), soft_wrap=True)
 
 
-def _plain(*columns: str) -> Table:
+def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
     return table
 
 
+def _row(table: Table, *cells: str) -> None:
+    """Cells as plain text: what a record says is no markup."""
+    table.add_row(*(Text(inert(cell)) for cell in cells))
+
+
+def _shown(value: float | None, form: str, missing: str = "-") -> str:
+    """A number, or that it is missing: records of other groups may lack it."""
+    return missing if value is None else format(value, form)
+
+
 def _result(record: Record) -> Table:
     metrics = record["metrics"]
-    table = _plain("", "top-1 %", "top-5 %", "correct", "agreement %", "logit SQNR dB")
+    table = _table("", "top-1 %", "top-5 %", "correct", "agreement %", "logit SQNR dB")
     count = metrics["n_images"]
-    sqnr = metrics["logit_sqnr_db"]
-    table.add_row(
+    sqnr = _shown(metrics["logit_sqnr_db"], ".1f", "exact") if "logit_sqnr_db" in metrics else "-"
+    _row(
+        table,
         "quantized",
-        f"{metrics['top1']:.2f}",
-        f"{metrics['top5']:.2f}",
+        _shown(metrics.get("top1"), ".2f"),
+        _shown(metrics.get("top5"), ".2f"),
         f"{metrics['n_correct']} / {count}",
-        f"{metrics['agreement']:.2f}",
-        "exact" if sqnr is None else f"{sqnr:.1f}",
+        _shown(metrics.get("agreement"), ".2f"),
+        sqnr,
     )
-    table.add_row(
+    right = _shown(metrics.get("n_correct_fp32"), "d")
+    _row(
+        table,
         "full precision",
-        f"{metrics['top1_fp32']:.2f}",
-        f"{metrics['top5_fp32']:.2f}",
-        f"{metrics['n_correct_fp32']} / {count}",
+        _shown(metrics.get("top1_fp32"), ".2f"),
+        _shown(metrics.get("top5_fp32"), ".2f"),
+        f"{right} / {count}",
     )
     return table
 
 
 def _stages(record: Record) -> Table:
-    table = _plain("stage", "seconds", "forward passes", "peak memory MB", "")
+    table = _table("stage", "seconds", "forward passes", "peak memory MB", "")
     for stage in record["stages"]:
-        passes = f"{stage['forward_passes']:.1f}" if stage["image_forwards"] else "-"
-        notes = stage["notes"]
-        extra = f"naive: {notes['naive_forward_passes']}" if "naive_forward_passes" in notes else ""
-        table.add_row(stage["name"], f"{stage['seconds']:.2f}", passes, f"{stage['peak_memory_bytes'] / 1e6:.0f}", extra)
+        passes = _shown(stage.get("forward_passes"), ".1f") if stage.get("image_forwards") else "-"
+        notes, peak = stage.get("notes", {}), stage.get("peak_memory_bytes")
+        memory = "-" if peak is None else f"{peak / 1e6:.0f}"
+        _row(table, stage["name"], f"{stage['seconds']:.2f}", passes, memory, loops(notes))
     return table
 
 
 def _coverage(record: Record) -> Table:
-    table = _plain("quantized tensors", "sites", "bits", "granularity")
+    table = _table("quantized tensors", "sites", "bits", "granularity")
     for row in record["coverage"]:
         bits = ",".join(map(str, row["bits"])) or "32"
-        table.add_row(row["tensors"], f"{row['quantized']} of {row['total']}", bits, ",".join(row["granularity"]) or "-")
+        _row(table, row["tensors"], f"{row['quantized']} of {row['total']}", bits, ",".join(row["granularity"]) or "-")
     return table
 
 
-def _facts(record: Record) -> str:
-    grid = "yes" if record["on_grid"] else f"no ({len(record['off_grid_sites'])} tensors leave it)"
-    anchor = record.get("anchor") or {}
-    size, full = record["size_bytes"], record["size_bytes_fp32"]
-    work, full_work = record["bit_operations"], record["bit_operations_fp32"]
+def _facts(record: Record) -> list[str]:
+    anchor, full, full_work = record.get("anchor"), record.get("size_bytes_fp32"), record.get("bit_operations_fp32")
+    size = "?" if full is None else f"{full / 1e6:.2f}"
+    work = "?" if full_work is None else f"{full_work / 1e9:.1f}"
     lines = [
-        f"size     {size / 1e6:.2f} MB (full precision {full / 1e6:.2f} MB)",
-        f"work     {work / 1e9:.2f} G bit-operations per image (full precision {full_work / 1e9:.1f} G)",
-        f"grid     all tensors on the integer grid: {grid}; protocol: {record['protocol']}",
+        f"size     {record['size_bytes'] / 1e6:.2f} MB (full precision {size} MB)",
+        f"work     {record['bit_operations'] / 1e9:.2f} G bit-operations per image (full precision {work} G)",
+        *grid_lines(record),
+        f"protocol {record['protocol']}",
         f"drawn    {calibrated(record['calib'], record.get('calib_source', DATA))}, seed {record['seed']}",
         f"id       {record['id']}",
+        *warnings(record),
     ]
-    if anchor:
-        lines.append(f"anchor   {_anchor(anchor)}")
-    return "\n".join(lines)
+    if overlap := record["data"].get("overlap"):
+        lines.append(f"overlap  {overlap} calibration images are evaluation images too (--allow-overlap)")
+    return [*lines, f"anchor   {_anchor(anchor)}"] if anchor else lines
 
 
 def _anchor(anchor: RecordedAnchor) -> str:
     """The published full-precision accuracy and how ours compares."""
-    published = f"full precision {anchor['top1']:.2f} published on {anchor['images']:,} images ({anchor['source']})"
-    if anchor["difference"] is None:
+    top1, images = _shown(anchor.get("top1"), ".2f", "?"), _shown(anchor.get("images"), ",", "?")
+    published = f"full precision {top1} published on {images} images ({anchor.get('source', 'no source')})"
+    difference = anchor.get("difference")
+    if difference is None:
         return f"{published}; other images here, not comparable"
-    warning = "" if abs(anchor["difference"]) <= ANCHOR_POINTS else ": another checkpoint or another preprocessing?"
-    return f"{published}; here {anchor['difference']:+.2f}{warning}"
+    warning = "" if abs(difference) <= ANCHOR_POINTS else ": another checkpoint or another preprocessing?"
+    return f"{published}; here {difference:+.2f}{warning}"

@@ -12,12 +12,12 @@ from harness.cli.actions.plan import lines, summary
 from harness.cli.actions.planning import Asked, plan_of
 from harness.machine.terminal import terminal_progress
 from harness.store.store import Store
-from harness.sweep.manifest import Sweep, create
+from harness.sweep.manifest import Sweep, create, remember_trust
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a trial failed."""
-    store = Store.default(arguments.store)
+    store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
     progress = terminal_progress(arguments.quiet)
     _, code = run_grid(arguments, store, plan_of(arguments, store, progress), sys.stdout)
     return code
@@ -28,6 +28,7 @@ def run_grid(arguments: argparse.Namespace, store: Store, asked: Asked, told: Te
     store.check_writable()
     composed, plan = asked.composed, asked.plan
     sweep = create(store, composed.name, composed.about, plan, composed.launcher, shlex.join(["harness", *sys.argv[1:]]))
+    remember_trust(sweep)
     if not arguments.json:
         print("\n".join([f"sweep         {sweep.name}", *lines(plan, summary(asked))]), file=told, flush=True)
     how = How(composed.share, composed.fail_fast, arguments.quiet, arguments.json, {})

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cli import trial_options
-from harness.cli.commands.options import add_json, add_store
+from harness.cli.commands.options import add_json, add_store, add_trust
 from harness.errors import UsageError
 from harness.text import quoted
 
@@ -40,6 +40,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
     how.add_argument("--config-dir", type=Path, metavar="<dir>", help="folder with your experiment/ and launcher/ files")
     how.add_argument("--quiet", action="store_true", help="no progress")
+    add_trust(how)
     add_store(how)
     add_json(how)
 

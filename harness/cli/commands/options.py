@@ -13,3 +13,10 @@ def add_store(options: _ActionsContainer) -> None:
 def add_json(options: _ActionsContainer) -> None:
     """``--json``."""
     options.add_argument("--json", action="store_true", help="machine-readable output on standard output")
+
+
+def add_trust(options: _ActionsContainer) -> None:
+    """``--trust-imported``."""
+    options.add_argument(
+        "--trust-imported", action="store_true", help="imported records count as done (without it: measured again here)"
+    )

@@ -19,6 +19,7 @@ COSTS = ("seconds", "size_bytes", "bit_operations")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--out", type=Path, metavar="<dir>", help="write files there instead of printing Markdown")
+    parser.add_argument("--overwrite", action="store_true", help="write into --out although other files are there")
     parser.add_argument("--format", default=",".join(FORMATS), metavar="<list>", help=f"any of {','.join(FORMATS)}")
     parser.add_argument("--cost", default="seconds", metavar="<list>", help=f"axes of the pictures: {','.join(COSTS)}")
     parser.add_argument("--records", type=Path, metavar="<file>", help="a full export (harness store export --full)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from harness.cli.commands.options import add_json, add_store
+from harness.cli.commands.options import add_json, add_store, add_trust
 
 EXAMPLES = """  harness resume                                         what is missing of the newest sweep
   harness resume table1 --retry oom,timeout              failed trials of these kinds too
@@ -27,5 +27,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
     parser.add_argument("--no-share", action="store_true", help="every trial computes everything itself")
     parser.add_argument("--quiet", action="store_true", help="no progress")
+    add_trust(parser)
     add_store(parser)
     add_json(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from harness.cli.commands.options import add_json, add_store
+from harness.cli.commands.options import add_json, add_store, add_trust
 from harness.cli.trial_options import add_trial
 
 EXAMPLES = """  harness run --method fqvit
@@ -26,5 +26,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--force", action="store_true", help="run again although the record exists")
     how.add_argument("--no-share", action="store_true", help="neither use nor keep states of stack prefixes")
     how.add_argument("--quiet", action="store_true", help="no progress")
+    add_trust(how)
     add_store(how)
     add_json(how)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from harness.quant.format import arithmetic, range_search
-from harness.quant.format.affine import AffineSpec
+from harness.quant.format.affine import Affine, AffineSpec
 from harness.quant.format.base import NumberFormat
 from harness.quant.format.power_of_two import PowerOfTwo, power_of_two_scales
+from harness.quant.format.requantized import Requantized
 from harness.quant.format.uniform import from_range
 
 EMA_MOMENTUM = 0.01
@@ -122,6 +123,32 @@ class PowerOfTwoObserver(MinMaxObserver):
         rows = arithmetic.channel_rows(last, self.axis)
         scale, zero_point = power_of_two_scales(rows, low, high, self.spec.bits)
         return PowerOfTwo.of(self.spec, scale, zero_point, low, high)
+
+
+class RequantizingObserver(Observer):
+    """PTF and a second quantizer of one scale; both see the tensor as it is in full precision.
+
+    Args:
+        spec: Of the codes of both.
+        axis: Channel axis.
+        second: Observer of the second quantizer, per tensor.
+    """
+
+    def __init__(self, spec: AffineSpec, axis: int, second: Observer) -> None:
+        super().__init__(spec, axis)
+        self._observers = (PowerOfTwoObserver(spec, axis), second)
+
+    def update(self, x: Tensor) -> None:
+        """Take in one batch, in both."""
+        for observer in self._observers:
+            observer.update(x)
+
+    def finish(self, last: Tensor) -> NumberFormat:
+        """Propose one quantizer after the other."""
+        first, second = (observer.finish(last) for observer in self._observers)
+        assert isinstance(first, PowerOfTwo)
+        assert isinstance(second, Affine)
+        return Requantized.both(first, second)
 
 
 OBSERVERS: dict[str, type[Observer]] = {

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.quant.format.nonuniform import Nonuniform
+from harness.quant.format.realisation import TABLE, Realisation
 from harness.quant.format.registration import number_format
 
 # AdaLog's bases are 2^(q / r) with this r (Wu et al., ECCV 2024, Sec. 3.2).
@@ -27,6 +28,10 @@ class AdaptiveLog(Nonuniform):
     def quantize(self, x: Tensor) -> Tensor:
         """The power whose exponent is nearest, as hardware's table has it."""
         return adaptive_log(x, self.scale, self.bits)
+
+    def realisation(self, values: Tensor | None) -> Realisation:
+        """A table, as AdaLog's hardware has it."""
+        return TABLE if values is None else super().realisation(values)
 
     def codes(self, x: Tensor) -> Tensor:
         """Exponents; the code ``2^bits`` is zero."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -10,6 +10,15 @@ from torch import Tensor
 
 from harness.quant.format import arithmetic
 from harness.quant.format.base import NumberFormat
+from harness.quant.format.realisation import (
+    BETWEEN,
+    CORRECTED,
+    FRACTIONAL,
+    INTEGER,
+    SCALE_BYTES,
+    ZERO_POINT_BYTES,
+    Realisation,
+)
 from harness.quant.format.straight_through import fake_quantize_straight_through
 
 OFF_GRID = 1e-2  # part of a step that float32 arithmetic may leave between a value and its code
@@ -122,12 +131,39 @@ class Affine(NumberFormat):
         """Integers of ``code_range``."""
         return self._positions(x).round().clamp(*self.code_range).to(torch.int32)
 
+    def at_lower_end(self) -> Self:
+        """The format with zero points that put the lower end of its range where it was; symmetric ones stay."""
+        if self.symmetric or self.minimum.shape != self.scale.shape:
+            return self
+        return replace(self, zero_point=self._zero_point_at(self.minimum, self.scale.detach()))
+
+    def _zero_point_at(self, minimum: Tensor, scale: Tensor) -> Tensor:
+        low, high = self.code_range
+        return (low - torch.round(minimum / scale)).clamp(low, high)
+
     def on_grid(self, values: Tensor | None) -> bool:
         """Integer zero points, and weights at integer codes of ``code_range``."""
-        if not torch.equal(self.zero_point, self.zero_point.round()):
-            return False
-        if values is None:
-            return True
+        return self._whole and (values is None or self._at_codes(values))
+
+    def realisation(self, values: Tensor | None) -> Realisation:
+        """Corrected weights and fractional zero points fold into constants; weights between codes cannot be computed."""
+        if self.correction and values is not None:
+            return CORRECTED
+        if values is not None and not self._at_codes(values):
+            return BETWEEN
+        return INTEGER if self._whole else FRACTIONAL
+
+    @property
+    def parameter_bytes(self) -> float:
+        """Symmetric formats store no zero points; fractional ones take as much as a scale."""
+        each = SCALE_BYTES if self.fractional else ZERO_POINT_BYTES
+        return SCALE_BYTES * self.scales + (0 if self.symmetric else each * self.zero_points)
+
+    @property
+    def _whole(self) -> bool:
+        return torch.equal(self.zero_point, self.zero_point.round())
+
+    def _at_codes(self, values: Tensor) -> bool:
         positions = self._positions(values)
         codes = positions.round()
         low, high = self.code_range

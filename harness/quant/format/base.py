@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import IncompatibleError
+from harness.quant.format.realisation import INTEGER, SCALE_BYTES, ZERO_POINT_BYTES, Realisation, unknown
 from harness.quant.format.row_correction import corrected_rows
 
 F = TypeVar("F", bound="NumberFormat")
@@ -25,7 +26,7 @@ class NumberFormat(ABC):
 
     Attributes:
         bits: Width of the code of one element.
-        scale: What searches over scales may move: positive float32 numbers in a vector; empty where there are none.
+        scale: What is calibrated: positive float32 numbers in a vector; empty where there are none.
         axis: Channel axis of numbers per channel, or None for numbers per tensor.
         correction: Form of weight bias correction applied after it (``row_correction``); empty for none.
         name: The name it is registered under; state files and coverage tables have it.
@@ -66,13 +67,35 @@ class NumberFormat(ABC):
         """How many zero points are stored, one byte each."""
         return 0
 
+    @property
+    def free_scales(self) -> Tensor:
+        """What a search over scales may move, as a vector: all scales, or fewer where some are tied together."""
+        return self.scale.detach().reshape(-1)
+
+    def with_free_scales(self, values: Tensor) -> Self:
+        """The same format with other free scales; gradients flow through them if they ask for gradients."""
+        return replace(self, scale=values)
+
     def on_grid(self, values: Tensor | None) -> bool:
-        """Whether tensors are ``(q - z) s`` with at most ``2^bits`` integer codes ``q`` and an integer ``z``.
+        """Whether tensors are integers as they stand: ``(q - z) s`` with ``2^bits`` codes and an integer ``z``, or shifts.
 
         Args:
             values: A weight as the network uses it, corrections included; None for an activation.
         """
         return False
+
+    def realisation(self, values: Tensor | None) -> Realisation:
+        """How integer arithmetic computes with tensors of this format, and why if they are not ``(q - z) s``.
+
+        Args:
+            values: As in ``on_grid``.
+        """
+        return INTEGER if self.on_grid(values) else unknown(self.name)
+
+    @property
+    def parameter_bytes(self) -> float:
+        """Bytes of its own numbers as a deployed network stores them."""
+        return SCALE_BYTES * self.scales + ZERO_POINT_BYTES * self.zero_points
 
     def __call__(self, x: Tensor, *, overwrite: bool = False, kept: Tensor | None = None) -> Tensor:
         """What an activation becomes; with straight-through gradients if it or the scale asks for gradients.

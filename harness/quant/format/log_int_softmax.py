@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.quant.format import integer
 from harness.quant.format.nonuniform import Nonuniform
+from harness.quant.format.realisation import SHIFTS, Realisation
 from harness.quant.format.registration import number_format
 
 
@@ -32,6 +33,14 @@ class LogIntSoftmax(Nonuniform):
     def quantize(self, x: Tensor) -> Tensor:
         """Probabilities as the integer softmax rounds them; its own outputs stay."""
         return integer.negative_powers(1 / x, self.bits)
+
+    def on_grid(self, values: Tensor | None) -> bool:
+        """Probabilities are shifts; a weight is not meant to be."""
+        return values is None
+
+    def realisation(self, values: Tensor | None) -> Realisation:
+        """Powers of two are codes of their own: a product with one is a shift."""
+        return SHIFTS if values is None else super().realisation(values)
 
     def codes(self, x: Tensor) -> Tensor:
         """``q``; the code ``2^bits`` is zero."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.quant.format.nonuniform import Nonuniform
+from harness.quant.format.realisation import ROOTS, Realisation
 from harness.quant.format.registration import number_format
 
 
@@ -24,6 +25,10 @@ class LogSqrt2(Nonuniform):
     def quantize(self, x: Tensor) -> Tensor:
         """The nearest power."""
         return log_sqrt2(x, self.scale, self.bits)
+
+    def realisation(self, values: Tensor | None) -> Realisation:
+        """Shifts, and a factor for odd codes."""
+        return ROOTS if values is None else super().realisation(values)
 
     def codes(self, x: Tensor) -> Tensor:
         """``q``; the code ``2^bits`` is zero."""

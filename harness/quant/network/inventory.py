@@ -1,4 +1,4 @@
-"""What a quantized model really is: coverage by tensor class, size, bit-operations, integer-grid check."""
+"""What a quantized model really is: coverage by tensor class, size, bit-operations, and what integers can compute."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from torch import Tensor
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.quant.format.base import NumberFormat
+from harness.quant.format.log_int_softmax import LogIntSoftmax
+from harness.quant.format.realisation import INTEGER, MANY, SCALE_BYTES, ZERO_POINT_BYTES, Grid, Realisation
 from harness.quant.format.uniform import Uniform
 from harness.quant.network.external import ExternalSite
 from harness.quant.network.qmodel import QuantizedModel
-from harness.trial.record import CoverageRow
+from harness.trial.record import CoverageRow, FloatRow, GridRow
 
 FULL_PRECISION_BITS = 32
-SCALE_BYTES, ZERO_POINT_BYTES = 4, 1
 HALF_BYTES = 2  # linear layers beside blocks are kept in half precision
+CLIPPING = ("relu", "relu6", "hardtanh")  # activations that only clip: integers do it
+IN_FLOATING_POINT = (Kind.LAYER_NORM, Kind.AFFINE, Kind.ADD, Kind.MUL, Kind.MEAN)
+BIASES = "biases"
 
 
 def coverage(model: QuantizedModel) -> list[CoverageRow]:
@@ -93,17 +97,24 @@ def size_bytes(model: QuantizedModel) -> int:
 
     Linear layers beside blocks (QwT) count in half precision.
     """
-    total = float(full_precision_bytes(model))
+    total = float(full_precision_bytes(model)) + _parameter_bytes(model)
     for name, described in _described(model).items():
         site = model.sites[name]
-        total += SCALE_BYTES * described.scales + ZERO_POINT_BYTES * described.zero_points
         if site.place in (Place.PARAMETER, Place.CONSTANT):
             total -= site.elements * (FULL_PRECISION_BITS - described.bits) / 8
     corrected = [model.sites[name] for name, quantizer in model.quantizers.items() if quantizer.correction]
-    total += sum(2 * SCALE_BYTES * site.channels for site in corrected)  # a gain and an offset per output channel
+    total += sum(SCALE_BYTES * site.channels for site in corrected)  # an offset each; the gain folds into the scale
     total += sum(shift.numel() * SCALE_BYTES for name, shift in model.bias_shifts.items() if not _has_bias(model, name))
     total += sum(HALF_BYTES * (weight.numel() + bias.numel()) for weight, bias in model.compensations.values())
     return round(total)
+
+
+def _parameter_bytes(model: QuantizedModel) -> float:
+    """Scales, zero points and factors as they would be stored."""
+    if model.external is None:
+        return sum(quantizer.parameter_bytes for quantizer in model.quantizers.values())
+    sites = model.external.sites.values()
+    return sum(SCALE_BYTES * site.scales + ZERO_POINT_BYTES * site.zero_points for site in sites)
 
 
 def _has_bias(model: QuantizedModel, node: str) -> bool:
@@ -134,16 +145,25 @@ def _bits(described: Mapping[str, ExternalSite], sites: tuple[str, ...]) -> int:
     return next(found, FULL_PRECISION_BITS)
 
 
-def off_grid_sites(model: QuantizedModel) -> list[str]:
-    """Sites whose tensors are not ``(q - z) s`` with at most ``2^bits`` integer codes ``q`` and an integer ``z``.
+def realisations(model: QuantizedModel) -> dict[str, Realisation]:
+    """How integer arithmetic computes with each quantized tensor, by site in execution order.
 
-    Weights are checked by value, another library's by the number of different ones. Logarithmic formats are off the grid:
-    ``2^bits`` powers and zero.
+    Weights are checked by value, another library's by the number of different ones.
     """
     if model.external is not None:
         weights, sites = model.external.weights, model.external.sites
-        return [name for name, weight in weights.items() if _values(weight, sites[name]) > 2 ** sites[name].bits]
-    return [name for name, quantizer in model.quantizers.items() if not _on_grid(model, name, quantizer)]
+        return {
+            name: MANY if name in weights and _values(weights[name], sites[name]) > 2 ** sites[name].bits else INTEGER
+            for name in model.sites
+            if name in sites
+        }
+    installed = [name for name in model.sites if name in model.quantizers]
+    return {name: model.quantizers[name].realisation(_weight(model, name)) for name in installed}
+
+
+def _weight(model: QuantizedModel, name: str) -> Tensor | None:
+    is_weight = model.sites[name].place is Place.PARAMETER
+    return model.weights[name].quantized_weight().detach() if is_weight else None
 
 
 def _values(weight: Tensor, site: ExternalSite) -> int:
@@ -152,6 +172,57 @@ def _values(weight: Tensor, site: ExternalSite) -> int:
     return max(len(row.unique()) for row in rows)
 
 
-def _on_grid(model: QuantizedModel, name: str, quantizer: NumberFormat) -> bool:
-    is_weight = model.sites[name].place is Place.PARAMETER
-    return quantizer.on_grid(model.weights[name].quantized_weight().detach() if is_weight else None)
+def off_grid_sites(model: QuantizedModel) -> list[str]:
+    """Sites whose tensors are not integers as they stand: ``(q - z) s``, or the shifts of an integer softmax. Sorted."""
+    return sorted(name for name, realisation in realisations(model).items() if realisation.grid is not Grid.INTEGER)
+
+
+def grid(model: QuantizedModel) -> list[GridRow]:
+    """How integers compute with the quantized tensors: by class and reason, in execution order of their first site."""
+    final = _final_site(model)
+    rows: dict[tuple[str, Realisation], GridRow] = {}
+    for name, realisation in realisations(model).items():
+        label = _tensor_class(model.sites[name], final)
+        empty: GridRow = {"tensors": label, "grid": realisation.grid.value, "reason": realisation.reason, "sites": 0}
+        rows.setdefault((label, realisation), empty)["sites"] += 1
+    return list(rows.values())
+
+
+def floating_point(model: QuantizedModel) -> list[FloatRow]:
+    """What an inference of this network computes or stores in floating point.
+
+    Softmax and activation functions are computed in floating point unless their format is an integer operator; sums, means
+    and norms where their result has no quantizer; matrix products where an operand has none. Biases are stored in float32:
+    in integer arithmetic they become 32-bit integers at the scale of the product, so alone they are no obstacle.
+    """
+    described = _described(model)
+    names = [_float_operation(model, site, described) for site in model.sites.values() if site.place is Place.VALUE]
+    names += [
+        "matrix product" for segment in model.segments for cost in segment.costs if _is_float(described, cost.operands)
+    ]
+    names += ["linear layer beside a block"] * len(model.compensations)
+    names += [BIASES for operation in model.weights.values() if operation.bias is not None]
+    counts = {name: names.count(name) for name in dict.fromkeys(names) if name}
+    return [{"operation": name, "count": count} for name, count in counts.items()]
+
+
+def integer_only(model: QuantizedModel) -> bool:
+    """Whether integers compute the whole network: nothing in floating point, every quantized tensor realisable."""
+    computed = [row for row in floating_point(model) if row["operation"] != BIASES]
+    return not computed and all(found.grid is not Grid.NONE for found in realisations(model).values())
+
+
+def _float_operation(model: QuantizedModel, site: Site, described: Mapping[str, ExternalSite]) -> str:
+    """What the operation of a value is called if it runs in floating point; empty if integers do it."""
+    if site.kind is Kind.SOFTMAX:
+        return "" if isinstance(model.quantizers.get(site.name), LogIntSoftmax) else "softmax"
+    if site.kind is Kind.ACTIVATION:
+        return "" if site.function in CLIPPING else site.function
+    if site.kind is Kind.LAYER_NORM and site.source not in model.integer_norms:
+        return site.kind.value
+    unquantized = site.name not in described and not site.fused
+    return site.kind.value if site.kind in IN_FLOATING_POINT and unquantized else ""
+
+
+def _is_float(described: Mapping[str, ExternalSite], operands: tuple[tuple[str, ...], tuple[str, ...]]) -> bool:
+    return any(_bits(described, sites) == FULL_PRECISION_BITS for sites in operands)

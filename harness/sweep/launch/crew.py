@@ -17,6 +17,7 @@ from harness.machine.measure import environment
 from harness.store.placeholder_records import unrun
 from harness.sweep.files import PackOrder, SweepRow
 from harness.sweep.heartbeat import read
+from harness.sweep.launch import snapshot
 from harness.sweep.launch.workers import Seat, WorkerProcess
 from harness.sweep.manifest import Sweep
 from harness.trial.record import Record
@@ -94,9 +95,12 @@ class Crew:
         return stopped and not any(worker.trial for worker in self.workers)
 
     def _start(self, index: int) -> WorkerProcess:
+        seat = self._seats[index]
+        if seat.code is not None:
+            snapshot.verify(seat.code)
         command = [sys.executable, "-P", "-m", "harness.sweep.launch.process"]  # -P: not the code of the present folder
         command += [str(self.sweep.store.root.absolute()), self.sweep.name, self._settings]
-        worker = WorkerProcess(index, command, self._seats[index])
+        worker = WorkerProcess(index, command, seat)
         assert worker.process.stdout is not None
         self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
         return worker

@@ -64,8 +64,8 @@ def run_here(
     planned = {one.id: one for one in sweep.planned}
     packs = [[orders.row(planned[trial]) for trial in pack] for pack in submission.packs]
     count = workers_of(options, sum(map(len, packs)))
-    places = environments(count, threads_of(count), str(code))
-    seats = [Seat(place, submission.folder / f"worker-{index}.txt") for index, place in enumerate(places)]
+    places = environments(count, threads_of(count), code)
+    seats = [Seat(place, submission.folder / f"worker-{index}.txt", code) for index, place in enumerate(places)]
     me = process_facts()
     submission.started({"local": me})
     try:

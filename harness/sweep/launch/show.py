@@ -13,7 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from harness.machine.inert import steerable
 from harness.sweep.heartbeat import Beat
+from harness.text import inert
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
 
@@ -40,7 +42,7 @@ class Show:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(file=steerable(sys.stderr), highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._quiet = quiet
         self._started = time.monotonic()
         self._live = Live(console=self._console, auto_refresh=False) if sys.stderr.isatty() and not quiet else None
@@ -62,7 +64,8 @@ class Show:
         for column in ("worker", "trial", "stage", "time"):
             table.add_column(column, overflow="ellipsis", no_wrap=True)
         for index, spec, beat, seconds in rows:
-            table.add_row(str(index), Text(label(spec)), beat.progress if beat else "start", duration(seconds))
+            stage = Text(inert(beat.progress if beat else "start"))
+            table.add_row(str(index), Text(inert(label(spec))), stage, duration(seconds))
         spent = time.monotonic() - self._started
         rest = f", about {duration(spent / done * (total - done))} left" if done else ""
         self._live.update(Group(table, Text(f"{done} of {total} trials ended in {duration(spent)}{rest}")), refresh=True)
@@ -80,4 +83,4 @@ class Show:
             self._say(f"{status}  {trial}  {label(spec)}")
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(text))
+        self._console.print(Text(inert(text)))

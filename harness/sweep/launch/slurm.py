@@ -19,7 +19,7 @@ from submitit.core.utils import DelayedSubmission, FailedJobError, JobPaths
 from harness.errors import UsageError
 from harness.machine.logs import warnings_to_stderr
 from harness.store.store import Store
-from harness.sweep.launch import orders
+from harness.sweep.launch import orders, snapshot
 from harness.sweep.launch.arrays import PlannedArray, array_name, base_of
 from harness.sweep.launch.options import SlurmOptions
 from harness.sweep.launch.refusals import option_of, reason_of
@@ -147,10 +147,10 @@ def _executor(
         raise UsageError("no SLURM found here: srun is not on the path", "use --launcher local") from error
     executor.update_parameters(timeout_min=options.timeout_min, cpus_per_task=options.cpus)
     if cluster == "slurm":
-        path = f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+        path = f'export PYTHONPATH={shlex.quote(str(code))}"${{PYTHONPATH:+:$PYTHONPATH}}" {snapshot.NO_BYTECODE}=1'
         executor.update_parameters(
             mem_gb=options.memory_gb,
-            slurm_setup=[*options.setup, path, f"export OMP_NUM_THREADS={options.cpus}"],
+            slurm_setup=[*options.setup, snapshot.verify_line(code), path, f"export OMP_NUM_THREADS={options.cpus}"],
             slurm_use_srun=False,
             slurm_additional_parameters={**options.sbatch, "signal": f"B:USR2@{SIGNAL_SECONDS}"},
             **_asked(options),

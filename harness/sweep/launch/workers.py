@@ -16,6 +16,7 @@ import torch
 
 from harness.machine.memory import WORKERS_VARIABLE
 from harness.sweep.files import SweepRow
+from harness.sweep.launch import snapshot
 
 CLOSE_SECONDS = 20  # for saving a search's state
 THREADS_VARIABLE = "OMP_NUM_THREADS"
@@ -43,19 +44,18 @@ def threads_of(workers: int) -> int:
     return int(given) if given.isdecimal() and int(given) > 0 else max(1, cores() // workers)
 
 
-def environments(count: int, threads: int, first_on_path: str = "") -> list[dict[str, str]]:
+def environments(count: int, threads: int, code: Path | None = None) -> list[dict[str, str]]:
     """The environment of each of ``count`` workers: one GPU each where there are any.
 
     Args:
         count: Number of workers.
         threads: Threads of each.
-        first_on_path: Folder that comes first on their path; empty to leave the path alone.
+        code: Copy of the code that comes first on their path; None to leave the path alone.
     """
     gpus = gpus_here()
     shared = {WORKERS_VARIABLE: str(count), THREADS_VARIABLE: str(threads)}
-    if first_on_path:
-        paths = [first_on_path, os.environ.get("PYTHONPATH", "")]
-        shared["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    if code is not None:
+        shared |= snapshot.variables(code, os.environ.get("PYTHONPATH", ""))
     own = [{DEVICES_VARIABLE: gpus[index % len(gpus)]} if gpus else {} for index in range(count)]
     return [{**os.environ, **shared, **device} for device in own]
 
@@ -67,10 +67,12 @@ class Seat:
     Attributes:
         environment: Its environment.
         log: File for what it prints outside of trials.
+        code: Copy of the code that it runs, which is looked at before; None where that was done already.
     """
 
     environment: Mapping[str, str]
     log: Path
+    code: Path | None = None
 
 
 class WorkerProcess:

@@ -133,8 +133,8 @@ function openTrial(record) {
   byId("trial").showModal();
 }
 
-// Plotly reads a few HTML tags in texts: their brackets are written as entities.
-const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+// Plotly reads a few HTML tags and %{names} in texts: their brackets are written as entities.
+const safe = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll("%{", "&#37;{");
 const short = (text) => safe(text.length > 46 ? `${text.slice(0, 22)}…${text.slice(-22)}` : text);
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const deviation = (values) => (values.length < 2 ? 0 : Math.sqrt(values.reduce((s, v) => s + (v - mean(values)) ** 2, 0) / (values.length - 1)));

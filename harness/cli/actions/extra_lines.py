@@ -1,0 +1,40 @@
+"""Lines of a record's summary: what integers can compute, what a search would have cost, and warnings of methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.trial.record import Record
+
+
+def loops(notes: Mapping[str, Any]) -> str:
+    """What a search costs whose every evaluation runs the whole network: copies scored again, or once as released."""
+    if "naive_forward_passes" not in notes:
+        return ""
+    released = f", released code's: {notes['release_forward_passes']}" if "release_forward_passes" in notes else ""
+    return f"paper's loop: {notes['naive_forward_passes']}{released}"
+
+
+def grid_lines(record: Record) -> list[str]:
+    """Which tensors integers can compute with, why others need folding, and whether integers compute the whole network."""
+    if "grid" not in record:  # written by an earlier version
+        answer = "yes" if record["on_grid"] else f"no ({len(record.get('off_grid_sites', []))} tensors leave it)"
+        return [f"grid     all tensors on the integer grid: {answer}"]
+    counts: dict[str, int] = {}
+    reasons: dict[str, list[str]] = {}
+    for row in record["grid"]:
+        counts[row["grid"]] = counts.get(row["grid"], 0) + row["sites"]
+        if row["reason"]:
+            reasons.setdefault(row["reason"], []).append(row["tensors"])
+    lines = [f"grid     {', '.join(f'{grid}: {count} tensors' for grid, count in counts.items()) or 'nothing quantized'}"]
+    lines += [f"         {', '.join(dict.fromkeys(tensors))}: {reason}" for reason, tensors in reasons.items()]
+    rest = ", ".join(f"{row['count']} {row['operation']}" for row in record.get("floating_point", []))
+    answer = "yes" if record.get("integer_only") else "no"
+    return [*lines, f"integer  only: {answer}{f'; in floating point: {rest}' if rest else ''}"]
+
+
+def warnings(record: Record) -> list[str]:
+    """What methods warn of."""
+    found = [(stage["name"], stage.get("notes", {}).get("warning")) for stage in record["stages"]]
+    return [f"warning  {name}: {text}" for name, text in found if text]

@@ -1,0 +1,143 @@
+"""What image files contain: a hash per file, computed once and kept with the file's size and time.
+
+The cache is ``$XDG_CACHE_HOME/ptq-harness/image-hashes/`` (``~/.cache`` without the variable), one file per folder of
+images. It can be deleted at any time. A file that changed within the last ``SETTLED_SECONDS`` is not kept: it could change
+again without another time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from harness.data.image_file import check_regular, unreadable
+
+log = logging.getLogger(__name__)
+SETTLED_SECONDS = 2.0  # file systems keep times in steps of up to two seconds
+SPEAK_SECONDS = 3.0
+THREADS = 8  # network disks answer many at once
+CHUNK = 512  # files between two looks at the clock
+Say = Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """Tell nobody."""
+
+
+class Known(NamedTuple):
+    """Size in bytes, time of the last change in nanoseconds, SHA-256."""
+
+    size: int
+    changed: int
+    sha256: str
+
+
+class ContentHashes:
+    """Hashes of the files of one folder.
+
+    Args:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
+        self._file = cache_folder() / f"{key}.json"
+        self._known: dict[str, Known] | None = None
+
+    def of(self, names: Sequence[str], say: Say = silent) -> list[str]:
+        """SHA-256 of each file, in order.
+
+        Args:
+            names: Relative to the folder.
+            say: Gets a line of text now and then when it takes more than a few seconds.
+
+        Raises:
+            DataError: A file is empty or cannot be read.
+        """
+        found: list[Known] = []
+        spoken = time.monotonic()
+        try:
+            with ThreadPoolExecutor(THREADS) as pool:
+                for start in range(0, len(names), CHUNK):  # a chunk at a time, so that Ctrl-C waits for few
+                    found += pool.map(self._one, names[start : start + CHUNK])
+                    if time.monotonic() - spoken > SPEAK_SECONDS:
+                        say(f"hashing images of {self.folder}: {len(found)} of {len(names)}")
+                        spoken = time.monotonic()
+        finally:  # what is known so far need not be read again after an interruption
+            self._keep(dict(zip(names, found, strict=False)))
+        return [one.sha256 for one in found]
+
+    def _one(self, name: str) -> Known:
+        path = os.path.join(self.folder, name)
+        status = check_regular(path)
+        known = self._kept().get(name)
+        if known is not None and (known.size, known.changed) == (status.st_size, status.st_mtime_ns):
+            return known
+        try:
+            with open(path, "rb") as file:
+                return Known(status.st_size, status.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise unreadable(path, error) from error
+
+    def _kept(self) -> dict[str, Known]:
+        if self._known is None:
+            self._known = _read(self._file)
+        return self._known
+
+    def _keep(self, found: Mapping[str, Known]) -> None:
+        """Write the cache, with what other processes have written meanwhile; without it the next time takes longer."""
+        known = self._kept()
+        new = {name: one for name, one in found.items() if known.get(name) != one and _settled(one)}
+        if not new:
+            return
+        self._known = {**_read(self._file), **known, **new}
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            _write_aside(self._file, json.dumps({"folder": str(self.folder.absolute()), "files": self._known}))
+        except OSError as error:
+            log.warning("hashes of the images of %s are not kept: %s", self.folder, error)
+
+
+def cache_folder() -> Path:
+    """Where hashes are kept."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "ptq-harness" / "image-hashes"
+
+
+def _write_aside(file: Path, text: str) -> None:
+    """Write a file under another name first: a reader sees all of it or nothing, also when many processes write."""
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
+    try:
+        with open(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, file)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _settled(one: Known) -> bool:
+    return time.time() - one.changed / 1e9 > SETTLED_SECONDS
+
+
+def _read(file: Path) -> dict[str, Known]:
+    """What is kept; nothing when there is no file or it is broken."""
+    if not file.is_file():
+        return {}
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+        return {
+            str(name): Known(int(size), int(changed), str(sha)) for name, (size, changed, sha) in content["files"].items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("%s is not used: %s: %s", file, type(error).__name__, error)
+        return {}
