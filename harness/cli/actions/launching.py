@@ -13,6 +13,7 @@ from harness.machine.signals import INTERRUPTED
 from harness.sweep.cells import Plan
 from harness.sweep.launch.options import Options
 from harness.sweep.launch.packing import packs_of
+from harness.sweep.launch.queue import unnoted
 from harness.sweep.manifest import Sweep
 from harness.sweep.status import TrialState, counts, kinds, observe, states_of, write_down_deaths
 
@@ -44,16 +45,19 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
     Returns:
         The exit code: 1 when trials of this start failed, 130 when the user stopped it.
     """
-    from harness.sweep.launch.start import Way, adopt_orphans, start  # loads torch, which planning has done by now
-
     seen = observe(sweep)
     write_down_deaths(sweep, seen.trials)
-    orphans = adopt_orphans(sweep, seen.queue)
-    if orphans:
-        print(f"found {orphans} jobs of {sweep.name} whose submission was interrupted", file=sys.stderr)
     waiting = [state for state in seen.trials if state.state in ("queued", "running")]
     ids = {state.id for state in waiting}
     cells = [cell for cell in plan.to_run if cell.id not in ids]
+    orphans = unnoted(sweep, seen.queue)
+    if not cells and not orphans:
+        return _nothing_to_do(sweep, how, waiting)
+    from harness.sweep.launch.start import Way, adopt_orphans, start  # loads torch, which planning has done by now
+
+    if orphans:
+        number = adopt_orphans(sweep, seen.queue)
+        print(f"found {number} jobs of {sweep.name} whose submission was interrupted", file=sys.stderr)
     if not cells:
         return _nothing_to_do(sweep, how, waiting)
     packs = packs_of(plan, options, cells, {state.id for state in seen.trials if state.suspect})

@@ -153,6 +153,15 @@ def submits_now(submission: Submission) -> bool:
     return other and len(submission.jobs.get("slurm", [])) < len(submission.packs) and "local" not in submission.jobs
 
 
+def unnoted(sweep: Sweep, queue: Queue) -> list[Submission]:
+    """Submissions with jobs that they did not note, because they were killed."""
+    return [
+        one
+        for one in sweep.submissions
+        if sum(map(bool, queue.jobs.get(one.number, []))) > len(one.jobs.get("slurm", [])) and not submits_now(one)
+    ]
+
+
 def _local(submission: Submission, about: ProcessFacts) -> dict[str, QueuePlace]:
     alive = alive_here(about)
     detail = f"launcher process {about['pid']} on {about['host']} " + ("works" if alive else "has ended")

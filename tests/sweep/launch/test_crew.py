@@ -36,6 +36,7 @@ def noted(tmp_path, monkeypatch):
     return lambda: sorted(path.read_text() for path in (tmp_path / "notes").iterdir())
 
 
+@pytest.mark.slow
 def test_a_job_with_two_gpus_runs_a_worker_on_each(store, tmp_path, monkeypatch, noted):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
