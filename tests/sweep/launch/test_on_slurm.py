@@ -81,7 +81,7 @@ def test_a_cancelled_and_a_preempted_job(harness, tmp_path, gate):
     beats = held(store, [first, second])
     subprocess.run(["scancel", beats[0].job], check=True)
     subprocess.run(["scancel", "--batch", "--signal=USR2", beats[1].job], check=True)
-    wait_for(lambda: store.root.joinpath("sweeps").is_dir() and _interrupted(harness, second))
+    wait_for(lambda: _interrupted(harness, second))
     gate.open()
     sweep = settled(harness)
     assert sweep["states"] == {"done": 3, "cancelled": 1}
