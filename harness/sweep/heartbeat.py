@@ -110,13 +110,16 @@ class Heart(Progress):
         self._trial: str | None = None
         process = psutil.Process()
         self._beat = Beat(socket.gethostname(), process.pid, process.create_time(), job)
+        self._interrupted = False
+        self._writing = threading.RLock()  # of the thread that beats, and of a signal's handler inside a write
         self._stopped = threading.Event()
         self._interval = float(os.environ.get(INTERVAL_VARIABLE) or INTERVAL_SECONDS)
 
     @contextmanager
     def of(self, trial: str) -> Iterator[None]:
         """Beat for a trial; the file goes when the block ends, unless the process was interrupted."""
-        self._beat = replace(self._beat, stage="start", step=0, steps=0, started=time.time(), interrupted=False)
+        self._beat = replace(self._beat, stage="start", step=0, steps=0, started=time.time())
+        self._interrupted = False
         self._trial = trial
         self._store.folder(trial).mkdir(parents=True, exist_ok=True)
         self._stopped = threading.Event()
@@ -130,7 +133,7 @@ class Heart(Progress):
             thread.join()
             self._save = lambda: None
             self._trial = None
-            if not self._beat.interrupted:
+            if not self._interrupted:
                 path_of(self._store, trial).unlink(missing_ok=True)
 
     def _keep_beating(self, stopped: threading.Event) -> None:
@@ -138,19 +141,26 @@ class Heart(Progress):
             self._write()
 
     def _write(self) -> None:
+        """Write the file. An interruption that comes while it is written is written after it, by whoever it was."""
         trial = self._trial
         if trial is None:
             return
-        self._beat = replace(self._beat, beat=time.time())
+        with self._writing:
+            written: Beat | None = None
+            while written is None or written.interrupted != self._interrupted:
+                written = replace(self._beat, beat=time.time(), interrupted=self._interrupted)
+                self._write_file(trial, written)
+
+    def _write_file(self, trial: str, beat: Beat) -> None:
         try:
-            write_json(path_of(self._store, trial), asdict(self._beat))
+            write_json(path_of(self._store, trial), asdict(beat))
         except OSError as error:  # a full disk must not end the trial here; its record will say so
             log.warning("heartbeat of %s not written: %s", trial, error)
 
     @property
     def interrupted(self) -> bool:
         """Whether the process was interrupted."""
-        return self._beat.interrupted
+        return self._interrupted
 
     def owns(self, beat: Beat) -> bool:
         """Whether a beat is of this process, or of this job before it was queued again."""
@@ -160,7 +170,7 @@ class Heart(Progress):
     def interrupt(self) -> None:
         """Save the search's state and mark the heartbeat as interrupted."""
         self._save()
-        self._beat = replace(self._beat, interrupted=True)
+        self._interrupted = True
         self._write()
 
     def stage(self, name: str) -> None:

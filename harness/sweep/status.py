@@ -155,7 +155,7 @@ def _runs(beat: Beat, queue: Queue) -> bool:
     """Whether the process of a heartbeat runs: its own machine knows, else SLURM, else only the time can tell."""
     if beat.interrupted or beat.host == socket.gethostname():
         return beat.alive()
-    if beat.job and queue.ended(beat.job) is not None:
+    if beat.job and (queue.ended(beat.job) is not None or queue.waits(beat.job)):
         return False
     return beat.alive()
 

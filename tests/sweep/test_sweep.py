@@ -181,3 +181,23 @@ def test_skipped_trials_get_their_ids_once_they_can_be_prepared(store, sweep, mo
     assert not sweep.planned[0].skipped
     assert store.get(skipped) is None
     assert [state.state for state in states_of(sweep)] == ["planned", "planned"]
+
+
+def test_an_interruption_in_the_middle_of_a_write_is_written(store, monkeypatch):
+    """The signal comes while the thread, or the process itself, writes the heartbeat: the older one must not win."""
+    trial, real = "ab12cd34ef56ab78", heartbeat.write_json
+    heart = Heart(store)
+    with heart.of(trial):
+        calls = []
+
+        def interrupted_meanwhile(path, content):
+            calls.append(content)
+            if len(calls) == 1:
+                heart.interrupt()
+            real(path, content)
+
+        monkeypatch.setattr(heartbeat, "write_json", interrupted_meanwhile)
+        heart.stage("omse")
+        assert heartbeat.read(store, trial).interrupted
+        assert heart.interrupted
+    assert heartbeat.read(store, trial).interrupted

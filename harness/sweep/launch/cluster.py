@@ -73,6 +73,7 @@ def job_states(jobs: Iterable[str], names: Collection[str] = (), users: Collecti
     return {**queued, **_accounted(ended)}
 
 
+WAITING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 # Everything that is not an end; a job that is queued again is REQUEUED for a moment.
 ACTIVE = (
     "PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",

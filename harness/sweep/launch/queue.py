@@ -12,7 +12,7 @@ from harness.errors import UsageError
 from harness.sweep.files import ProcessFacts
 from harness.sweep.heartbeat import process_alive
 from harness.sweep.launch.arrays import SubmittedArray, active_arrays, jobs_of, names_of
-from harness.sweep.launch.cluster import JobState, job_states
+from harness.sweep.launch.cluster import WAITING, JobState, job_states
 from harness.sweep.manifest import Sweep
 from harness.sweep.submission import Submission
 
@@ -71,10 +71,10 @@ class Queue:
         state = (self.states or {}).get(job)
         return state if state is not None and not state.active else None
 
-    def holds(self, job: str) -> bool:
-        """Whether SLURM says that a job waits or runs."""
+    def waits(self, job: str) -> bool:
+        """Whether a job is in the queue and does not run: it was not started yet, or was queued again."""
         state = (self.states or {}).get(job)
-        return state is not None and state.active
+        return state is not None and state.word in WAITING
 
 
 def look(sweep: Sweep, others: Iterable[str] = ()) -> Queue:

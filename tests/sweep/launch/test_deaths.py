@@ -102,13 +102,15 @@ def test_nothing_is_written_while_somebody_runs_the_trial(store, dead, monkeypat
     assert states_of(sweep)[0].state == "running"
 
 
-@pytest.mark.parametrize("queue", ["7|RUNNING|{}|None\n", "7|PENDING|{}|BeginTime\n", ""])
-def test_a_job_that_may_run_still_is_not_dead(store, dead, monkeypatch, queue):
+@pytest.mark.parametrize(
+    ("queue", "state"), [("7|RUNNING|{}|None\n", "running"), ("7|PENDING|{}|BeginTime\n", "queued"), ("", "running")]
+)
+def test_a_job_that_may_run_still_is_not_dead(store, dead, monkeypatch, queue, state):
     sweep, submission, ids = dead
     mocked(monkeypatch, queue.format(array_name(submission, 0)), None)
     states = states_of(sweep)
     write_down_deaths(sweep, states)
-    assert states[0].state == "running"
+    assert states[0].state == state, "a job that was queued again is not running, however young its heartbeat is"
     assert store.get(ids[0]) is None
 
 
