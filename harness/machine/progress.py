@@ -40,6 +40,11 @@ class Progress:
     def stage(self, name: str) -> None:
         """A trial enters a stage."""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the process was told to save its state and end."""
+        return False
+
     def interruptible(self, save: Callable[[], None]) -> None:
         """Tell what to call when the process is asked to stop during the stage that follows."""
 

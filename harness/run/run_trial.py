@@ -192,6 +192,8 @@ def _work(step: StackStep, model: QuantizedModel, calibration: CalibrationSet, c
     try:
         step.method.apply(model, calibration, context)
     except SystemExit as stop:
+        if context.progress.interrupted:  # a preempted job that is queued again ends like this
+            raise
         raise HarnessError(f"method {step.info.name!r} calls sys.exit({stop.code!r})") from stop
     finally:
         problem = _unwritable(context.notes)

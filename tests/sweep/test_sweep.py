@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from harness.errors import UsageError
+from harness.run.run_trial import run_trial
 from harness.store.placeholder_records import unrun
 from harness.store.store import write_json
 from harness.sweep import heartbeat
@@ -201,3 +202,20 @@ def test_an_interruption_in_the_middle_of_a_write_is_written(store, monkeypatch)
         assert heartbeat.read(store, trial).interrupted
         assert heart.interrupted
     assert heartbeat.read(store, trial).interrupted
+
+
+def test_the_end_of_a_preempted_job_is_no_failure(store, monkeypatch):
+    """submitit ends the process with sys.exit once the job is queued again; a method that does so itself is a bug."""
+    from harness.methods.fqvit import Fqvit
+
+    heart = Heart(store)
+
+    def preempted(self, *given):
+        heart.interrupt()
+        raise SystemExit(-1)
+
+    monkeypatch.setattr(Fqvit, "apply", preempted)
+    spec = TrialSpec("fqvit", calib=8, eval_limit=50, device="cpu")
+    with pytest.raises(SystemExit), heart.of("ab12cd34ef56ab78"):
+        run_trial(spec, store, heart)
+    assert list(store.records()) == []
