@@ -78,7 +78,7 @@ def frozen_split(data: str, preprocessing: Preprocessing) -> FrozenSplit:
         images = source.calibration(source.calibration_size, FROZEN_SEED, preprocessing).images
         count = len(images) - len(images) // HELD_OUT
         return FrozenSplit(data, images[:count], images[count:])
-    train = Path(data).expanduser() / "train"
+    train = Path(os.path.expanduser(data)) / "train"
     if not train.is_dir():
         raise DataError(f"{data!r} has no folder train/", "choices of defaults are made on training-side images only")
     pool, held_out = parted_files(train)

@@ -6,6 +6,7 @@ Imports neither torch nor pydantic: ``harness run --help`` reads the declaration
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -152,7 +153,7 @@ class SpecField:
         if value is None or (self.about.path and value == self.default):
             return value
         if self.about.path:
-            return str(Path(value).expanduser().absolute())
+            return str(Path(os.path.expanduser(value)).absolute())  # an unknown user's ~ stays: it is named as not there
         return dict(value) if self.kind is dict else value
 
     def words(self, value: Any) -> list[str]:
