@@ -1,32 +1,54 @@
-"""Kill the local launcher at random moments of a sweep and look at what is left each time.
+"""Kill a local sweep again and again while it computes, and look at what is left each time.
 
-``python benchmarks/kill_launcher.py`` starts a sweep of 36 trials on the embedded network, kills its launcher with SIGKILL
-at 20 random moments, resumes after each, and checks: no finished record is gone or changed, no trial is there twice, the
-store is readable, and the final records equal those of an undisturbed sweep.
+``python benchmarks/kill_launcher.py`` starts a sweep of 36 trials on the embedded network and kills it 20 times (SIGKILL),
+each time some moments after a trial has started: in turn the launcher, a worker and then the launcher, and all processes. It
+resumes after each and checks: no finished record is gone or changed, and the store is readable. At the end the sweep is
+finished and compared with an undisturbed one: the same trials, each once, the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from harness.store.check import problems
 from harness.store.store import Store
 from harness.sweep import heartbeat
+from harness.sweep.heartbeat import Beat
 
+T = TypeVar("T")
 GRID = ["--method", "fqvit,fqvit+omse,fqvit+omse+evolq(passes=40)", "--bits", "w8a8,w4a8", "--calib", "16,32"]
 GRID += ["--seed", "range(3)", "--eval-limit", "500", "--workers", "1", "--device", "cpu", "--quiet"]
+WAYS = ("launcher", "worker, then launcher", "all at once")
+FILES = ("correct.npy", "quantizers.safetensors")
 
 
-def sweep(root: Path) -> subprocess.Popen[str]:
-    """Start or go on with the sweep."""
-    command = [sys.executable, "-m", "harness", "sweep", *GRID, "--store", str(root)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def wait(look: Callable[[], T | None]) -> T:
+    """The first true result of ``look``; not for ever."""
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise SystemExit("waited in vain")
+
+
+def go(store: Store) -> subprocess.Popen[str]:
+    """Start the sweep, or go on with it."""
+    begun = list(store.root.glob("sweeps/*/submissions/1/packs.json"))
+    words = ["resume", "--retry", "killed", "--quiet"] if begun else ["sweep", *GRID]
+    command = [sys.executable, "-m", "harness", *words, "--store", str(store.root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def finished(store: Store) -> dict[str, str]:
@@ -34,40 +56,54 @@ def finished(store: Store) -> dict[str, str]:
     return {record["id"]: record["created"] for record in store.records() if record["status"] == "done"}
 
 
-def wait_for_workers(store: Store) -> None:
-    """Until no process beats any more."""
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        beats = [heartbeat.read(store, folder.name) for folder in store.trial_folders()]
-        if not any(beat is not None and beat.alive() for beat in beats):
-            return
-        time.sleep(0.1)
-    raise SystemExit("workers outlived their launcher")
+def beating(store: Store) -> list[Beat]:
+    """Heartbeats of trials that run."""
+    beats = (heartbeat.read(store, folder.name) for folder in store.trial_folders())
+    return [beat for beat in beats if beat is not None and beat.alive()]
 
 
-def kill_once(store: Store, seconds: float) -> str:
+def kill(store: Store, launcher: subprocess.Popen[str], way: str) -> None:
+    """Kill while a trial runs."""
+    if way.startswith("worker"):
+        os.kill(wait(lambda: beating(store))[0].pid, signal.SIGKILL)
+        wait(lambda: beating(store))  # the worker that takes its place
+    if launcher.poll() is not None:
+        raise SystemExit("the sweep ended before it could be killed: give it more trials")
+    if way.startswith("all"):
+        os.killpg(launcher.pid, signal.SIGKILL)
+    else:
+        launcher.kill()
+
+
+def kill_once(store: Store, way: str, seconds: float) -> str:
     """One start, one kill, one look."""
-    launcher = sweep(store.root)
+    launcher = go(store)
+    wait(lambda: beating(store))
     time.sleep(seconds)
     before = finished(store)
-    ended = launcher.poll() is not None
-    launcher.kill()
+    kill(store, launcher, way)
     launcher.communicate()
-    wait_for_workers(store)
+    wait(lambda: not beating(store))
     after = finished(store)
     gone = [trial for trial in before if after.get(trial) != before[trial]]
     bad = [problem for problem in problems(store) if "interrupted" not in problem.reason]
-    twice = len(after) - len({record["id"] for record in store.records()})
     left_over = sum("interrupted" in problem.reason for problem in problems(store))
-    if gone or bad or twice:
-        raise SystemExit(f"after {seconds:.1f} s: gone or changed {gone}, broken {bad}, twice {twice}")
-    how = "had ended" if ended else "killed"
-    return f"{how} after {seconds:4.1f} s: {len(after):2d} done, none lost, none twice, {left_over} temporary files left"
+    if gone or bad:
+        raise SystemExit(f"after the kill of {way}: gone or changed {gone}, broken {bad}")
+    return (
+        f"{way} killed {seconds:.1f} s after a trial began: {len(after)} done, none lost, {left_over} temporary files left"
+    )
 
 
 def results(store: Store) -> dict[str, object]:
-    """Metrics by trial."""
-    return {record["id"]: record.get("metrics") for record in store.records()}
+    """What each trial gave: metrics, and its files as bytes."""
+    return {
+        record["id"]: (record["status"], record.get("metrics"), *_files(store, record["id"])) for record in store.records()
+    }
+
+
+def _files(store: Store, trial: str) -> list[bytes]:
+    return [(store.folder(trial) / name).read_bytes() for name in FILES]
 
 
 def main() -> None:
@@ -80,13 +116,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         disturbed, quiet = Store(Path(folder) / "disturbed"), Store(Path(folder) / "quiet")
         for number in range(given.kills):
-            print(f"{number + 1:2d}  {kill_once(disturbed, moments.uniform(8, 26))}", flush=True)
+            told = kill_once(disturbed, WAYS[number % len(WAYS)], moments.uniform(0, 1.5))
+            print(f"{number + 1:2d}  {told}", flush=True)
         for store in (disturbed, quiet):
-            _, errors = sweep(store.root).communicate()
-            if errors.strip():
-                print(errors)
+            _, errors = go(store).communicate()
+            print(errors.strip() or "finished", flush=True)
         same = results(disturbed) == results(quiet)
-        print(f"{len(results(disturbed))} records; equal to an undisturbed sweep: {same}")
+        attempts = len(list(disturbed.root.glob("trials/*/*/attempts/*.json")))
+        print(f"{len(results(disturbed))} records, {attempts} failed attempts kept; equal to an undisturbed sweep: {same}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ class HarnessError(Exception):
     """Base of all errors raised on purpose.
 
     Attributes:
-        kind: What a failure record calls it: oom, timeout, preempted, incompatible, diverged, bug, usage, data, model.
+        kind: What a failure record calls it: oom, timeout, preempted, incompatible, diverged, bug, usage, data, model,
+            disk.
         message: What was given and what was expected.
         hint: How to mend it; may be empty.
     """
@@ -43,6 +44,12 @@ class ModelError(UsageError):
     """A model name or weights file that cannot be used."""
 
     kind = "model"
+
+
+class DiskError(UsageError):
+    """A disk that is full, read-only or may not be written to."""
+
+    kind = "disk"
 
 
 class CaptureError(UsageError):

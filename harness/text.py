@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from harness.errors import UsageError
 
+LONGEST_SHOWN = 80
+LARGEST_SIZE = 2**63 - 1
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SUSPECT = re.compile(r"[^\x20-\x7e\n\t]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -56,6 +59,20 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def user_path(text: str) -> Path:
+    """A path as it was typed, with ``~`` for a home folder.
+
+    Raises:
+        UsageError: It names the home of a user that there is not.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"path {shortened(text)!r} is not possible: there is no such user", "expected a path, with ~ for your own home"
+        ) from error
+
+
 def parse_size(text: str) -> int | None:
     """Bytes of a text such as ``8GB``, ``500M`` or ``2GiB``; None for ``auto``. Units are powers of 1,024.
 
@@ -67,4 +84,12 @@ def parse_size(text: str) -> int | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
         raise UsageError(f"memory {text!r} not understood: expected a size such as 8GB or 500MB, or auto")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    size = float(match[1]) * UNITS[match[2].upper()]
+    if size > LARGEST_SIZE:
+        raise UsageError(f"memory {shortened(text)!r} is not possible: expected less than {LARGEST_SIZE // UNITS['T']:,}T")
+    return int(size)
+
+
+def shortened(text: str) -> str:
+    """The beginning of what was given, where all of it would hide the message."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."

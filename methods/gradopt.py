@@ -33,7 +33,7 @@ class GradoptConfig:
         Literal["held_out", "given"],
         Field(description="learning rate and steps: tried on some units and judged on held-out images, or lr and steps"),
     ] = "held_out"
-    tried_units: Annotated[int, Field(ge=1, description="choose=held_out: units tried on, evenly spaced")] = 3
+    tried_units: Annotated[int, Field(ge=1, description="choose=held_out: units tried on, evenly spaced")] = 2
     steps: Annotated[
         int, Field(ge=1, description="gradient steps per unit and pass; choose=held_out tries a quarter of them too")
     ] = 20

@@ -24,6 +24,7 @@ SLOW_FILES = {
     "test_docs",
     "test_wheel",
 }
+SLOW_FOLDERS = {"hostile"}  # hundreds of inputs each
 # Formulas in milliseconds, and searches or learning on the embedded network in seconds.
 SLOW_WITH_A_NETWORK = {
     "test_adalog",
@@ -53,7 +54,11 @@ def is_slow(item: pytest.Item) -> bool:
         return True
     if any(mark in (requires_images.mark, requires_reference.mark) for mark in item.iter_markers("skipif")):
         return True
-    slow = item.path.stem in SLOW_FILES or (item.path.stem in SLOW_WITH_A_NETWORK and bool(fixtures & NETWORK))
+    slow = (
+        item.path.stem in SLOW_FILES
+        or item.path.parent.name in SLOW_FOLDERS
+        or (item.path.stem in SLOW_WITH_A_NETWORK and bool(fixtures & NETWORK))
+    )
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
     return slow and not any(isinstance(one, str) and one in FAST_PARAMETERS for one in parameters)
 

@@ -17,4 +17,4 @@ def answers() -> bool:
     return any(state.strip("*") in ("idle", "mixed", "allocated") for state in found.stdout.split())
 
 
-requires_slurm = pytest.mark.skipif(not answers(), reason="no SLURM answers here (sinfo)")
+requires_slurm = pytest.mark.skipif(not answers(), reason="no SLURM answers here (sinfo); .ci/slurm starts one")

@@ -83,7 +83,7 @@ def learn(unit: Unit, config: ReconstructionConfig, task: Task) -> list[float]:
         with torch.enable_grad():
             error = unit.loss(unit.output(images), unit.target.select(images), images)
             optimizer.zero_grad()
-            (error + _regulariser(unit, config, step)).backward()  # type: ignore[no-untyped-call]
+            (error + _regulariser(unit, config, step)).backward()
         optimizer.step()
         if unit.scales:
             optimizer.param_groups[-1]["lr"] = unit.scale_lr * 0.5 * (1 + math.cos(math.pi * (step + 1) / unit.steps))

@@ -59,7 +59,8 @@ def ridge_update(moments: Moments, weight: Tensor, ridge: float) -> Tensor:
     """
     missing = moments.cross - moments.gram @ weight.T
     regularised = moments.gram + ridge * torch.eye(len(moments.gram), dtype=torch.float64, device=missing.device)
-    return torch.linalg.solve(regularised, missing).T
+    solved: Tensor = torch.linalg.solve(regularised, missing)
+    return solved.T
 
 
 def round_halves(

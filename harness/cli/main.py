@@ -3,21 +3,24 @@
 A command is a row of ``COMMANDS``, a module in ``commands/`` (what can be typed; imports nothing heavy) and one of the same
 name in ``actions/`` (what is done). Both are imported when the command is used: help needs neither torch nor pandas.
 
-Exit codes: 0 done (also when there was nothing to do), 1 a trial failed, 2 a mistake in what was asked for.
+Exit codes: 0 done (also when there was nothing to do), 1 a trial failed, 2 a mistake in what was asked for or a disk that
+cannot be written to, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from harness import __version__
 from harness.cli.parser import CommandParser, Parser
 from harness.errors import HarnessError
+from harness.machine import signals, streams
+from harness.machine.disk import explained
 from harness.machine.inert import inert_output
 from harness.machine.logs import warnings_to_stderr
+from harness.machine.streams import flush_output
 
 DESCRIPTION = "Benchmark post-training quantization of vision models: run stacks of methods, keep records, report on them."
 EXAMPLES = """examples:
@@ -80,21 +83,53 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     warnings_to_stderr()
+    with signals.orderly():
+        return _outcome(argv)
+
+
+def _outcome(argv: Sequence[str] | None) -> int:
+    """The exit code; every error that is not a bug is one line."""
+    try:
+        code = _run(argv)
+        flush_output()
+    except HarnessError as error:
+        return _failed(str(error))
+    except KeyboardInterrupt:
+        streams.say("interrupted")
+        return signals.exit_code()
+    except OSError as error:
+        return _not_written(error)
+    return signals.exit_code() if code == signals.INTERRUPTED else code
+
+
+def _not_written(error: OSError) -> int:
+    """An error of the system; one that names no file is of standard output, to which nothing more is written then."""
+    if error.filename is not None:
+        return _failed(explained(error))
+    gone = isinstance(error, BrokenPipeError) and streams.reader_gone()
+    streams.give_up_output()
+    return 0 if gone else _failed(f"output cannot be written: {explained(error)}")
+
+
+def _failed(text: str) -> int:
+    try:
+        flush_output()  # what was printed before comes first
+    except OSError:
+        streams.give_up_output()
+    streams.say(f"error: {text}")
+    return 2
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = build_parser()
-    arguments = parser.parse_args(argv)
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit:
+        flush_output()
+        raise
     if arguments.command is None:
         parser.print_help()
         return 0
-    try:
-        action = importlib.import_module(f"harness.cli.actions.{COMMANDS[arguments.command].module}")
-        code: int = action.run(arguments)
-        return code
-    except HarnessError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away: nothing left to say
-        return 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    action = importlib.import_module(f"harness.cli.actions.{COMMANDS[arguments.command].module}")
+    code: int = action.run(arguments)
+    return code

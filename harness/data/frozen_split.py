@@ -20,6 +20,7 @@ from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, draw
 from harness.data.sources import EMBEDDED, EmbeddedSource
 from harness.errors import DataError
+from harness.text import user_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 HELD_OUT = 3  # one image in three
@@ -78,7 +79,7 @@ def frozen_split(data: str, preprocessing: Preprocessing) -> FrozenSplit:
         images = source.calibration(source.calibration_size, FROZEN_SEED, preprocessing).images
         count = len(images) - len(images) // HELD_OUT
         return FrozenSplit(data, images[:count], images[count:])
-    train = Path(os.path.expanduser(data)) / "train"
+    train = user_path(data) / "train"
     if not train.is_dir():
         raise DataError(f"{data!r} has no folder train/", "choices of defaults are made on training-side images only")
     pool, held_out = parted_files(train)

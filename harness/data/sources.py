@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
 from harness.embedded import assets
 from harness.errors import DataError
+from harness.text import user_path
 from harness.trial.identity import tensors_sha256
 
 EMBEDDED = "embedded"
@@ -67,7 +66,7 @@ def open_source(name: str, say: Say = silent) -> DataSource:
     Raises:
         DataError: The path is no usable image folder.
     """
-    return EmbeddedSource() if name == EMBEDDED else FolderSource(Path(os.path.expanduser(name)), say)
+    return EmbeddedSource() if name == EMBEDDED else FolderSource(user_path(name), say)
 
 
 def check_classes(source: DataSource, classes: int, model: str) -> None:

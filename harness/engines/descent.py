@@ -19,7 +19,7 @@ from harness.engines.scale_search import Objective, Unit, read_scales, write_sca
 from harness.quant.format.arithmetic import EPSILON
 
 # First step of a scale as a share of it. Adam's step is its learning rate; SGD's is the rate times the gradient.
-FIRST_STEPS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+FIRST_STEPS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SHORT = 4  # a quarter of the steps is tried too
 HOPELESS = -1e9  # stands for what is not finite: records are JSON
 

@@ -45,13 +45,18 @@ def inert_output() -> Iterator[None]:
     """Inside, whatever is printed is only shown; characters that the terminal's encoding lacks are written as numbers."""
     before = sys.stdout, sys.stderr
     errors = [_errors(stream, "backslashreplace") for stream in before]
-    sys.stdout, sys.stderr = (cast(TextIO, InertStream(steerable(stream))) for stream in before)
+    sys.stdout, sys.stderr = (_inert(stream) for stream in before)
     try:
         yield
     finally:
         sys.stdout, sys.stderr = before
         for stream, kept in zip(before, errors, strict=True):
             _errors(stream, kept)
+
+
+def _inert(stream: TextIO) -> TextIO:
+    """The stream made inert; None, as Python gives a process whose output is closed, stays None."""
+    return stream if stream is None else cast(TextIO, InertStream(steerable(stream)))
 
 
 def _errors(stream: TextIO, errors: str | None) -> str | None:

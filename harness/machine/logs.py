@@ -19,6 +19,9 @@ class _StandardError(logging.StreamHandler):  # type: ignore[type-arg]
         self.stream = sys.stderr
         super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Let it be: a warning that cannot be written must not become a traceback, nor end the work."""
+
 
 class _Lower(logging.Formatter):
     """``warning: what happened``."""

@@ -20,9 +20,12 @@ from typing import overload
 
 import psutil
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from harness.errors import DiskError
+from harness.machine.disk import explained
 
 WORKERS_VARIABLE = "HARNESS_WORKERS"  # set by the local launcher: processes that share this machine
 AUTO_SHARE = 0.5  # of the memory that is free when a process starts
@@ -66,7 +69,11 @@ class Kept(Sequence[Tensor]):
         self.total_bytes += tensor.nbytes
 
     def spill(self) -> int:
-        """Write what is in memory to disk and let go of it; returns its bytes."""
+        """Write what is in memory to disk and let go of it; returns its bytes.
+
+        Raises:
+            DiskError: It cannot be written.
+        """
         if not self.nbytes:
             return 0
         if self._folder is None:
@@ -74,10 +81,21 @@ class Kept(Sequence[Tensor]):
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         for index, tensor in enumerate(self._tensors):
             if tensor is not None:
-                save_file({"x": tensor.cpu().contiguous()}, self._file(index))
+                self._write(index, tensor)
                 self._tensors[index] = None
         written, self.nbytes = self.nbytes, 0
         return written
+
+    def _write(self, index: int, tensor: Tensor) -> None:
+        path = self._file(index)
+        try:
+            save_file({"x": tensor.cpu().contiguous()}, path)
+        except (SafetensorError, OSError) as error:
+            path.unlink(missing_ok=True)
+            raise DiskError(
+                f"what does not fit into the memory budget cannot be written to {path.parent}: {explained(error)}",
+                "set TMPDIR to a folder on another disk, or give more memory with --memory",
+            ) from error
 
     def select(self, rows: Tensor) -> Tensor:
         """Rows by their numbers, counted through all tensors: ``torch.cat(list(self))[rows]`` without all of it in memory.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from harness.text import inert
@@ -61,5 +61,6 @@ class LineProgress(Progress):
         yield Task()
 
     def say(self, text: str) -> None:
-        """Print to standard error."""
-        print(inert(text), file=sys.stderr, flush=True)
+        """Print to standard error; a log on a full disk must not end the work."""
+        with suppress(OSError):
+            print(inert(text), file=sys.stderr, flush=True)

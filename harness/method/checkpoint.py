@@ -14,6 +14,7 @@ from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import restore, state_of
 from harness.store.artifacts import Artifact
 
+LONGEST_WAIT = 600.0  # where writing fails: a full disk must not fill the log too
 WRITE_SECONDS = 2.0  # between two writes: a block of a small network takes less time than a write to a network disk
 MODEL, OWN = "model/", "own/"
 
@@ -30,6 +31,7 @@ class Checkpoint:
         self._artifact = None if path is None else Artifact(path)
         self._cost = cost
         self._written = time.monotonic()
+        self._wait = WRITE_SECONDS
         self._pending: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self.earlier_seconds = 0.0
         self.earlier_forwards = 0.0
@@ -73,15 +75,19 @@ class Checkpoint:
         merged |= {OWN + name: tensor for name, tensor in tensors.items()}
         costs = {"seconds": self.earlier_seconds + seconds, "image_forwards": self.earlier_forwards + forwards}
         self._pending = merged, {"model": about, "own": facts, "commit": measure.COMMIT, **costs}
-        if time.monotonic() - self._written >= WRITE_SECONDS:
+        if time.monotonic() - self._written >= self._wait:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is kept in memory; called too when the process is told to stop."""
+        """Write what is kept in memory; called too when the process is told to stop.
+
+        Where that is not possible a warning says so, the last state that was written stays, and the next attempt is later.
+        """
         pending, self._pending = self._pending, None
         if pending is None or self._artifact is None:
             return
-        self._artifact.save(*pending)
+        saved = self._artifact.save(*pending)
+        self._wait = WRITE_SECONDS if saved else min(2 * self._wait, LONGEST_WAIT)
         self._written = time.monotonic()
 
     def remove(self) -> None:

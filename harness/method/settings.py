@@ -94,7 +94,39 @@ def build(config: type[T], given: Mapping[str, Any], owner: str) -> tuple[T | No
         problems += [_invalid(detail, known, owner) for detail in error.errors() if not _is_preset(detail, problems)]
         return None, problems
     problems += [_infinite(name, value, owner) for name, value in as_dict(built).items() if _is_infinite(value)]
-    return (built, problems) if not problems else (None, problems)
+    return (canonical(built), problems) if not problems else (None, problems)
+
+
+def canonical(config: T) -> T:
+    """The one form of settings that mean the same, so that they have one id: no -0.0, and the preset that the values are.
+
+    A preset only fills in values. So its name is kept where all its values are there, however they were written, and
+    taken away where one of them differs.
+    """
+    values = as_dict(config)
+    changes: dict[str, Any] = {name: 0.0 for name, value in values.items() if isinstance(value, float) and not value}
+    changes |= _preset_of(config, values)
+    changes = {name: value for name, value in changes.items() if repr(value) != repr(values[name])}
+    return dataclasses.replace(config, **changes) if changes else config  # type: ignore[type-var]
+
+
+def _preset_of(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The field ``preset`` as the other values have it; empty where the method has no presets.
+
+    Of several presets whose values are there it is the one with the most; one that says only what is the default anyway
+    does not count.
+    """
+    presets: dict[str, dict[str, Any]] = getattr(config, "PRESETS", {})
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    if not presets or "preset" not in values:
+        return {}
+    same = [
+        name
+        for name, preset in presets.items()
+        if any(defaults[key] != value for key, value in preset.items())
+        and all(values[key] == value for key, value in preset.items())
+    ]
+    return {"preset": max(same, key=lambda name: len(presets[name]), default=defaults["preset"])}
 
 
 def _is_infinite(value: Any) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.machine.disk import explained, is_disk_error
 from harness.machine.memory import is_out_of_memory
 from harness.trial.record import ErrorInfo, Kind, as_kind
 
@@ -17,19 +19,28 @@ MISTAKES: tuple[Kind, ...] = ("bug", "diverged")
 FOREIGN_KINDS: dict[str, Kind] = {"UncompletedJobError": "timeout"}  # submitit: a job is out of time and not requeued
 
 
-def kind_of(error: Exception) -> Kind:
-    """Kind of a failure; torch's many ways to say that memory ran out are one kind."""
+def kind_of(error: Exception, root: Path | None = None) -> Kind:
+    """Kind of a failure; torch's many ways to say that memory ran out are one kind.
+
+    Args:
+        error: What was raised.
+        root: The store: what may not be written there is the disk's fault.
+    """
     if is_out_of_memory(error):
         return "oom"
+    if is_disk_error(error, root):
+        return "disk"
     return as_kind(error.kind) if isinstance(error, HarnessError) else FOREIGN_KINDS.get(type(error).__name__, "bug")
 
 
-def error_info(error: Exception) -> ErrorInfo:
+def error_info(error: Exception, root: Path | None = None) -> ErrorInfo:
     """What a record says of a failure: kind, message and the end of the traceback."""
-    kind, message = kind_of(error), str(error)
+    kind, message = kind_of(error, root), str(error)
     if kind == "oom":
         first = message.split("\n")[0] or "out of memory"
         message = f"{first} ({SMALLER_BATCH})"
+    elif kind == "disk" and not isinstance(error, HarnessError):
+        message = explained(error)
     trace = "".join(traceback.format_exception(error))
     return {"kind": kind, "message": _plain(message[:MESSAGE_LENGTH]), "traceback": _plain(trace[-TRACEBACK_LENGTH:])}
 

@@ -27,11 +27,12 @@ def take_over(given: Given, done: Done, model: QuantizedModel) -> int:
     return 0
 
 
-def keep_prefix(given: Given, done: Done, model: QuantizedModel, number: int) -> None:
-    """Keep the state after step ``number`` of the stack for other trials."""
+def keep_prefix(given: Given, done: Done, model: QuantizedModel, number: int) -> bool:
+    """Keep the state after step ``number`` of the stack for other trials; returns whether it is kept."""
     if given.share and model.external is None:  # another library's network has no state file
         prefix = given.prepared.prefixes[number]
-        given.states.save(model, prefix, done.stages.rows[1:], environment(given.device))  # all but the capture
+        return given.states.save(model, prefix, done.stages.rows[1:], environment(given.device))  # all but the capture
+    return False
 
 
 def calibration_images(given: Given, done: Done, model: QuantizedModel, steps: int) -> Tensor:

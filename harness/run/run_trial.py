@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from harness.data.sets import CalibrationSet
+from harness.errors import DiskError, HarnessError
+from harness.machine.disk import explained
 from harness.machine.measure import environment
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
@@ -92,12 +98,29 @@ def _worked(given: Given, done: Done) -> Record:
         _write_state(given, done, model)
     except Exception as error:
         record = record_of(given, done, "failed")
-        record["error"] = error_info(error)
-        given.store.save(record)
+        record["error"] = error_info(error, given.store.root)
+        _save(given, record)
         return record
     record = record_of(given, done, "done")
-    given.store.save(record, done.correct)
+    _save(given, record, done.correct)
+    for search in done.searches:
+        search.remove()
     return record
+
+
+def _save(given: Given, record: Record, correct: np.ndarray | None = None) -> None:
+    """Write the record.
+
+    Raises:
+        DiskError: It cannot be written; saved searches and prefixes stay, so that little is lost.
+    """
+    try:
+        given.store.save(record, correct)
+    except OSError as error:
+        reason = record["error"]["message"] if "error" in record else "it was finished"
+        raise DiskError(
+            f"the record of trial {record['id']} cannot be written: {explained(error)}; {' '.join(reason.split())}"
+        ) from error
 
 
 def _write_state(given: Given, done: Done, model: QuantizedModel) -> None:
@@ -131,13 +154,16 @@ def quantize(given: Given, done: Done, model: QuantizedModel) -> None:
         return
     calibration = CalibrationSet(calibration_images(given, done, model, reused).to(given.device))
     for number, step in enumerate(steps[reused:], start=reused):
-        _apply(given, done, model, step, number, calibration)
-        keep_prefix(given, done, model, number)
+        search = _apply(given, done, model, step, number, calibration)
+        if keep_prefix(given, done, model, number) or not given.share:
+            search.remove()
+        else:  # a full disk: what was found must not be lost while it is nowhere else
+            done.searches.append(search)
 
 
 def _apply(
     given: Given, done: Done, model: QuantizedModel, step: StackStep, number: int, calibration: CalibrationSet
-) -> None:
+) -> Checkpoint:
     """One method as one stage; the state of its search stays for a next attempt, unless that may be what is wrong."""
     began, forwards = time.perf_counter(), model.image_forwards
     checkpoint = Checkpoint(
@@ -149,13 +175,39 @@ def _apply(
         with done.stages.stage(step.info.name, len(calibration), model, checkpoint) as notes:
             context = _context(given, model, step, number, checkpoint, notes)
             with given.budget.measured() as usage:
-                step.method.apply(model, calibration, context)
+                _work(step, model, calibration, context)
             notes.update(usage.facts())
     except Exception as error:
-        if kind_of(error) in MISTAKES:
+        if kind_of(error, given.store.root) in MISTAKES:
             checkpoint.remove()
         raise
-    checkpoint.remove()
+    except BaseException:  # told to stop
+        checkpoint.flush()
+        raise
+    return checkpoint
+
+
+def _work(step: StackStep, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
+    """Let the method work; one that ends the process, or notes what no record can hold, fails with a record."""
+    try:
+        step.method.apply(model, calibration, context)
+    except SystemExit as stop:
+        raise HarnessError(f"method {step.info.name!r} calls sys.exit({stop.code!r})") from stop
+    finally:
+        problem = _unwritable(context.notes)
+        if problem:
+            context.notes.clear()
+    if problem:
+        raise HarnessError(f"method {step.info.name!r} notes what no record can hold: {problem}")
+
+
+def _unwritable(notes: Mapping[str, Any]) -> str:
+    """Why a stage's notes cannot be written as JSON; empty when they can."""
+    try:
+        json.dumps(notes, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        return str(error)
+    return ""
 
 
 def _context(

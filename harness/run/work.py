@@ -10,6 +10,7 @@ import torch
 
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
+from harness.method.checkpoint import Checkpoint
 from harness.quant.network.qmodel import QuantizedModel
 from harness.run.prepare import Prepared
 from harness.run.session import Session
@@ -61,6 +62,7 @@ class Done:
         started: Clock when the trial started, in seconds.
         model: The network, once it is captured.
         results: Metrics and the description of the quantized network, once it is evaluated.
+        searches: Saved states of finished steps that nothing else on disk replaces yet.
         correct: Boolean ``(2, n)``, likewise: right by top-1, quantized and full precision.
     """
 
@@ -68,4 +70,5 @@ class Done:
     started: float = field(default_factory=time.perf_counter)
     model: QuantizedModel | None = None
     results: Results = field(default_factory=Results)
+    searches: list[Checkpoint] = field(default_factory=list)
     correct: np.ndarray | None = None

@@ -65,12 +65,15 @@ class Artifact:
             log.warning("%s is not used: %s: %s", self.path, type(error).__name__, error)
             return None
 
-    def save(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bool:
         """Write the file; where that is not possible a warning says so, for a trial can do without.
 
         Args:
             tensors: By name, on any device; they may share memory.
             about: Plain JSON values; their order stays.
+
+        Returns:
+            Whether it was written.
 
         Raises:
             TypeError: ``about`` holds something that JSON cannot express.
@@ -82,7 +85,12 @@ class Artifact:
             write_aside(self.path, lambda path: save_file(own, path, metadata=facts))
         except UNWRITABLE as error:
             log.warning("%s is not written: %s: %s", self.path, type(error).__name__, error)
+            return False
+        return True
 
     def remove(self) -> None:
-        """Delete the file if it is there."""
-        self.path.unlink(missing_ok=True)
+        """Delete the file if it is there; on a disk that became read-only it stays, which a warning says."""
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s is not deleted: %s", self.path, error)

@@ -29,7 +29,7 @@ def set_aside(root: Path, broken: BrokenFile) -> Path:
         Where it is now.
 
     Raises:
-        UsageError: It is not below ``root``, or cannot be moved.
+        UsageError: It is not below ``root``, lies behind a link that leads out of it, or cannot be moved.
     """
     try:
         place = broken.path.relative_to(root)
@@ -37,12 +37,20 @@ def set_aside(root: Path, broken: BrokenFile) -> Path:
         raise UsageError(f"{broken.path} is not in the store {root}") from None
     base = root / FOLDER if broken.schema is None else root / FOLDER / f"schema-{broken.schema}"
     try:
+        _check_inside(root, broken.path.parent)
+        _check_inside(root, (base / place).parent)
         (base / place).parent.mkdir(parents=True, exist_ok=True)
         target = _reserved(base / place, broken, place)
         os.rename(broken.path, target)
     except OSError as error:
         raise UsageError(f"{broken.path} cannot be moved aside: {reason_of(error)}") from error
     return target
+
+
+def _check_inside(root: Path, folder: Path) -> None:
+    """Refuse a folder that is elsewhere in truth: a store that came from others may hold links to anything."""
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"{folder} is a link that leads out of the store: nothing is moved there or from there")
 
 
 def _reserved(wanted: Path, broken: BrokenFile, place: Path) -> Path:

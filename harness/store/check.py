@@ -21,7 +21,6 @@ from harness.trial.migration import identity_version
 from harness.trial.record import Record
 
 STRAY_SECONDS = 3600.0  # a temporary file that is younger may belong to a process that is writing
-_STRAY = re.compile(r"\.(?:.+\.)?[^.]+")  # how write_aside and snapshots call what they have not finished
 _SHARD, _ID = "(?P<shard>[0-9a-f]{2})", "(?P<id>[0-9a-f]{16})"
 Check = Callable[[Store, Path], Iterator[BrokenFile]]
 
@@ -38,7 +37,7 @@ def problems(store: Store) -> Iterator[BrokenFile]:
 
 
 def _walk(root: Path, folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path | BrokenFile, str]]:
-    """Every file with its path below ``root``, in order; links to folders are followed once."""
+    """Every file with its path below ``root``, in order. Of links to folders only those directly in it are followed."""
     try:
         found = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -56,8 +55,10 @@ def _walk(root: Path, folder: Path, seen: set[tuple[int, int]]) -> Iterator[tupl
         name = path.relative_to(root).as_posix()
         if name == ASIDE:
             continue
-        if not os.path.isdir(path):
+        if not os.path.isdir(path) or any(pattern.fullmatch(name) for pattern, _ in FILES):
             yield path, name
+        elif entry.is_symlink() and folder != root:
+            yield BrokenFile(path, "a link to a folder, which is not looked at", stays=True), name
         elif _CODE.fullmatch(name) or entry.name.startswith("."):
             yield path, name  # a snapshot is one thing; a hidden folder is one that was not finished
         else:
@@ -65,8 +66,9 @@ def _walk(root: Path, folder: Path, seen: set[tuple[int, int]]) -> Iterator[tupl
 
 
 def _is_stray(path: Path) -> bool:
-    """Whether a write left it over; without a time where it lies, it is not."""
-    if _STRAY.fullmatch(path.name) is None or (path.name.count(".") < 2 and not path.is_dir()):
+    """Whether a write left it over: a hidden file as write_aside names them, or a hidden copy of the code."""
+    unfinished = path.parent.name == CODE if path.is_dir() else path.name.count(".") > 1
+    if not path.name.startswith(".") or not unfinished:
         return False
     try:
         return time.time() - path.lstat().st_mtime > STRAY_SECONDS

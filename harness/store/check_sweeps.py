@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NotRequired
@@ -18,6 +19,7 @@ from harness.trial.record import Count, Id
 from harness.trial.record_check import worded
 
 CODE = "code"
+DIGITS = 12  # of the name of a snapshot
 MOST_BYTES = 2**30  # of the file of a sweep
 
 
@@ -42,12 +44,12 @@ class SweepFile(TypedDict):
 class PacksFile(TypedDict):
     """``packs.json``."""
 
-    created: str
-    launcher: dict[str, Any]
-    share: bool
-    fail_fast: bool
-    changes: dict[str, Any]
     packs: list[list[Id]]
+    created: str
+    launcher: NotRequired[dict[str, Any]]
+    share: NotRequired[bool]
+    fail_fast: NotRequired[bool]
+    changes: NotRequired[dict[str, Any]]
 
 
 class LocalLauncher(TypedDict):
@@ -100,7 +102,10 @@ def check_packs(store: Store, path: Path) -> Iterator[BrokenFile]:
 
 def check_jobs(store: Store, path: Path) -> Iterator[BrokenFile]:
     """What a submission started."""
-    yield from _read(path, _JOBS)[1]
+    content, problems = _read(path, _JOBS)
+    yield from problems
+    if not problems and not {"slurm", "local"} & set(content):
+        yield BrokenFile(path, "has neither jobs of SLURM nor a local launcher")
 
 
 def check_beat(store: Store, path: Path) -> Iterator[BrokenFile]:
@@ -114,7 +119,7 @@ def check_code(store: Store, path: Path) -> Iterator[BrokenFile]:
         yield BrokenFile(path, "is a file, expected a folder with a copy of the package")
         return
     try:
-        found = digest_of(path)
+        found = digest_of(path, len(path.name))
     except OSError as error:
         yield BrokenFile(path, f"not readable: {reason_of(error)}")
         return
@@ -122,12 +127,32 @@ def check_code(store: Store, path: Path) -> Iterator[BrokenFile]:
         yield BrokenFile(path, f"its files were changed: their hash is {found}, not its name")
 
 
-def digest_of(folder: Path) -> str:
+def digest_of(folder: Path, digits: int = DIGITS) -> str:
     """The name that a snapshot with these files has.
+
+    Args:
+        folder: The snapshot.
+        digits: Length of the name. Longer ones are hashes over kinds of files and links too.
 
     Raises:
         OSError: A file cannot be read.
     """
+    return _of_files(folder)[:DIGITS] if digits == DIGITS else _of_everything(folder)[:digits]
+
+
+def _of_everything(folder: Path) -> str:
+    """Hash over the name, kind and content of everything but true folders; links are not followed."""
+    digest = hashlib.sha256()
+    found = [(path.relative_to(folder).as_posix(), path) for path in folder.rglob("*")]
+    for name, path in sorted((name, path) for name, path in found if path.is_symlink() or not path.is_dir()):
+        true = path.is_file() and not path.is_symlink()
+        for part in (os.fsencode(name), b"file" if true else b"other", contents(path) if true else b"no file"):
+            digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+def _of_files(folder: Path) -> str:
+    """Hash over the names and contents of the package's files, without those that Python and a start of a sweep add."""
     files = {
         path.relative_to(folder).as_posix(): path
         for path in folder.rglob("*")
@@ -136,7 +161,7 @@ def digest_of(folder: Path) -> str:
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\n".encode("utf-8", "surrogateescape") + hashlib.sha256(contents(files[name])).digest())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()
 
 
 def _read(path: Path, adapter: TypeAdapter[Any]) -> tuple[Any, list[BrokenFile]]:

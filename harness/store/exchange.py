@@ -42,7 +42,9 @@ class Merged:
     refused: list[BrokenFile]
 
 
-def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
+def export(
+    store: Store, path: Path, form: str, *, full: bool = False, wanted: Callable[[Record], bool] = lambda _: True
+) -> int:
     """Write one row per record.
 
     Args:
@@ -50,6 +52,7 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
         path: Output file.
         form: ``csv``, ``parquet`` or ``json`` (a list of objects).
         full: Add the whole record and its per-image results, which ``import`` reads.
+        wanted: Which records.
 
     Returns:
         Number of rows.
@@ -57,7 +60,7 @@ def export(store: Store, path: Path, form: str, *, full: bool = False) -> int:
     Raises:
         UsageError: The file cannot be written.
     """
-    rows = table(store.records())
+    rows = table(record for record in store.records() if wanted(record))
     if full:
         rows[FULL] = [json.dumps(store.stored(trial)) for trial in rows["id"]]
         rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
@@ -97,7 +100,10 @@ def merge(store: Store, source: Path, origin: str | None, blocks: Blocks | None 
         record = one.record if blocks is None else to_identity(one.record, blocks)
         merged.migrated += record["id"] != one.record["id"]
         marked = record if origin is None else _marked(record, source.name, origin)
-        _take(store, Incoming(marked, one.correct), merged)
+        try:
+            _take(store, Incoming(marked, one.correct), merged)
+        except UsageError as error:  # its folder is a link
+            merged.refused.append(BrokenFile(store.folder(record["id"]), str(error)))
     return merged
 
 
@@ -112,6 +118,7 @@ def _take(store: Store, one: Incoming, merged: Merged) -> None:
     """Add a record that was checked: its id has the form of an id, so its folder lies in the store."""
     record = one.record
     folder = store.folder(record["id"])
+    store.make_way(record["id"])
     own = store.stored(record["id"])
     replica = folder / "replicas" / f"{_digest(record)}.json"
     if replica.exists() or (own is not None and _digest(own) == _digest(record)):
@@ -121,7 +128,6 @@ def _take(store: Store, one: Incoming, merged: Merged) -> None:
         write_json(replica, record)
         merged.replicas += 1
     else:
-        store.make_way(record["id"])
         folder.mkdir(parents=True, exist_ok=True)
         if one.correct is not None:
             content = one.correct

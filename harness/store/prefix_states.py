@@ -94,10 +94,10 @@ class PrefixStates:
             model.clear()
         return found
 
-    def save(self, model: QuantizedModel, prefix: str, stages: list[Stage], environment: dict[str, Any]) -> None:
-        """Keep the model's state as that of a prefix."""
+    def save(self, model: QuantizedModel, prefix: str, stages: list[Stage], environment: dict[str, Any]) -> bool:
+        """Keep the model's state as that of a prefix; returns whether it could be written."""
         tensors, facts = state_of(model)
-        self._state(prefix).save(tensors, {"facts": facts, "stages": stages, "environment": environment})
+        return self._state(prefix).save(tensors, {"facts": facts, "stages": stages, "environment": environment})
 
     def _state(self, prefix: str) -> Artifact:
         return Artifact(self.folder(prefix) / "prefix.safetensors")

@@ -13,15 +13,17 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.errors import UsageError
+from harness.errors import DiskError, UsageError
 from harness.store.aside import set_aside
 from harness.store.bitmap import packed, read_bitmap
 from harness.store.reading import BrokenFile, read_record, reason_of
+from harness.text import user_path
 from harness.trial.identity import ID_LENGTH, is_id
 from harness.trial.migration import identity_version
 from harness.trial.record import Record
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 ENVIRONMENT_VARIABLE = "HARNESS_HOME"
 DEFAULT_ROOT = "runs"
 BESIDE = ("correct.npy", "quantizers.safetensors")  # what belongs to a record and would be written over with it
+LEAST_SPACE = 2**16  # bytes: a record and the quantizers of a small network
 
 
 class Store:
@@ -50,32 +53,25 @@ class Store:
         """The store at ``root``, else at ``$HARNESS_HOME``, else at ``./runs``.
 
         Raises:
-            UsageError: There is something else than a folder at that place, or it cannot be a place.
+            UsageError: There is something else than a folder at that place, or there can be no such place.
         """
-        text = root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT
-        try:
-            path = Path(text).expanduser()
-            usable = path.is_dir() or not os.path.lexists(path)
-            path.exists()  # a name that is too long, or a folder above it that may not be entered
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of no user
-            reason = reason_of(error) if isinstance(error, OSError) else str(error)
-            raise UsageError(f"store {text!r} cannot be a folder: {reason}", "give a folder with --store DIR") from error
-        if not usable:
-            raise UsageError(f"store {text!r} is not a folder", "give a folder with --store DIR")
+        path = user_path(root or os.environ.get(ENVIRONMENT_VARIABLE) or DEFAULT_ROOT)
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"store {str(path)!r} is not a folder", "give a folder with --store DIR")
         return cls(path, trust_imported=trust_imported)
 
     def check_writable(self) -> None:
         """Make the folder and try to write to it, so that a long trial does not fail at its end.
 
         Raises:
-            UsageError: Nothing can be written there.
+            DiskError: Nothing can be written there.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
-                pass
+            with tempfile.TemporaryFile(dir=self.root) as handle:
+                handle.write(bytes(LEAST_SPACE))
         except OSError as error:
-            raise UsageError(
+            raise DiskError(
                 f"store {str(self.root)!r} is not writable: {error.strerror}", "give a folder with --store DIR"
             ) from error
 
@@ -101,9 +97,13 @@ class Store:
             Path of the record.
         """
         folder = self.folder(record["id"])
-        path = folder / "record.json"
-        folder.mkdir(parents=True, exist_ok=True)
         self.make_way(record["id"])
+        folder.mkdir(parents=True, exist_ok=True)
+        with or_removed(folder):
+            return self._written(folder, record, correct)
+
+    def _written(self, folder: Path, record: Record, correct: np.ndarray | None) -> Path:
+        path = folder / "record.json"
         previous = self.stored(record["id"])
         if previous is not None and "imported" in previous:
             self._keep(folder / "replicas", previous)
@@ -122,9 +122,12 @@ class Store:
         Results that cannot be read here, because another version wrote them or a disk was full, are never written over.
 
         Raises:
-            UsageError: It cannot be moved.
+            UsageError: It cannot be moved, or the trial's folder is a link: nothing is written through it.
         """
         folder = self.folder(trial)
+        link = next((path for path in (folder.parent, folder) if path.is_symlink()), None)
+        if link is not None:
+            raise UsageError(f"{link} is a link to {os.readlink(link)}", "a trial's folder must be a folder of the store")
         found = read_record(folder / "record.json")
         if not isinstance(found, BrokenFile):
             return
@@ -144,7 +147,11 @@ class Store:
             except FileExistsError:
                 number += 1
                 continue
-            write_json(path, record)
+            try:
+                write_json(path, record)
+            except BaseException:  # the number is free again
+                path.unlink(missing_ok=True)
+                raise
             return path
 
     def get(self, trial: str) -> Record | None:
@@ -154,7 +161,7 @@ class Store:
         it measured; ``stored`` gives it in any case.
         """
         found = self.stored(trial)
-        return None if found is None or not self.counts(found) else found
+        return found if found is not None and self.counts(found) else None
 
     def counts(self, record: Record) -> bool:
         """Whether a record of this store says that its trial need not be run."""
@@ -264,6 +271,17 @@ def sharded(root: Path, identifier: str) -> Path:
     return root / identifier[:2] / identifier
 
 
+@contextmanager
+def or_removed(folder: Path) -> Iterator[None]:
+    """Fill a new folder; when that fails, or is interrupted, and nothing is in it, it goes away again."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()
+        raise
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON aside and rename it into place."""
     text = json.dumps(content, indent=1, sort_keys=False, allow_nan=False)
@@ -281,5 +299,8 @@ def write_aside(path: Path, write: Callable[[Path], Any]) -> None:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say where
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import pandas as pd
 from pyarrow import ArrowException
 
+from harness.machine.disk import explained
 from harness.machine.progress import Progress
-from harness.store.reading import BrokenFile, read_record, reason_of
+from harness.store.reading import BrokenFile, read_record
 from harness.store.store import Store, write_aside
 from harness.store.table import COLUMNS, table, unfit
 from harness.trial.record import Record
@@ -43,6 +44,9 @@ def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = Fals
         store: The store.
         progress: Display.
         rebuild: Parse everything.
+
+    Raises:
+        OSError: ``rebuild`` cannot write the cache; otherwise a report does without.
     """
     cached = None if rebuild else _cached(store)
     found, broken = store.scan()
@@ -59,7 +63,10 @@ def rows(store: Store, progress: Progress | None = None, *, rebuild: bool = Fals
         kept = cached[cached["id"].isin(set(stamps) - set(changed))]
         fresh = pd.concat([part for part in (kept, fresh) if len(part)]) if len(kept) or len(fresh) else fresh
     fresh = fresh.sort_values("id", ignore_index=True)
-    _keep(store, fresh)
+    if rebuild:
+        _write(store, fresh)
+    else:
+        _keep(store, fresh)
     return Rows(fresh[list(COLUMNS)], broken)
 
 
@@ -83,9 +90,13 @@ def _keep(store: Store, fresh: pd.DataFrame) -> None:
     if not (store.root / "trials").is_dir() or not os.access(store.root, os.W_OK):
         return
     try:
-        write_aside(path_of(store), lambda path: fresh.to_parquet(path, index=False))
-    except OSError as error:
-        log.warning("%s is not written: %s", path_of(store), reason_of(error))
+        _write(store, fresh)
+    except (OSError, ArrowException) as error:
+        log.warning("%s is not written: %s", path_of(store), explained(error))
+
+
+def _write(store: Store, fresh: pd.DataFrame) -> None:
+    write_aside(path_of(store), lambda path: fresh.to_parquet(path, index=False))
 
 
 def _cached(store: Store) -> pd.DataFrame | None:

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harness.errors import UsageError, nearest
-from harness.text import quoted, split_outside
+from harness.text import quoted, shortened, split_outside
 from harness.trial.fields import fields_of
 from harness.trial.spec import TrialSpec
 
@@ -123,9 +123,9 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
 def _parse_one(text: str) -> Override:
     try:
         return OverridesParser.create().parse_override(_stacks_quoted(text))
-    except HydraException as error:
+    except (HydraException, ValueError) as error:  # ValueError: a number with thousands of digits
         raise UsageError(
-            f"{text!r} not understood: expected key=value, key=a,b or key=range(3)", str(error).split("\n")[0]
+            f"{shortened(text)!r} not understood: expected key=value, key=a,b or key=range(3)", str(error).split("\n")[0]
         ) from error
 
 

@@ -1,39 +1,36 @@
 """A sweep on disk: a named set of trials, and what was submitted for it.
 
-``<store>/sweeps/<name>/`` holds ``sweep.json`` (the trials), ``submissions/<n>/packs.json`` (which trials go together,
-written before anything starts), ``submissions/<n>/jobs.json`` (the jobs or the launcher process), ``code/`` (snapshots) and
-``stop`` while no further trial is to start. What became of the trials is in their records and heartbeats, not here.
+``<store>/sweeps/<name>/`` holds ``sweep.json`` (the trials), ``code/`` (snapshots), ``stop`` while no further trial is to
+start, ``trusts-imported`` where records of other groups count, and for each start a folder ``submissions/<n>/`` with
+``packs.json`` (which trials go together, written before anything starts), ``orders.jsonl`` (what each job needs to know) and
+``jobs.json`` (the jobs, or the launcher process). What became of the trials is in their records and heartbeats, not here.
 ``harness/sweep/files.py`` says what the files look like; one that is broken is named and concerns nothing else.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import secrets
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-
-import psutil
 
 from harness.errors import UsageError, nearest
 from harness.store.placeholder_records import skipped_id, unrun
-from harness.store.store import Store, write_json
+from harness.store.store import Store, or_removed, write_json
 from harness.sweep import files
 from harness.sweep.cells import Plan
-from harness.sweep.files import FORMAT, BrokenSweepFileError, JobsContent, PacksContent, SweepContent
+from harness.sweep.files import FORMAT, BrokenSweepFileError, SweepContent
+from harness.sweep.submission import Submission
+from harness.sweep.submission import create as create_submission
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
 
 log = logging.getLogger(__name__)
+TRUST = "trusts-imported"
 CANCELLED = "cancelled"  # the stop sign of harness cancel
-LONGEST_JOB_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -51,51 +48,6 @@ class Planned:
     skipped: bool
 
 
-class Submission:
-    """One start of some trials of a sweep. Its files are read leniently: a broken one is named and counts as absent.
-
-    Args:
-        folder: ``submissions/<n>``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def number(self) -> int:
-        """Its number, from 1."""
-        return int(self.folder.name)
-
-    @cached_property
-    def content(self) -> PacksContent:
-        """``packs.json``; without packs where it is broken."""
-        try:
-            return files.read(self.folder / "packs.json", files.PACKS)
-        except (FileNotFoundError, BrokenSweepFileError) as error:
-            log.warning("%s; submission %s is left out", error, self.number)
-            return {"packs": [], "created": ""}
-
-    @property
-    def packs(self) -> list[list[str]]:
-        """Trial ids by job."""
-        return self.content["packs"]
-
-    @property
-    def jobs(self) -> JobsContent:
-        """``jobs.json``: what was started, as far as it is known."""
-        try:
-            return files.read(self.folder / "jobs.json", files.JOBS)
-        except FileNotFoundError:
-            return {}
-        except BrokenSweepFileError as error:
-            log.warning("%s; jobs of submission %s are looked for by name", error, self.number)
-            return {}
-
-    def started(self, jobs: JobsContent) -> None:
-        """Note what was started."""
-        write_json(self.folder / "jobs.json", jobs)
-
-
 class Sweep:
     """A sweep in a store.
 
@@ -105,7 +57,7 @@ class Sweep:
     """
 
     def __init__(self, store: Store, name: str) -> None:
-        self.store = store
+        self.store = _trusted(store, name)
         self.name = name
         self.folder = store.root / "sweeps" / name
         self._submissions: dict[int, Submission] = {}
@@ -162,14 +114,9 @@ class Sweep:
                 folder.mkdir(parents=True)
             except FileExistsError:
                 continue
-            about = {"created": _now(), "user": os.getuid(), "job_name": self._job_name(), "by": process_facts()}
-            write_json(folder / "packs.json", {**content, **about})
-            return Submission(folder)
+            with or_removed(folder):
+                return create_submission(folder, self.name, content)
         raise UsageError(f"sweep {self.name} has too many submissions")
-
-    def _job_name(self) -> str:
-        """What the jobs of a submission are called: a name of its own, by which they are found in the queue."""
-        return f"{self.name[: LONGEST_JOB_NAME - 9]}.{secrets.token_hex(4)}"
 
     @property
     def stopped(self) -> str:
@@ -198,19 +145,12 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
     path = sweep.folder / "sweep.json"
     keep_skipped(store, plan)
     if not path.is_file():
-        sweep.folder.mkdir(parents=True, exist_ok=True)
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
-        write_json(path, {**about_it, "launcher": launcher, "trials": trials})
-    remember_trust(sweep)
+        sweep.folder.mkdir(parents=True, exist_ok=True)
+        with or_removed(sweep.folder):
+            write_json(path, {**about_it, "launcher": launcher, "trials": trials})
     return sweep
-
-
-def remember_trust(sweep: Sweep) -> None:
-    """Let imported records count in every later command on the sweep, where they count in this one."""
-    if sweep.store.trust_imported and not sweep.content.get("trust_imported"):
-        write_json(sweep.folder / "sweep.json", {**sweep.content, "trust_imported": True})
-        sweep.forget()
 
 
 def adopt(sweep: Sweep, plan: Plan) -> None:
@@ -235,11 +175,19 @@ def keep_skipped(store: Store, plan: Plan) -> None:
             store.save(unrun(cell.spec, cell.id, "skipped", cell.kind, cell.reason, {}))
 
 
+def remember_trust(sweep: Sweep) -> None:
+    """Let imported records count in every later command on the sweep, where they count in this one."""
+    if sweep.store.trust_imported:
+        (sweep.folder / TRUST).touch()
+
+
+def _trusted(store: Store, name: str) -> Store:
+    return store.trusting() if (store.root / "sweeps" / name / TRUST).exists() else store
+
+
 def sweeps(store: Store) -> list[Sweep]:
     """All readable sweeps of a store, newest last; the others are named on standard error."""
     found = [sweep for sweep in (Sweep(store, name) for name in _names(store)) if _readable(sweep)]
-    for sweep in found:
-        sweep.store = store.trusting() if sweep.content.get("trust_imported") else store
     return sorted(found, key=lambda sweep: (sweep.content["created"], sweep.name))
 
 
@@ -277,12 +225,6 @@ def _readable(sweep: Sweep) -> bool:
     except UsageError as error:
         log.warning("%s; it is left out", error)
         return False
-
-
-def process_facts() -> files.ProcessFacts:
-    """This process, for others to see whether it still runs."""
-    me = psutil.Process()
-    return {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
 
 
 def _now() -> str:

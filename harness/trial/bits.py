@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 
 from harness.errors import UsageError, nearest
+from harness.text import shortened
 
 FULL, NARROWEST = 32, 2
-_GRAMMAR = re.compile(r"w(\d+)a(\d+)(?:s(\d+))?")
+_GRAMMAR = re.compile(r"w(\d{1,9})a(\d{1,9})(?:s(\d{1,9}))?")  # longer numbers are slow to read, and none of them is a width
 _COMMON = ("w8a8", "w6a8", "w4a8", "w3a8", "w2a8", "w6a6", "w4a6", "w4a4", "w3a3", "w8a8s4", "w4a8s4", "w32a32")
 
 
@@ -47,8 +48,8 @@ class Bits:
         match = _GRAMMAR.fullmatch(text.strip().lower())
         if match is None:
             raise UsageError(
-                f"bits {text!r} not understood: expected w<weights>a<activations>[s<attention>], for example w4a8 or "
-                f"w8a8s4.{nearest(text.lower(), _COMMON)}"
+                f"bits {shortened(text)!r} not understood: expected w<weights>a<activations>[s<attention>], for example "
+                f"w4a8 or w8a8s4.{nearest(shortened(text.lower()), _COMMON)}"
             )
         weight, activation, attention = match.groups()
         return cls(int(weight), int(activation), int(attention) if attention else None)

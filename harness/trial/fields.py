@@ -6,7 +6,6 @@ Imports neither torch nor pydantic: ``harness run --help`` reads the declaration
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from harness.errors import UsageError
+from harness.text import user_path
 
 METADATA = "trial"
 LARGEST_INTEGER = 2**63 - 1  # what records, tables and random generators hold
@@ -153,7 +153,7 @@ class SpecField:
         if value is None or (self.about.path and value == self.default):
             return value
         if self.about.path:
-            return str(Path(os.path.expanduser(value)).absolute())  # an unknown user's ~ stays: it is named as not there
+            return str(user_path(str(value)).absolute())
         return dict(value) if self.kind is dict else value
 
     def words(self, value: Any) -> list[str]:

@@ -19,7 +19,7 @@ Status = Literal["done", "failed", "skipped"]
 NOT_DONE: tuple[Status, ...] = ("failed", "skipped")
 Kind = Literal[
     "oom", "timeout", "killed", "preempted", "cancelled", "node_fail", "incompatible", "diverged", "bug", "usage", "data",
-    "model",
+    "model", "disk",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # These happened to the job and say nothing of the trial: it is run again without being asked for.
@@ -28,6 +28,8 @@ INTERRUPTIONS: tuple[Kind, ...] = ("preempted", "cancelled", "node_fail")
 
 Whole = Annotated[int, Ge(-LARGEST_INTEGER), Le(LARGEST_INTEGER)]
 Count = Annotated[int, Ge(0), Le(LARGEST_INTEGER)]
+Percent = Annotated[float, Ge(0), Le(100)]
+Seconds = Annotated[float, Ge(0)]
 Id = Annotated[str, Predicate(is_id)]
 
 
@@ -41,8 +43,8 @@ class Stage(TypedDict):
     """
 
     name: str
-    seconds: float
-    shared_seconds: NotRequired[float]
+    seconds: Seconds
+    shared_seconds: NotRequired[Seconds]
     forward_passes: NotRequired[float]
     image_forwards: NotRequired[float]
     shared_image_forwards: NotRequired[float]
@@ -61,11 +63,11 @@ class ErrorInfo(TypedDict):
 class Metrics(TypedDict, total=False):
     """Percentages and counts over the evaluation images; the ratio of signal to error is None where there is no error."""
 
-    top1: float
-    top5: float
-    top1_fp32: float
-    top5_fp32: float
-    agreement: float
+    top1: Percent
+    top5: Percent
+    top1_fp32: Percent
+    top5_fp32: Percent
+    agreement: Percent
     logit_sqnr_db: float | None
     logit_mse: float | None
     n_images: Annotated[int, Ge(1), Le(LARGEST_INTEGER)]
@@ -194,7 +196,7 @@ class Record(Results):
     asked: NotRequired[dict[str, Any]]
     protocol: str
     stages: list[Stage]
-    seconds: NotRequired[float]
+    seconds: NotRequired[Seconds]
     weights: NotRequired[dict[str, str]]
     spec: Identity
     command: str

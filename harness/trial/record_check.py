@@ -12,6 +12,7 @@ from typing import Any, cast
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import ErrorDetails, from_json
 
+from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import ID_LENGTH
 from harness.trial.migration import to_schema
 from harness.trial.record import NOT_DONE, SCHEMA_VERSION, Record
@@ -101,7 +102,7 @@ def problems_of(content: Any) -> list[str]:
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
         problems = [worded(detail) for detail in details] + problems
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys(problems)) or _impossible(cast(Record, content))
 
 
 def _missing(content: dict[str, Any]) -> list[str]:
@@ -118,6 +119,17 @@ def _missing(content: dict[str, Any]) -> list[str]:
     ]
 
 
+def _impossible(record: Record) -> list[str]:
+    """Counts of images that are larger than the number of images."""
+    metrics = cast(dict[str, Any], record.get("metrics", {}))
+    images = metrics.get("n_images", LARGEST_INTEGER)
+    return [
+        f"metrics.{name} is {value}, expected at most n_images, {images}"
+        for name, value in metrics.items()
+        if name.startswith("n_") and type(value) is int and value > images
+    ]
+
+
 def worded(detail: ErrorDetails) -> str:
     """One of pydantic's complaints in plain words, with the path of the value."""
     kind, context = detail["type"], detail.get("ctx", {})
@@ -129,7 +141,8 @@ def worded(detail: ErrorDetails) -> str:
         choices = context["expected"].replace("'", "").replace(" or ", ", ")
         expected = f"one of {choices}" if "," in choices else choices
     elif kind in ("greater_than_equal", "less_than_equal"):
-        expected = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+        word, bound = ("at least", context["ge"]) if "ge" in context else ("at most", context["le"])
+        expected = f"{word} {int(bound)}"
     path = path or "the whole"
     return f"{path} is {_shown(detail['input'])}, expected {expected or detail['msg']}"
 

@@ -14,6 +14,8 @@ from harness.store.store import write_aside, write_json
 MARKER = ".harness-report.json"  # names the files that reports wrote, so that no other file is ever replaced
 SHOWN = 3
 
+_NO_FOLDER = (FileExistsError, NotADirectoryError)
+
 
 class ReportFolder:
     """Files of a report in one folder; nothing that no report wrote is replaced.
@@ -66,7 +68,8 @@ class ReportFolder:
         return path
 
     def _unwritable(self, error: OSError) -> UsageError:
-        return UsageError(f"report folder {str(self.folder)!r} cannot be written: {error.strerror or error}")
+        hint = "expected a folder, a part of this path is a file" if isinstance(error, _NO_FOLDER) else ""
+        return UsageError(f"report folder {str(self.folder)!r} cannot be written: {error.strerror or error}", hint)
 
 
 def _known(marker: Path) -> set[str] | None:

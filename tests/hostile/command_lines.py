@@ -26,13 +26,13 @@ USUAL = {
 PLAIN = {"method": ["minmax", "fqvit"], "bits": ["w8a8", "w4a8"], "format": ["csv", "md", "md,csv"], "experiment": ["smoke"]}
 
 
-def options_of(verb, action=None):
+def options_of(verb, action=""):
     """The parser of a verb, or of one of its actions, as the command line uses it."""
     module = importlib.import_module(f"harness.cli.commands.{COMMANDS[verb].module}")
     parser = Parser(prog=f"harness {verb}")
     module.add_options(parser)
     below = next((one for one in parser._actions if isinstance(one, argparse._SubParsersAction)), None)
-    return parser._actions if action is None or below is None else below.choices[action]._actions
+    return parser._actions if not action or below is None else below.choices[action]._actions
 
 
 def verbs():
@@ -40,7 +40,7 @@ def verbs():
     found = []
     for verb in COMMANDS:
         below = [one for one in options_of(verb) if isinstance(one, argparse._SubParsersAction)]
-        found += [(verb, action) for action in below[0].choices] if below else [(verb, None)]
+        found += [(verb, action) for action in below[0].choices] if below else [(verb,)]
     return found
 
 

@@ -11,6 +11,8 @@ import textwrap
 
 import pytest
 
+from tests.hostile import ledger
+
 GOOD = '''
 from dataclasses import dataclass
 from harness.method.base import Method
@@ -55,6 +57,15 @@ UNUSABLE = {
     "set_default": (GOOD.replace('"""No settings."""', "a: object = object"), "not JSON serializable"),
     "post_init": (GOOD.replace('"""No settings."""', "def __post_init__(self):\n        1 / 0"), "ZeroDivisionError"),
 }
+WORK = GOOD.replace("        pass\n", "        WORK\n")
+# What shows while it works: a failed record with its kind and reason, exit code 1.
+AT_WORK = {
+    "work_raises": ("raise ValueError('at work \\x1b[2J')", "(bug): at work"),
+    "work_exits": ("import sys; sys.exit(0)", "(bug): method 'work_exits' calls sys.exit(0)"),
+    "work_recurses": ("self.apply(model, calibration, context)", "(bug): maximum recursion depth exceeded"),
+    "work_asks_too_much": ("import torch; torch.empty(2**60)", "(oom): "),
+    "work_notes_an_object": ("context.notes['x'] = object()", "(bug): method 'work_notes_an_object' notes what"),
+}
 # Likewise, because of the package around the module.
 PACKAGED = {
     "parent_raises": ("raise OSError('of the package')", "of the package"),
@@ -95,6 +106,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     for name, (body, _) in {**LEFT_OUT, **REFUSED, **UNUSABLE}.items():
         install(folder, name, body)
+    for name, (work, _) in AT_WORK.items():
+        install(folder, name, WORK.replace("WORK", work))
     for name, (package, _) in PACKAGED.items():
         install(folder, name, GOOD, package=package)
     install(folder, "twin", GOOD, module="twin_one")
@@ -114,11 +127,14 @@ def said(folder):
     for name in LATE:
         commands += [["describe", "method", name], ["run", "--method", f"minmax+{name}", *TRIAL, *store]]
         commands += [["plan", "--method", f"minmax,minmax+{name}", *TRIAL, *store]]
+    commands += [["run", "--method", f"minmax+{name}", *TRIAL, *store] for name in AT_WORK]
     path = os.pathsep.join([str(folder), *sys.path])
     call = [sys.executable, "-c", textwrap.dedent(SCRIPT), json.dumps(commands)]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
     assert (done.returncode, done.stderr) == (0, ""), "no plugin ends the process or writes past us"
     results = [json.loads(line) for line in done.stdout.splitlines()]
+    for _, out, err in results:
+        ledger.count("plugins", ["traceback"] if "Traceback (most recent call" in out + err else [])
     return {" ".join(command[:3]): result for command, result in zip(commands, results, strict=True)}
 
 
@@ -177,3 +193,12 @@ def test_what_fails_later_is_one_line_and_exit_code_2(verb, name, said):
     assert (code, out, len(lines)) == (2, "", 1)
     assert f"method '{name}' of bad_{name}" in lines[0]
     assert {**REFUSED, **UNUSABLE, **PACKAGED}[name][1] in lines[0]
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+def test_what_fails_at_work_is_a_failed_record_and_exit_code_1(name, said):
+    code, _, err = said[f"run --method minmax+{name}"]
+    assert code == 1
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert AT_WORK[name][1] in line
+    assert line.isprintable()

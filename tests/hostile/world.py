@@ -15,19 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.font_manager  # noqa: F401  (writes its cache where it is imported first)
+import pytest
 
 from harness.cli.main import main
 from harness.run.run_trial import run_trial
+from harness.store.check import problems
 from harness.store.store import Store
-from harness.sweep.launch.start import Started
+from harness.store.table_cache import rows
 from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
 from harness.text import inert
+from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
 from tests.hostile import ledger
-from tests.leaderboard.synthetic import add
+from tests.sweep.launch.idle import without_workers
 
-LONGEST_SECONDS = 60
+LONGEST_SECONDS = 20  # only ends what would hang
 CODES = (0, 1, 2, 130, 143)
 TRIAL = {"bits": "w8a8", "calib": 4, "eval_limit": 8, "device": "cpu"}
 WORDS = ["--bits", "w8a8", "--calib", "4", "--eval-limit", "8", "--device", "cpu"]
@@ -76,12 +79,13 @@ class Case:
 def made(root):
     """Four records, one failed, a sweep with a submission, and what a real trial leaves behind."""
     store = Store(root)
-    for seed in range(2):
-        add(store, "fqvit", 800 + seed, seed)
-        add(store, "fqvit+omse", 810 + seed, seed)
-    add(store, "minmax", 0, status="failed", metrics={}, error={"kind": "oom", "message": "no memory", "traceback": "T"})
     specs = [TrialSpec(method, **TRIAL) for method in (STACK, "minmax")]
-    assert run_trial(specs[0], store).record["status"] == "done"
+    real = run_trial(specs[0], store).record
+    assert real["status"] == "done"
+    for seed in (1, 2):
+        _alike(store, real, "fqvit", seed)
+        _alike(store, real, "fqvit+omse", seed)
+    _alike(store, real, "minmax", 1, status="failed", error={"kind": "oom", "message": "no memory", "traceback": "T"})
     plan = make_plan(specs, store)
     sweep = create(store, "smoke", "for tests", plan, {"kind": "local"}, "harness sweep")
     ids = [cell.id for cell in plan.cells]
@@ -89,7 +93,19 @@ def made(root):
     submission = sweep.submission({**about, "packs": [[one] for one in ids]})
     submission.started({"local": {"host": "elsewhere", "pid": 4_000_000, "started": 1.0, "ended": True}})
     (store.folder(ids[0]) / "log.txt").write_text("a line\n")
+    rows(store)  # writes the table of all records
+    assert list(problems(store)) == [], "before anything hostile all is well"
     return root
+
+
+def _alike(store, real, stack, seed, **changes):
+    """A record like that of a real trial, of another stack and seed; its id is what it has to be."""
+    steps = [{**real["spec"]["stack"][0], "name": name} for name in stack.split("+")]
+    identity = {**real["spec"], "stack": steps, "seed": seed}
+    about = {"id": content_id(identity), "spec": identity, "stack": stack, "seed": seed, **changes}
+    asked = {**real["asked"], "method": stack, "seed": seed}
+    one = {**real, **about, "asked": asked, "command": real["command"].replace(STACK, stack)}
+    store.save(one, store.correct(real["id"]))
 
 
 class World:
@@ -111,15 +127,19 @@ class World:
         (self.here / "notes.txt").write_text("mine")
         self.renew()
         monkeypatch.chdir(self.here)
-        for name, value in {"HARNESS_HOME": self.runs, "HOME": self.outside, "TMPDIR": root / "temporary"}.items():
+        for name, value in self._places().items():
             monkeypatch.setenv(name, str(value))
         monkeypatch.setenv("PATH", str(root / "temporary"))  # no cluster
         monkeypatch.setattr("tempfile.tempdir", str(root / "temporary"))
         monkeypatch.setattr("os.kill", _nobody)
-        monkeypatch.setattr("harness.sweep.launch.start._run_here", lambda *given, **how: Started(1, (), {}))
+        without_workers(monkeypatch)
         monkeypatch.setattr("harness.sweep.launch.snapshot.take", lambda folder: Path("/code") / ("0" * 32))
         monkeypatch.setattr("harness.cli.actions.status.time.sleep", _interrupted)
         self.good = {path.name for path in (self.runs / "trials").glob("*/*")}
+
+    def _places(self):
+        temporary, cache = self.root / "temporary", self.root / "cache"
+        return {"HARNESS_HOME": self.runs, "HOME": self.outside, "TMPDIR": temporary, "XDG_CACHE_HOME": cache}
 
     def renew(self):
         """The store as it was."""
@@ -151,9 +171,9 @@ class World:
                 code = main(list(words))
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else None
+        except KeyboardInterrupt:
+            raise  # whoever runs the tests wants to stop
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and "status" not in words:
-                raise
             raised = error
         finally:
             signal.alarm(0)
@@ -162,7 +182,7 @@ class World:
 
     def around(self, case):
         """Everything outside the store that this case may not write to, with its content."""
-        free = [self.runs, *(Path(os.path.abspath(self.here / place)) for place in case.outputs)]
+        free = [self.runs, self.root / "cache", *(Path(os.path.abspath(self.here / place)) for place in case.outputs)]
         found = {}
         for path in sorted(self.root.rglob("*")):
             if not any(path == place or place in path.parents for place in free):
@@ -186,18 +206,26 @@ class World:
         return {trial for trial in self.good if not list((self.template / "trials").glob(f"*/{trial}/record.json"))}
 
 
+def settle(failures):
+    """Fail with all that was wrong, without what pytest would add."""
+    if failures:
+        pytest.fail("\n".join([f"{len(failures)} complaints:", *failures]), pytrace=False)
+
+
 def _wrong(said, case):
     if said.raised is not None:
         kind = "traceback (endless)" if isinstance(said.raised, Endless) else "traceback"
         return [f"{kind}: {type(said.raised).__name__}: {str(said.raised)[:160]}"]
     problems = ["traceback is shown"] if "Traceback (most recent call" in said.text else []
+    if "failed (bug)" in said.err:
+        problems.append(f"traceback in the record: {said.err[-300:]!r}")
     if said.code not in CODES:
         problems.append(f"exit code {said.code}")
     if not all(character.isprintable() or character in "\n\t" for character in said.text):
         problems.append("output is not inert")
     if case.fails is not None and case.fails != bool(said.code):
-        problems.append(f"exit code {said.code}: {said.err[-200:]!r}")
-    if said.code == 2:
+        return [*problems, f"exit code {said.code}: {said.err[-200:]!r}"]
+    if said.code == 2 or case.fails:
         if not said.err.startswith("error: ") and "\nerror: " not in said.err:
             problems.append(f"no line that says error: {said.err[-200:]!r}")
         if case.given and not any(_named(one, said.err) for one in case.given):

@@ -69,10 +69,7 @@ def test_the_same_images_tell_more_than_their_number(store):
     right = np.random.default_rng(0).random(200) < 0.6
     better = right.copy()
     better[np.flatnonzero(~right)[:8]] = True
-    pair = [
-        Placed(name, p, 1, name, 100 * c.mean(), 3.5, c[None])
-        for name, p, c in [("a", 70, right), ("b", 60, better)]
-    ]
+    pair = [Placed(name, p, 1, name, 100 * c.mean(), 3.5, c[None]) for name, p, c in [("a", 70, right), ("b", 60, better)]]
     (one,) = Ordering("x", tuple(pair)).reversed
     assert one.ahead.value == pytest.approx(4.0)
     assert one.shown

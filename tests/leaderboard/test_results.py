@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.pages import PAGES, sections, written
 from harness.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,38 +29,38 @@ def test_pictures_are_there():
     assert all((RESULTS / name).is_file() for name in shown)
 
 
-def test_readme_shows_the_same_numbers():
-    long = pd.read_csv(RESULTS / "leaderboard.csv")
-    section = (ROOT / "README.md").read_text().partition("## A real result")[2].partition("\n## ")[0]
-    table = section.partition("\n\n|")[2].partition("\n\n")[0].splitlines()
-    names = [cell.strip() for cell in table[0].strip("|").split("|")]
+def test_pages_show_what_the_records_give():
+    known = sections()
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert "<!-- end -->" in text
+        assert written(text, known) == text, "run python benchmarks/pages.py"
+
+
+def test_the_table_has_the_means_of_the_records():
+    """Against means taken straight from the committed rows."""
+    rows = pd.read_parquet(RESULTS / "records.parquet")
+    shown = sections()["accuracies"]
     compared = 0
-    for line in table[2:]:
-        stack, *cells = (cell.strip() for cell in line.strip("|").split("|"))
-        for bits, shown in zip(names[1:], cells, strict=True):
-            (row,) = long[(long["stack"] == stack.strip("`")) & (long["bits"] == bits)].to_dict("records")
-            mean, deviation = re.findall(r"-?\d+\.\d+", shown)[:2]
-            assert (mean, deviation) == (f"{row['top1_mean']:.2f}", f"{row['top1_sd']:.2f}"), (stack, bits)
-            assert ("**" in shown, "≈" in shown) == (row["mark"] == "best", row["mark"] == "tied"), (stack, bits)
-            compared += 1
+    for (stack, bits), part in rows.groupby(["stack", "bits"]):
+        (line,) = (line for line in shown.splitlines() if line.startswith(f"| `{stack}` "))
+        place = [cell.strip() for cell in shown.splitlines()[0].strip("|").split("|")].index(bits)
+        cell = line.strip("|").split("|")[place]
+        assert f"{part['top1'].mean():.2f} ± {part['top1'].std():.2f}" in cell, (stack, bits)
+        compared += 1
     assert compared == 14 * 3
 
 
-def test_the_results_page_says_what_compare_finds(tmp_path, capsys):
+def test_the_steps_are_what_compare_says(tmp_path, capsys):
     store = ["--store", str(tmp_path / "store")]
     assert main(["store", "import", str(RESULTS / "records.parquet"), "--origin", "committed", *store]) == 0
-    section = (ROOT / "docs" / "results.md").read_text().partition("## Two ImageNet networks")[0]
-    rows = [
-        [cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in section.splitlines() if "| `" in line
-    ]
-    assert len(rows) == 10
-    found = {}
-    for bits, step, below, *shown in rows:
-        if (step, below) not in found:
-            capsys.readouterr()
-            assert main(["compare", below, f"{below}+{step}", "--json", *store]) == 0
-            found[step, below] = {pair["setting"].split(", ")[1]: pair for pair in json.loads(capsys.readouterr().out)}
-        pair = found[step, below][bits]
-        verdict = {"the second is better": "better", "the first is better": "worse"}.get(pair["verdict"], pair["verdict"])
-        intervals = [f"{one['low']:+.2f} to {one['high']:+.2f}" for one in (pair["difference"], pair["over_seeds"])]
-        assert shown == [f"{pair['difference']['value']:+.2f}", *intervals, verdict], (bits, step)
+    capsys.readouterr()
+    assert main(["compare", "fqvit", "fqvit+omse", "--json", *store]) == 0
+    pairs = json.loads(capsys.readouterr().out)
+    lines = [line for line in sections()["steps"].splitlines() if "| `omse`" in line]
+    assert len(pairs) == len(lines) == 3
+    for pair in pairs:
+        bits, interval = pair["setting"].split(", ")[1], pair["difference"]["interval"]
+        (line,) = (line for line in lines if f"| {bits} " in line)
+        assert f"{interval['low']:+.2f} to {interval['high']:+.2f}" in line
+        assert f"{interval['value']:+.2f}" in line

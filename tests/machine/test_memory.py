@@ -180,7 +180,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(model, calibration):
 
 def test_the_record_tells_of_smaller_batches(store, monkeypatch):
     session = Session()
-    spec = TrialSpec("fqvit(batch=4)+evolq(passes=1,cycles=1,batch=16)", calib=16, eval_limit=50, device="cpu")
+    spec = TrialSpec("fqvit(batch=4)+evolq(passes=1,cycles=1,batch=16,held_out=0)", calib=16, eval_limit=50, device="cpu")
     plain, _ = run_trial(spec, store, session=session)
     (kept,) = (part.value for _, parts in [session.opened._kinds["capture"]] for part in parts.values())
     handle = kept.segments[2].module.register_forward_pre_hook(only(4))

@@ -171,10 +171,13 @@ def test_an_interrupted_search_goes_on_with_the_same_bytes(step, blocks, tmp_pat
     record, _ = run_trial(spec(method), resumed)
     assert results(alone, expected) == results(resumed, record)
     before, after = (one["stages"][3] for one in (expected, record))
+    for stage in (before, after):
+        stage["notes"].pop("kept_bytes")  # the most at once in one process: gradopt chooses its rate in the first only
     seconds = after["notes"].pop("seconds_before_interruption")
     assert 0 < seconds < after["seconds"]
     assert after["notes"] == before["notes"], "losses and counts are those of the whole search"
-    assert after["image_forwards"] == pytest.approx(before["image_forwards"], rel=0.2)
+    again = after["image_forwards"] - before["image_forwards"]
+    assert 0 <= again <= 2.5 * expected["calib"], "targets and segment inputs are computed once more, nothing else"
     assert not partial.exists(), "a finished search leaves no partial state"
 
 

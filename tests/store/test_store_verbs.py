@@ -214,7 +214,7 @@ def test_rebuild(harness, store):
 
 @given(st.text(max_size=40), st.none() | st.integers(), st.floats(allow_nan=False, allow_infinity=False))
 def test_any_text_survives_csv(tmp_path_factory, text, limit, value):
-    one = record(stack=text, metrics={**record()["metrics"], "top1": value})
+    one = record(stack=text, metrics={**record()["metrics"], "logit_mse": value})
     one["data"] = {**one["data"], "eval_limit": limit if limit is None or abs(limit) < 2**63 else None}
     assert problems_of(one) == []
     store = Store(tmp_path_factory.mktemp("x"))
@@ -223,7 +223,7 @@ def test_any_text_survives_csv(tmp_path_factory, text, limit, value):
     export(store, path, "csv")
     read = pd.read_csv(path, keep_default_na=False, lineterminator="\n", dtype={"stack": str})
     assert len(read) == 1
-    assert float(read["top1"].iloc[0]) == pytest.approx(value)
+    assert float(read["logit_mse"].iloc[0]) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("command", [["status"], ["logs", "abc"], ["cancel"]])

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.cli.actions.status import sentence
+from harness.machine.signals import INTERRUPTED
 from harness.sweep.cells import Plan
 from harness.sweep.launch.options import Options
 from harness.sweep.launch.packing import packs_of
+from harness.sweep.launch.queue import unnoted
 from harness.sweep.manifest import Sweep
-from harness.sweep.status import TrialState, counts, kinds, observe, states_of
+from harness.sweep.status import TrialState, counts, kinds, observe, states_of, write_down_deaths
 
-INTERRUPTED = 130
 LONGEST_LIST = 5
 
 
@@ -44,17 +45,21 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
     Returns:
         The exit code: 1 when trials of this start failed, 130 when the user stopped it.
     """
-    from harness.sweep.launch.start import Way, adopt_orphans, start  # loads torch, which planning has done by now
-
     seen = observe(sweep)
-    orphans = adopt_orphans(sweep, seen.queue)
-    if orphans:
-        print(f"found {orphans} jobs of {sweep.name} whose submission was interrupted", file=sys.stderr)
+    write_down_deaths(sweep, seen.trials)
     waiting = [state for state in seen.trials if state.state in ("queued", "running")]
     ids = {state.id for state in waiting}
     cells = [cell for cell in plan.to_run if cell.id not in ids]
+    orphans = unnoted(sweep, seen.queue)
+    if not cells and not orphans:
+        return _nothing_to_do(sweep, how, waiting)
+    from harness.sweep.launch.start import Way, adopt_orphans, start  # loads torch, which planning has done by now
+
+    if orphans:
+        number = adopt_orphans(sweep, seen.queue)
+        print(f"found {number} jobs of {sweep.name} whose submission was interrupted", file=sys.stderr)
     if not cells:
-        return _tell(sweep, how, f"nothing to do: {_why(waiting)}", [])
+        return _nothing_to_do(sweep, how, waiting)
     packs = packs_of(plan, options, cells, {state.id for state in seen.trials if state.suspect})
     way = Way(how.share, how.fail_fast, how.changes, how.quiet)
     try:
@@ -69,13 +74,16 @@ def launch(sweep: Sweep, plan: Plan, options: Options, how: How) -> int:
     return 1 if "failed" in started.results.values() else code
 
 
-def _why(waiting: list[TrialState]) -> str:
-    """Why nothing is started."""
-    if not waiting:
-        return "every trial has its record"
-    shown = "".join(f"\n  {state.id}  {state.state}: {state.detail}" for state in waiting[:LONGEST_LIST])
-    more = f"\n  and {len(waiting) - LONGEST_LIST} more" if len(waiting) > LONGEST_LIST else ""
-    return f"{len(waiting)} trials are queued or running already{shown}{more}\n{len(waiting)} to wait for"
+def _nothing_to_do(sweep: Sweep, how: How, waiting: list[TrialState]) -> int:
+    """Say why nothing is started, and what is waited for."""
+    why = f"{len(waiting)} trials are queued or running already" if waiting else "every trial has its record"
+    code = _tell(sweep, how, f"nothing to do: {why}", [])
+    if not how.json:
+        for state in waiting[:LONGEST_LIST]:
+            print(f"  {state.id}  {state.state}: {state.detail}")
+        if len(waiting) > LONGEST_LIST:
+            print(f"  and {len(waiting) - LONGEST_LIST} more (harness status {sweep.name})")
+    return code
 
 
 def _tell(sweep: Sweep, how: How, first: str, jobs: list[str]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.cli.commands.grid_options import overrides
 from harness.machine.progress import Progress
+from harness.machine.signals import nothing_at_stake
 from harness.store.store import Store
 from harness.sweep.cells import Plan
 from harness.sweep.compose import Composed, compose_sweep
@@ -43,7 +44,8 @@ def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> 
     composed = compose_sweep(overrides(arguments), arguments.config_dir)
     options = launcher_options(composed.launcher)
     progress.say("loading torch")
-    specs = expand(composed.specs, ladder=composed.ladder)
+    with nothing_at_stake():
+        specs = expand(composed.specs, ladder=composed.ladder)
     plan = planned(specs, store, progress, options, share=composed.share)
     imported = sum("imported" in (store.stored(cell.id) or {}) for cell in plan.to_run)
     return Asked(composed, options, plan, imported)
@@ -64,7 +66,8 @@ def planned(
     Raises:
         UsageError: Something is wrong that concerns the sweep as a whole.
     """
-    from harness.sweep.plan import gpu_here, make_plan  # loads torch: mistakes in what was asked for are told before
+    with nothing_at_stake():
+        from harness.sweep.plan import gpu_here, make_plan  # loads torch: mistakes in what was asked for are told before
 
     gpu = options.gpus > 0 if isinstance(options, SlurmOptions) else gpu_here()
     return make_plan(specs, store, progress, retry=retry, share=share, gpu=gpu, past=past)

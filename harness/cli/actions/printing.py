@@ -8,6 +8,11 @@ from collections.abc import Iterable
 from harness.store.reading import BrokenFile
 
 
+def printable(text: str) -> str:
+    """A text that any output in UTF-8 takes: bytes of file names that are no text are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def warn(broken: Iterable[BrokenFile]) -> None:
     """Name files that are no records on standard error."""
     for problem in broken:

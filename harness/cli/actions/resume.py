@@ -80,6 +80,7 @@ def plan_of_rest(sweep: Sweep, progress: Progress, options: Options, *, share: b
 
     Raises:
         UsageError: Trials of the rest are no longer what was planned.
+        DiskError: There is a rest, and nothing can be written to the store.
     """
     past = Past(sweep.store)
     outcomes = {trial.id: past.state(trial.id, retry) for trial in sweep.planned}
@@ -88,6 +89,7 @@ def plan_of_rest(sweep: Sweep, progress: Progress, options: Options, *, share: b
     rest = [trial for trial in sweep.planned if trial.id not in settled]
     if not rest:
         return Plan(tuple(cells), 0, 0, 0, {}, 0)
+    sweep.store.check_writable()
     progress.say(f"sweep {sweep.name}: loading torch")
     specs = [trial.spec for trial in rest]
     plan = planned(specs, sweep.store, progress, options, share=share, retry=retry, past=past)

@@ -12,6 +12,7 @@ from typing import Any
 from harness.cli.actions.summary import print_summary
 from harness.cli.trial_options import given
 from harness.errors import UsageError
+from harness.machine.signals import nothing_at_stake
 from harness.machine.terminal import terminal_progress
 from harness.store.store import Store
 from harness.trial.fields import SpecField, fields_of
@@ -28,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     spec = TrialSpec(**given(arguments)) if stored is None else _repeated(stored, given(arguments))
     progress = terminal_progress(arguments.quiet)
     progress.say("loading torch")
-    from harness.run.run_trial import run_trial  # seconds: mistakes in what was asked for are told before
+    with nothing_at_stake():
+        from harness.run.run_trial import run_trial  # seconds: mistakes in what was asked for are told before
 
     record, cached = run_trial(
         spec, store, progress, force=arguments.force or stored is not None, share=not arguments.no_share

@@ -7,9 +7,10 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 
 from harness.cli.actions.listing import print_table
-from harness.cli.actions.printing import warn
+from harness.cli.actions.printing import printable, warn
 from harness.errors import UsageError
 from harness.machine.terminal import terminal_progress
 from harness.method.registry import available
@@ -63,7 +64,7 @@ def _check(arguments: argparse.Namespace) -> int:
         print(json.dumps({"records": count, "problems": files}, indent=1))
     else:
         for problem, where in zip(found, moved, strict=True):
-            print(f"{problem.path}: {problem.reason}" + (f"; {where}" if where else ""))
+            print(printable(f"{problem.path}: {problem.reason}" + (f"; {where}" if where else "")))
         print(f"{count} records in {store.root}, {len(found)} problem{'' if len(found) == 1 else 's'}")
     return 1 if found else 0
 
@@ -113,20 +114,32 @@ def earlier_methods(records: Iterable[Record]) -> tuple[dict[str, int], int]:
     Returns:
         Their number by method and versions, and their number altogether.
     """
-    today = {name: info.version for name, info in available().items()}
-    old: Counter[str] = Counter()
-    count = 0
-    for record in records:
-        steps = {(step["name"], step["version"]) for step in record["spec"].get("stack", [])}
-        texts = [f"{name} {was}, now {today.get(name, 'gone')}" for name, was in sorted(steps) if today.get(name) != was]
-        old.update(texts)
-        count += bool(texts)
-    return dict(old), count
+    found = [_earlier(record) for record in records]
+    counted = Counter(text for texts in found for text in texts)
+    return dict(sorted(counted.items())), sum(map(bool, found))
+
+
+def is_current(record: Record) -> bool:
+    """Whether every method of a record's stack has the version that it has today."""
+    return not _earlier(record)
+
+
+def _earlier(record: Record) -> list[str]:
+    """The methods of a record's stack that have another version today, with both versions."""
+    today = _versions()
+    steps = {(step["name"], step["version"]) for step in record["spec"].get("stack", [])}
+    return [f"{name} {was}, now {today.get(name, 'gone')}" for name, was in sorted(steps) if today.get(name) != was]
+
+
+@cache
+def _versions() -> dict[str, int]:
+    return {name: info.version for name, info in available().items()}
 
 
 def _export(arguments: argparse.Namespace) -> int:
     store = Store.default(arguments.store)
-    count = export(store, arguments.out, arguments.format, full=arguments.full)
+    wanted = is_current if arguments.current else bool
+    count = export(store, arguments.out, arguments.format, full=arguments.full, wanted=wanted)
     warn(store.broken())
     facts = {"rows": count, "path": str(arguments.out)}
     print(json.dumps(facts, indent=1) if arguments.json else f"{count} rows in {arguments.out}")

@@ -15,13 +15,14 @@ from harness.text import inert
 from harness.trial.record import Record, RecordedAnchor
 from harness.trial.spec import DATA, calibrated
 
+UNKNOWN = "-"
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
 
 
 def print_summary(record: Record, path: Path, *, cached: bool) -> None:
     """Print the result, its cost and its coverage to standard output."""
     wide = None if sys.stdout.isatty() else 110
-    console = Console(file=steerable(sys.stdout), highlight=False, markup=False, width=wide)
+    console = Console(file=steerable(sys.stdout), highlight=False, markup=False, emoji=False, width=wide)
     origin = "  (stored record, nothing was run)" if cached else ""
     title = Text(inert(record["stack"]), style="bold")
     console.print(title.append(inert(f"  {record['bits']}  {record['model']}{origin}"), style="not bold"))

@@ -12,7 +12,7 @@ from harness.cli.actions.plan import lines, summary
 from harness.cli.actions.planning import Asked, plan_of
 from harness.machine.terminal import terminal_progress
 from harness.store.store import Store
-from harness.sweep.manifest import Sweep, create
+from harness.sweep.manifest import Sweep, create, remember_trust
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,6 +28,7 @@ def run_grid(arguments: argparse.Namespace, store: Store, asked: Asked, told: Te
     store.check_writable()
     composed, plan = asked.composed, asked.plan
     sweep = create(store, composed.name, composed.about, plan, composed.launcher, shlex.join(["harness", *sys.argv[1:]]))
+    remember_trust(sweep)
     if not arguments.json:
         print("\n".join([f"sweep         {sweep.name}", *lines(plan, summary(asked))]), file=told, flush=True)
     how = How(composed.share, composed.fail_fast, arguments.quiet, arguments.json, {})

@@ -64,6 +64,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="add whole records and per-image results, for harness store import"
     )
+    parser.add_argument("--current", action="store_true", help="only records of today's versions of their methods")
 
 
 def _add_import(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.sweep.files import ArrayFacts
 from harness.sweep.launch.cluster import JobState
-from harness.sweep.manifest import Submission
+from harness.sweep.submission import Submission
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import UsageError
 from harness.sweep.launch.refusals import reason_of
-from harness.sweep.manifest import Submission
+from harness.sweep.submission import Submission
 
 DEFAULT_MAX_ARRAY = 1001
 COMMAND_SECONDS = 60

@@ -7,8 +7,9 @@ from pathlib import Path
 from harness.machine.progress import LineProgress
 from harness.sweep.files import PackOrder, SweepRow
 from harness.sweep.heartbeat import Heart, environ_job
-from harness.sweep.launch.crew import Crew, Seat, Watch, environments, gpus_here
+from harness.sweep.launch.crew import Crew, Watch
 from harness.sweep.launch.worker import run_pack
+from harness.sweep.launch.workers import Seat, environments, gpus_here
 from harness.sweep.manifest import Sweep
 
 

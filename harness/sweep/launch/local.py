@@ -14,11 +14,13 @@ from harness.sweep.estimate import Estimator
 from harness.sweep.files import PackOrder, SweepRow
 from harness.sweep.heartbeat import read
 from harness.sweep.launch import orders
-from harness.sweep.launch.crew import Crew, Seat, Watch, WorkerProcess, cores, environments
+from harness.sweep.launch.crew import Crew, Watch
 from harness.sweep.launch.options import LocalOptions
 from harness.sweep.launch.show import Show
 from harness.sweep.launch.worker import log_path
-from harness.sweep.manifest import Submission, Sweep, process_facts
+from harness.sweep.launch.workers import Seat, WorkerProcess, cores, environments, threads_of
+from harness.sweep.manifest import Sweep
+from harness.sweep.submission import Submission, process_facts
 from harness.trial.spec import TrialSpec
 
 CORES_PER_WORKER = 4
@@ -62,7 +64,7 @@ def run_here(
     planned = {one.id: one for one in sweep.planned}
     packs = [[orders.row(planned[trial]) for trial in pack] for pack in submission.packs]
     count = workers_of(options, sum(map(len, packs)))
-    places = environments(count, max(1, cores() // count), code)
+    places = environments(count, threads_of(count), code)
     seats = [Seat(place, submission.folder / f"worker-{index}.txt", code) for index, place in enumerate(places)]
     me = process_facts()
     submission.started({"local": me})

@@ -14,7 +14,8 @@ from typing import Any
 
 from harness.sweep import files
 from harness.sweep.files import BrokenSweepFileError, PackOrder, SweepRow
-from harness.sweep.manifest import Planned, Submission
+from harness.sweep.manifest import Planned
+from harness.sweep.submission import Submission
 
 LINES, INDEX = "orders.jsonl", "orders.index"
 PLACE = struct.Struct("<Q")

@@ -13,7 +13,8 @@ from harness.sweep.files import ProcessFacts
 from harness.sweep.heartbeat import process_alive
 from harness.sweep.launch.arrays import SubmittedArray, active_arrays, jobs_of, names_of
 from harness.sweep.launch.cluster import JobState, job_states
-from harness.sweep.manifest import Submission, Sweep
+from harness.sweep.manifest import Sweep
+from harness.sweep.submission import Submission
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +151,15 @@ def submits_now(submission: Submission) -> bool:
     by = submission.content.get("by")
     other = by is not None and by["pid"] != os.getpid() and alive_here(by)
     return other and len(submission.jobs.get("slurm", [])) < len(submission.packs) and "local" not in submission.jobs
+
+
+def unnoted(sweep: Sweep, queue: Queue) -> list[Submission]:
+    """Submissions with jobs that they did not note, because they were killed."""
+    return [
+        one
+        for one in sweep.submissions
+        if sum(map(bool, queue.jobs.get(one.number, []))) > len(one.jobs.get("slurm", [])) and not submits_now(one)
+    ]
 
 
 def _local(submission: Submission, about: ProcessFacts) -> dict[str, QueuePlace]:

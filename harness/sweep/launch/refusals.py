@@ -6,21 +6,19 @@ import re
 
 # What sbatch complains of, and the options of harness sweep that ask for it.
 COMPLAINTS = (
-    (r"unrecognized option '--?([\w-]+)", "--sbatch {0}=..."),
-    (r"option '--?([\w-]+).*(requires|doesn't allow|is ambiguous)", "--sbatch {0}=..."),
-    (r"[Ii]nvalid --?mem\b", "--memory-gb"),
-    (r"[Ii]nvalid --?([\w-]+) (specification|value)", "--sbatch {0}=..."),
+    (r"option '--?([\w-]+)", "--sbatch {0}=..."),
+    (r"--mem\b|[Mm]emory specification", "--memory-gb"),
+    (r"--cpus-per-task|CPU count", "--cpus"),
+    (r"--gpus-per-node|[Gg]eneric resource|\bgres\b", "--gpus"),
+    (r"--time\b|time limit", "--timeout"),
     (r"[Ii]nvalid partition", "--partition"),
-    (r"[Ii]nvalid qos|QOS ", "--qos"),
+    (r"policy|[Aa]ssoc\w* (limit|job)|MaxSubmit", "--pack: fewer jobs, or fewer resources for each"),
+    (r"[Ii]nvalid qos", "--qos"),
     (r"[Ii]nvalid account", "--account"),
     (r"[Ii]nvalid feature", "--constraint"),
     (r"[Rr]eservation", "--sbatch reservation=..."),
-    (r"[Gg]eneric resource|\bgres\b", "--gpus"),
-    (r"[Mm]emory specification", "--memory-gb"),
-    (r"CPU count", "--cpus"),
-    (r"time limit", "--timeout"),
-    (r"[Nn]ode configuration is not available", "--gpus, --cpus, --memory-gb, --constraint"),
-    (r"[Jj]ob violates|[Aa]ssoc\w* (limit|job)|MaxSubmit", "--pack (fewer jobs)"),
+    (r"--([\w-]+)\b.*(specification|value)|(?:specification|value).*--([\w-]+)", "--sbatch {0}=..."),
+    (r"[Nn]ode configuration is not available", "--gpus, --cpus, --memory-gb, --constraint: no node has all of it"),
 )
 
 
@@ -36,5 +34,5 @@ def option_of(text: str) -> str:
     for pattern, option in COMPLAINTS:
         found = re.search(pattern, text)
         if found:
-            return option.format(*found.groups())
+            return option.format(*filter(None, found.groups()))
     return ""

@@ -42,7 +42,7 @@ class Show:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._console = Console(file=steerable(sys.stderr), highlight=False, soft_wrap=True)
+        self._console = Console(file=steerable(sys.stderr), highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._quiet = quiet
         self._started = time.monotonic()
         self._live = Live(console=self._console, auto_refresh=False) if sys.stderr.isatty() and not quiet else None

@@ -23,7 +23,8 @@ from harness.sweep.launch import orders, snapshot
 from harness.sweep.launch.arrays import PlannedArray, array_name, base_of
 from harness.sweep.launch.options import SlurmOptions
 from harness.sweep.launch.refusals import option_of, reason_of
-from harness.sweep.manifest import Submission, Sweep
+from harness.sweep.manifest import Sweep
+from harness.sweep.submission import Submission
 
 SIGNAL_SECONDS = 60  # warning before a time limit; enough to write a search's state
 

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -41,17 +42,23 @@ def take(folder: Path) -> Path:
         (aside / PACKAGE / COMMIT_FILE).write_text(COMMIT or "", encoding="utf-8")
         aside.chmod(0o755)
         target = folder / code_digest.digest_of(aside)
-        if not target.exists():
-            try:
-                os.rename(aside, target)
-            except OSError:
-                if not target.is_dir():  # else another process was faster
-                    raise
-    finally:
-        if aside.exists():
-            shutil.rmtree(aside)
+        _rename(aside, target)
+    finally:  # a full disk, an interruption, or the copy is there
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            folder.rmdir()  # if it is empty
     verify(target)
     return target
+
+
+def _rename(aside: Path, target: Path) -> None:
+    if target.exists():
+        return
+    try:
+        os.rename(aside, target)
+    except OSError:
+        if not target.is_dir():  # else another process was faster: its copy is the same
+            raise
 
 
 def verify(code: Path) -> None:

@@ -15,7 +15,7 @@ from harness.sweep.launch.arrays import SubmittedArray, divide
 from harness.sweep.launch.cluster import max_array
 from harness.sweep.launch.local import LocalWatch, run_here
 from harness.sweep.launch.options import Options, SlurmOptions, launcher_options
-from harness.sweep.launch.queue import Queue, submits_now
+from harness.sweep.launch.queue import Queue, unnoted
 from harness.sweep.launch.show import Show
 from harness.sweep.manifest import Sweep
 
@@ -102,9 +102,8 @@ def _submit(
 def adopt_orphans(sweep: Sweep, queue: Queue) -> int:
     """Take up jobs whose submission was killed before it could note them; returns how many there were."""
     found = 0
-    for submission in sweep.submissions:
-        jobs = queue.jobs.get(submission.number, [])
-        if sum(map(bool, jobs)) > len(submission.jobs.get("slurm", [])) and not submits_now(submission):
-            options = launcher_options(submission.content.get("launcher", {}))
-            found += slurm.adopt(sweep, submission, jobs, options) if isinstance(options, SlurmOptions) else 0
+    for submission in unnoted(sweep, queue):
+        options = launcher_options(submission.content.get("launcher", {}))
+        if isinstance(options, SlurmOptions):
+            found += slurm.adopt(sweep, submission, queue.jobs[submission.number], options)
     return found

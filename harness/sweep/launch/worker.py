@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -107,8 +107,9 @@ def log_to(path: Path) -> Iterator[None]:
         os.dup2(target, 2)
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # a full disk: what happened is in the record
+            sys.stdout.flush()
+            sys.stderr.flush()
         for number, saved in enumerate(kept, start=1):
             os.dup2(saved, number)
             os.close(saved)

@@ -1,6 +1,5 @@
-"""The SLURM launcher: mocked commands and submitit's local mode everywhere, the real thing where one answers."""
+"""The SLURM launcher with mocked commands and submitit's local mode; ``test_on_slurm.py`` has the real thing."""
 
-import json
 import os
 import re
 import signal
@@ -10,43 +9,22 @@ from pathlib import Path
 import pytest
 import submitit
 
-from harness.cli.main import main
 from harness.errors import UsageError
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
-from harness.sweep import heartbeat
-from harness.sweep.launch import cluster, orders, slurm, snapshot
+from harness.sweep.launch import cluster, slurm, snapshot
 from harness.sweep.launch.arrays import array_name, divide
 from harness.sweep.launch.cluster import JobState, job_states
 from harness.sweep.launch.options import SlurmOptions
 from harness.sweep.launch.queue import look
 from harness.sweep.launch.slurm import Pack
-from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
 from harness.sweep.status import states_of
-from harness.trial.spec import TrialSpec
-from tests.slurm import requires_slurm
-from tests.sweep.launch.waiting import searching, wait_for
+from tests.sweep.launch.swept import mocked, spec, swept
+from tests.sweep.launch.waiting import wait_for
 from tests.threads import one_thread
 
 SEARCH = "fqvit+evolq(passes=2,cycles=1)"
-
-
-def spec(method="fqvit", **changes):
-    return TrialSpec(method, **{"bits": "w4a8", "calib": 8, "eval_limit": 50, "device": "cpu", **changes})
-
-
-def swept(store, specs, packs=None, **content):
-    """A sweep with one submission, as ``harness sweep`` leaves it before submitting."""
-    plan = make_plan(specs, store)
-    sweep = create(store, "test", "", plan, {"kind": "slurm"}, "harness sweep")
-    ids = packs or [[cell.id] for cell in plan.cells]
-    settings = {"share": True, "fail_fast": False, "changes": {}}
-    arrays = [array.facts() for array in divide(len(ids), 1000, 64)]
-    about = {**settings, "code": "", "launcher": {"kind": "slurm"}, "packs": ids, "arrays": arrays}
-    submission = sweep.submission({**about, **content})
-    orders.write(submission, {one.id: one for one in sweep.planned}, {**settings, "gpus": 0, "cpus": 1})
-    return sweep, submission
 
 
 def test_arrays_are_split_by_the_clusters_limit(monkeypatch):
@@ -85,19 +63,6 @@ def test_without_slurm_the_launcher_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(UsageError, match=r"no SLURM found here.*--launcher local"):
         slurm._executor(tmp_path, {}, SlurmOptions(), tmp_path, "slurm")
-
-
-def mocked(monkeypatch, queue, accounting="", asked=None):
-    """SLURM's commands: what squeue prints (id, state, name, reason), what sacct prints; None: there is no accounting."""
-
-    def call(command):
-        if asked is not None:
-            asked.append(command)
-        if accounting is None and command[0] == "sacct":
-            raise subprocess.CalledProcessError(1, command, stderr="accounting is disabled")
-        return queue if command[0] == "squeue" else accounting
-
-    monkeypatch.setattr(cluster, "_call", call)
 
 
 def test_states_come_from_the_queue_then_from_the_accounting(monkeypatch):
@@ -169,13 +134,6 @@ def test_a_retried_failure_is_queued_not_failed(store, monkeypatch):
     assert states_of(sweep)[0].state == "failed"
 
 
-@pytest.fixture
-def quick_beats(monkeypatch):
-    monkeypatch.setenv(heartbeat.INTERVAL_VARIABLE, "0.2")
-    for name in [name for name in os.environ if name.startswith("SLURM_JOB") or name.startswith("SLURM_ARRAY")]:
-        monkeypatch.delenv(name)
-
-
 def test_a_preempted_job_goes_on_in_the_middle_of_its_search(tmp_path, quick_beats, gate, monkeypatch):
     """submitit's local mode: the same signal, checkpoint and second start as on a cluster."""
     alone, store = Store(tmp_path / "alone"), Store(tmp_path / "runs")
@@ -211,84 +169,3 @@ def test_a_job_out_of_time_leaves_a_record_of_kind_timeout(store, monkeypatch):
     monkeypatch.setattr(Fqvit, "apply", out_of_time)
     record, _ = run_trial(spec(), store)
     assert record["error"]["kind"] == "timeout"
-
-
-# ---------------------------------------------------------------- a real SLURM
-
-LONG = "fqvit+evolq(passes=40)"  # a cancelled job goes on for some seconds: it must not finish in them
-SMALL = ["--launcher", "slurm", "--gpus", "0", "--cpus", "1", "--memory-gb", "1.5", "--timeout", "20", "--device", "cpu"]
-
-
-@pytest.fixture
-def harness(tmp_path, capfd, monkeypatch, quick_beats):
-    monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "runs"))
-
-    def call(*words, check=0):
-        monkeypatch.setattr("sys.argv", ["harness", *words])
-        capfd.readouterr()
-        try:
-            code = main([*words])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capfd.readouterr()
-        assert code == check, out + err
-        return out if check == 0 else err
-
-    return call
-
-
-def _settled(harness):
-    def look():
-        (sweep,) = json.loads(harness("status", "--json"))
-        return None if {"queued", "running"} & set(sweep["states"]) else sweep
-
-    return wait_for(look)
-
-
-@requires_slurm
-def test_an_array_on_slurm_with_a_cancelled_and_a_preempted_job(harness, tmp_path):
-    store = Store(tmp_path / "runs")
-    grid = ["--method", f"minmax,{LONG}", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50"]
-    out = harness("sweep", *grid, *SMALL, "--pack", "1")
-    assert "slurm         4 jobs in 1 arrays" in out
-    assert "queued or running already" in harness("sweep", *grid, *SMALL, "--pack", "1"), "nothing is submitted twice"
-    (planned,) = json.loads(harness("status", "--json"))
-    searches = [trial["id"] for trial in planned["trials"] if "evolq" in trial["trial"]["method"]]
-    beats = wait_for(lambda: _both(store, searches))
-    subprocess.run(["scancel", beats[0].job], check=True)
-    subprocess.run(["scancel", "--batch", "--signal=USR2", beats[1].job], check=True)
-    sweep = _settled(harness)
-    assert sweep["states"] == {"done": 3, "lost": 1}
-    (lost,) = [trial for trial in sweep["trials"] if trial["state"] == "lost"]
-    assert lost["id"] == searches[0]
-    assert "CANCELLED" in lost["detail"] or "left the queue" in lost["detail"]
-    preempted = store.get(searches[1])
-    assert preempted["stages"][3]["notes"]["seconds_before_interruption"] > 0
-    assert "submitted     1 jobs" in harness("resume", "--set", "launcher.timeout_min=30")
-    assert _settled(harness)["states"] == {"done": 4}
-    assert "nothing to do: every trial has its record" in harness("resume")
-
-
-def _both(store, trials):
-    beats = [searching(store, [trial], 10) for trial in trials]
-    return beats if all(beats) else None
-
-
-@requires_slurm
-def test_what_slurm_refuses_is_one_line(harness):
-    error = harness("sweep", "--method", "fqvit", *SMALL, "--partition", "nosuch", check=2)
-    assert "SLURM refuses the submission" in error
-    assert "partition" in error
-    assert "Traceback" not in error
-
-
-@requires_slurm
-def test_cancel_stops_what_waits_and_what_runs(harness):
-    out = harness(
-        "sweep", "--method", LONG, "--seed", "range(6)", "--calib", "8", "--eval-limit", "50", *SMALL, "--pack", "1"
-    )
-    assert "6 jobs" in out
-    assert "jobs cancelled" in harness("cancel")
-    sweep = _settled(harness)
-    assert sweep["states"].get("lost", 0) + sweep["states"].get("planned", 0) + sweep["states"].get("done", 0) == 6
-    assert "stopped: cancelled" in harness("status")

@@ -11,8 +11,8 @@ from harness.cli.main import main
 from harness.errors import UsageError
 from harness.store.store import Store
 from harness.sweep.launch import code_digest, snapshot
-from harness.sweep.launch.start import Started
 from harness.sweep.manifest import find
+from tests.sweep.launch.idle import without_workers
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def home(tmp_path, monkeypatch):
 
 def test_a_resumed_sweep_refuses_a_copy_that_was_changed(home, tmp_path, monkeypatch, capsys):
     """The code would be taken under the same name again."""
-    monkeypatch.setattr("harness.sweep.launch.start._run_here", lambda sweep, submission, *_, **how: Started(1, (), {}))
+    without_workers(monkeypatch)
     assert main(WORDS) == 0
     (code,) = (find(home, None).folder / "code").iterdir()
     (code / "harness" / "__init__.py").write_text("open('ran', 'w')\n")

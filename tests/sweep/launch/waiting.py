@@ -20,6 +20,29 @@ if {hold!r} and ("harness.sweep.launch.process" in sys.orig_argv or "submitit.co
     checkpoint.Checkpoint.block_done = block_done
 """
 
+# The command line of a process that is killed as soon as sbatch has returned.
+KILLED_AFTER_SBATCH = """
+import os, sys
+from submitit.slurm.slurm import SlurmExecutor
+SlurmExecutor._get_job_id_from_submission_command = lambda *given: os.kill(os.getpid(), 9)
+from harness.cli.main import main
+sys.exit(main())
+"""
+# In a job, the first trial meets what the file says, each time that it is started.
+POISON = """
+if os.path.exists({file!r}) and "submitit.core._submit" in sys.orig_argv:
+    from harness.baselines import observers
+    def apply(self, *given):
+        what = open({file!r}).read()
+        if what == "kill":
+            os.kill(os.getpid(), 9)
+        eaten = []
+        while what == "memory":
+            eaten.append(bytearray(b"x") * 2**27)
+            time.sleep(0.1)
+    observers.MinMax.apply = apply
+"""
+
 
 def wait_for(look, seconds=900):
     """The first true result of ``look``; the limit only ends tests that would hang."""
@@ -64,3 +87,24 @@ class Gate:
         """Wait until a search stands at the gate with its state saved; returns its heartbeat."""
         wait_for(lambda: list(store.root.rglob("partial.safetensors")))
         return wait_for(lambda: searching(store, trials, steps=0))
+
+
+class Poison:
+    """What ``minmax`` does in jobs, instead of its work, while there is poison.
+
+    Args:
+        folder: On the path of the processes, with a ``sitecustomize.py`` already (that of ``Gate``).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "poison"
+        with (folder / "sitecustomize.py").open("a") as code:
+            code.write(POISON.format(file=str(self._file)))
+
+    def lay(self, what: str) -> None:
+        """``kill``: its process; ``memory``: use more and more of it."""
+        self._file.write_text(what)
+
+    def remove(self) -> None:
+        """Let ``minmax`` work again."""
+        self._file.unlink()

@@ -1,0 +1,109 @@
+"""Ctrl-C and SIGTERM: the process stops in order, says so in one line, and its exit code tells which of the two it was.
+
+Both become a ``KeyboardInterrupt``, so that files written aside go away and workers save their state. Not during an import:
+there it could be lost in a library, or leave half a module; it comes when the import is over, and a second one ends at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+INTERRUPTED = 128 + signal.SIGINT
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+AGAIN_SECONDS = 0.05
+_received: list[int] = []
+
+
+def exit_code() -> int:
+    """The exit code of a process that was told to stop: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + _received[0] if _received else INTERRUPTED
+
+
+def end_at_once() -> None:
+    """Let both end the process at once: for its start, when nothing has been done that could be left behind."""
+    _set(_end)
+
+
+@contextmanager
+def nothing_at_stake() -> Iterator[None]:
+    """Let both end the process at once in the block, for example while torch is loaded before any work."""
+    before = _set(_end) if threading.current_thread() is threading.main_thread() else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def orderly() -> Iterator[None]:
+    """Let both raise ``KeyboardInterrupt`` in the block; what was ignored before, as in a background job, still is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _received.clear()
+    hook = sys.unraisablehook
+    alarm = signal.signal(signal.SIGALRM, _again)
+    before = _set(_stop)
+    sys.unraisablehook = lambda lost: _delay() if issubclass(lost.exc_type, KeyboardInterrupt) else hook(lost)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.signal(signal.SIGALRM, alarm)
+        sys.unraisablehook = hook
+        # Once KeyboardInterrupt went through an exec of a text, as libraries do it, Python would end by SIGINT instead of
+        # with our exit code; the next exec makes it forget that.
+        exec("")
+
+
+def _set(handler: Any) -> dict[signal.Signals, Any]:
+    """Set a handler where the signal is not ignored; returns those that were there."""
+    found = {number: signal.getsignal(number) for number in STOPPING}
+    found = {number: other for number, other in found.items() if other not in (signal.SIG_IGN, None)}
+    for number in found:
+        signal.signal(number, handler)
+    return found
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(2, b"interrupted\n")
+    os._exit(128 + number)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    waiting = bool(_received) and _in_import(frame)
+    _received.append(number)
+    if waiting:
+        _end(number, frame)
+    _again(number, frame)
+
+
+def _again(_number: int, frame: FrameType | None) -> None:
+    """Stop now, or a little later while something is imported."""
+    if _in_import(frame):
+        _delay()
+    elif _received:
+        raise KeyboardInterrupt
+
+
+def _delay() -> None:
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+
+
+def _in_import(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False

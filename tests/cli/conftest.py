@@ -1,0 +1,3 @@
+from tests.sweep.launch.conftest import gate
+
+__all__ = ["gate"]
