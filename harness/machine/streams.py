@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
 import sys
 from contextlib import suppress
 
+FAILED_WRITES = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 REFUSING = ("strict", "surrogateescape")  # ways to meet a character that an encoding does not have: by an exception
 
 
