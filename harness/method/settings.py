@@ -112,12 +112,12 @@ def canonical(config: T) -> T:
 
 def _shortest(config: Any, presets: Mapping[str, dict[str, Any]], values: Mapping[str, Any]) -> str:
     """The preset with which the fewest values are left to be written, the first of several."""
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(config)}
     usual: str = defaults.pop("preset")
 
     def left(name: str) -> int:
         filled = {**defaults, **presets.get(name, {})}
-        return (name != usual) + sum(values[key] != value for key, value in filled.items())
+        return int(name != usual) + sum(bool(values[key] != value) for key, value in filled.items())
 
     return min((*presets, usual), key=left)
 
