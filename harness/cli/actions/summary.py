@@ -95,7 +95,7 @@ def _facts(record: Record) -> str:
         f"drawn    {calibrated(record['calib'], record.get('calib_source', DATA))}, seed {record['seed']}",
         f"id       {record['id']}",
     ]
-    if anchor is not None:
+    if anchor:  # empty for a network without one
         lines.append(f"anchor   {_anchor(anchor)}")
     return "\n".join(lines)
 
