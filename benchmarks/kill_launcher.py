@@ -26,7 +26,7 @@ from harness.sweep import heartbeat
 from harness.sweep.heartbeat import Beat
 
 T = TypeVar("T")
-GRID = ["--method", "fqvit,fqvit+omse,fqvit+omse+evolq(passes=40)", "--bits", "w8a8,w4a8", "--calib", "16,32"]
+GRID = ["--method", "fqvit,fqvit+omse,fqvit+omse+evolq(passes=10)", "--bits", "w8a8,w4a8", "--calib", "16,32"]
 GRID += ["--seed", "range(5)", "--eval-limit", "500", "--workers", "1", "--device", "cpu", "--quiet"]
 WAYS = ("launcher", "worker, then launcher", "all at once")
 FILES = ("correct.npy", "quantizers.safetensors")
