@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from annotated_types import Ge
-from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
+from pydantic import AfterValidator, ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # typing's own cannot be checked before Python 3.12
 
@@ -15,10 +15,12 @@ from harness.trial.record import Id
 
 T = TypeVar("T")
 FORMAT = 1
+_STRICT = with_config(ConfigDict(strict=True, allow_inf_nan=False, extra="allow"))  # later versions may add keys
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9]+(_[0-9]+)?$")]  # it becomes an argument of SLURM's commands
 JobName = Annotated[str, StringConstraints(pattern=r"^[\w.-]+$", max_length=100)]
 
 
+@_STRICT
 class SweepRow(TypedDict):
     """One trial of a sweep."""
 
@@ -27,6 +29,7 @@ class SweepRow(TypedDict):
     spec: dict[str, Any]
 
 
+@_STRICT
 class SweepContent(TypedDict):
     """``sweep.json``."""
 
@@ -39,6 +42,7 @@ class SweepContent(TypedDict):
     trials: list[SweepRow]
 
 
+@_STRICT
 class ProcessFacts(TypedDict):
     """A process, so that it can be told from a later one with the same number."""
 
@@ -48,6 +52,7 @@ class ProcessFacts(TypedDict):
     ended: NotRequired[bool]
 
 
+@_STRICT
 class ArrayFacts(TypedDict):
     """One array of jobs: packs ``first`` to ``first + count - 1``, at most ``parallel`` of them at a time."""
 
@@ -56,6 +61,7 @@ class ArrayFacts(TypedDict):
     parallel: Annotated[int, Ge(1)]
 
 
+@_STRICT
 class PacksContent(TypedDict):
     """``packs.json``: written before anything starts.
 
@@ -75,6 +81,7 @@ class PacksContent(TypedDict):
     by: NotRequired[ProcessFacts]
 
 
+@_STRICT
 class JobsContent(TypedDict):
     """``jobs.json``: job ids in the order of the packs, or the process of the local launcher."""
 
@@ -82,6 +89,7 @@ class JobsContent(TypedDict):
     local: NotRequired[ProcessFacts]
 
 
+@_STRICT
 class PackOrder(TypedDict):
     """A line of ``orders.jsonl``: everything that the job of one pack needs to know."""
 
@@ -93,11 +101,16 @@ class PackOrder(TypedDict):
     trials: list[SweepRow]
 
 
-_STRICT = with_config(ConfigDict(strict=True, allow_inf_nan=False, extra="allow"))  # later versions may add keys
-SWEEP: TypeAdapter[SweepContent] = TypeAdapter(_STRICT(SweepContent))
-PACKS: TypeAdapter[PacksContent] = TypeAdapter(_STRICT(PacksContent))
-JOBS: TypeAdapter[JobsContent] = TypeAdapter(_STRICT(JobsContent))
-ORDER: TypeAdapter[PackOrder] = TypeAdapter(_STRICT(PackOrder))
+def _of_a_launcher(content: JobsContent) -> JobsContent:
+    if "slurm" not in content and "local" not in content:
+        raise ValueError("expected slurm or local")
+    return content
+
+
+SWEEP: TypeAdapter[SweepContent] = TypeAdapter(SweepContent)
+PACKS: TypeAdapter[PacksContent] = TypeAdapter(PacksContent)
+JOBS: TypeAdapter[JobsContent] = TypeAdapter(Annotated[JobsContent, AfterValidator(_of_a_launcher)])
+ORDER: TypeAdapter[PackOrder] = TypeAdapter(PackOrder)
 
 
 class BrokenSweepFileError(UsageError):
