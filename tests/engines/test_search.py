@@ -81,7 +81,7 @@ def test_gradopt_chooses_a_rate_that_moves_the_scales(model, calibration):
     calibrated(model, calibration, "w3a8")
     before = {name: quantizer.scale for name, quantizer in model.quantizers.items()}
     few = CalibrationSet(calibration.images[:12])
-    notes, _ = search(model, few, "gradopt(passes=1,steps=4,loss=mse,tried_units=1)", bits="w3a8")
+    notes, _ = search(model, few, "gradopt(passes=1,steps=4,loss=mse,tried_units=1,held_out=0)", bits="w3a8")
     gains = {(row["lr"], row["steps"]): row["mean_gain"] for row in notes["tried"]}
     assert gains[notes["lr"], notes["steps"]] == max(gains.values()) > 0
     assert notes["loss_end"] < 0.95 * notes["loss_start"]
