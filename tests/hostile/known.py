@@ -26,7 +26,7 @@ KNOWN: dict[str, str] = {
     **{f"place {place}": E10 for place in (r"\x00", "~nouser/x", "a" * 300)},
 }
 # Only among the inputs of the nightly form.
-KNOWN_NIGHTLY: dict[str, str] = {}
+KNOWN_NIGHTLY: dict[str, str] = {**{f"file {kind}": E2 for kind in ("sweep", "stop")}, "shape loop": E2, "shape pipe": E2}
 
 
 def param(area, name):
