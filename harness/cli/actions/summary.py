@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -60,9 +62,15 @@ def _stages(record: Record) -> Table:
     for stage in record["stages"]:
         passes = f"{stage['forward_passes']:.1f}" if stage["image_forwards"] else "-"
         notes = stage["notes"]
-        extra = f"naive: {notes['naive_forward_passes']}" if "naive_forward_passes" in notes else ""
+        extra = f"naive: {notes['naive_forward_passes']}" if "naive_forward_passes" in notes else _images(notes)
         table.add_row(stage["name"], f"{stage['seconds']:.2f}", passes, f"{stage['peak_memory_bytes'] / 1e6:.0f}", extra)
     return table
+
+
+def _images(notes: Mapping[str, Any]) -> str:
+    """How many images a method used, where its authors used more."""
+    used, wanted = notes.get("images_used", 0), notes.get("images_wanted", 0)
+    return f"{used} images, published: {wanted}" if used < wanted else ""
 
 
 def _coverage(record: Record) -> Table:
