@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from harness.baselines.engines.calibration_images import first_images
 from harness.baselines.engines.layer_search import LayerSearchSettings, search_layers
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
@@ -33,7 +34,7 @@ class EasyquantConfig:
     "easyquant",
     role=Role.SCHEME,
     provides=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Wu et al., EasyQuant: Post-training Quantization via Scale Optimization, arXiv 2006.16669",
 )
 class Easyquant(Method[EasyquantConfig]):
@@ -46,8 +47,6 @@ class Easyquant(Method[EasyquantConfig]):
         """Search with inputs that are quantized already, unless told otherwise."""
         c = self.config
         settings = LayerSearchSettings(
-            c.low, c.high, c.steps, c.rounds, "cosine", "random", sequential=c.sequential, twin=False, batch=c.images
+            c.low, c.high, c.steps, c.rounds, "cosine", "random", sequential=c.sequential, twin="none", batch=c.images
         )
-        images = calibration.images[: c.images]
-        context.notes["images_used"] = len(images)
-        search_layers(model, images, settings, context)
+        search_layers(model, first_images(calibration, c.images, context), settings, context)

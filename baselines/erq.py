@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -21,7 +21,7 @@ from harness.quant.format.affine import Affine
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import required
 from harness.quant.format.range_search import percentile_search
-from harness.quant.format.uniform import Uniform
+from harness.quant.format.uniform import Uniform, from_free_range
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -136,7 +136,7 @@ class Erq(Method[ErqConfig]):
         quantizer = required(Affine, model.quantizers[name], name, "erq")
         if self.config.refit and isinstance(quantizer, Uniform) and quantizer.axis == 0 and not quantizer.symmetric:
             ranges = percentile_search(weight.to(operation.weight.dtype), quantizer.bits, FRACTIONS)
-            quantizer = quantizer.with_range(*ranges)
+            quantizer = replace(from_free_range(quantizer.spec, *ranges), correction=quantizer.correction)
             model.quantizers[name] = quantizer
         return quantizer
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.baselines.engines.layer_search import LayerSearchSettings, search_layers
+from harness.baselines.engines.calibration_images import first_images
+from harness.baselines.engines.layer_search import LayerSearchSettings, Twin, search_layers
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -20,7 +21,13 @@ class Ptq4vitConfig:
     """Settings of ``ptq4vit``."""
 
     images: Annotated[int, Field(ge=1, description="calibration images used; the paper uses 32")] = 32
-    twin: Annotated[bool, Field(description="twin ranges for softmax and GELU outputs; false: one scale")] = True
+    twin: Annotated[
+        Twin,
+        Field(
+            description="ranges of softmax and GELU outputs: twins as in the released code (softmax: the sum of both parts, "
+            "one is a code), twins as the paper prints them, or one scale"
+        ),
+    ] = "released"
     score: Annotated[Literal["hessian", "cosine"], Field(description="how outputs are compared")] = "hessian"
     gradient: Annotated[
         Literal["random", "quantized"],
@@ -40,7 +47,7 @@ class Ptq4vitConfig:
     "ptq4vit",
     role=Role.SCHEME,
     provides=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Yuan et al., PTQ4ViT: Post-Training Quantization for Vision Transformers with Twin Uniform Quantization, "
     "ECCV 2022",
 )
@@ -56,6 +63,4 @@ class Ptq4vit(Method[Ptq4vitConfig]):
         settings = LayerSearchSettings(
             c.low, c.high, c.steps, c.rounds, c.score, c.gradient, sequential=False, twin=c.twin, batch=c.batch
         )
-        images = calibration.images[: c.images]
-        context.notes["images_used"] = len(images)
-        search_layers(model, images, settings, context)
+        search_layers(model, first_images(calibration, c.images, context), settings, context)

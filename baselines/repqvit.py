@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from harness.baselines.engines.calibration_images import first_images
 from harness.baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
 from harness.data.sets import CalibrationSet
 from harness.graph.operations import Kind
@@ -21,7 +22,7 @@ from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import NumberFormat
 from harness.quant.format.log_sqrt2 import LogSqrt2, log_sqrt2
 from harness.quant.format.range_search import outer_quantiles, percentile_search
-from harness.quant.format.uniform import from_range
+from harness.quant.format.uniform import from_free_range
 from harness.quant.network.operands import inner_norms, operand_bits, operand_sites
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -36,19 +37,29 @@ class RepqvitConfig:
     ] = True
     zero_point: Annotated[
         ZeroPoint,
-        Field(description="mean zero points: fractions as in the released code (off the grid), or rounded"),
+        Field(
+            description="mean zero points: fractions, added to rounded codes as in the released code, or before "
+            "rounding as the paper's equality needs (both off the grid), or rounded"
+        ),
     ] = "released"
     softmax: Annotated[
         Literal["log_sqrt2", "uniform"], Field(description="attention probabilities: powers of the root of two, or uniform")
     ] = "log_sqrt2"
     image_bits: Annotated[int, Field(ge=4, le=8, description="width of the input image")] = 8
+    inputs: Annotated[
+        Literal["quantized", "full"],
+        Field(
+            description="what quantizers are calibrated on: values of the network quantized so far, as in the released "
+            "code, or of the full-precision one"
+        ),
+    ] = "quantized"
 
 
 @register(
     "repqvit",
     role=Role.SCHEME,
     provides=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Li et al., RepQ-ViT: Scale Reparameterization for Post-Training Quantization of Vision Transformers, ICCV 2023",
 )
 class Repqvit(Method[RepqvitConfig]):
@@ -62,8 +73,7 @@ class Repqvit(Method[RepqvitConfig]):
         self._weights(model, list(model.weights), bits.weight)
         sites = {site.name: site for site in operand_sites(model)}
         normed = {operation.operand for operations in inner_norms(model).values() for operation in operations}
-        images = calibration.images[: self.config.images]
-        context.notes["images_used"] = len(images)
+        images = first_images(calibration, self.config.images, context)
 
         with context.progress.task("calibrate", len(sites)) as task:
 
@@ -74,7 +84,8 @@ class Repqvit(Method[RepqvitConfig]):
                         model.quantizers[name] = self._quantizer(sites[name], x, width, channelwise=name in normed)
                     task.advance()
 
-            model.observe(images, watch)
+            # A quantizer acts as soon as it is there: what is read later has its errors.
+            model.observe(images, watch, quantize=self.config.inputs == "quantized")
         if self.config.reparameterise:
             norms = reparameterise(model, self.config.zero_point)
             self._weights(model, [one.site.name for operations in norms for one in operations], bits.weight)
@@ -87,15 +98,15 @@ class Repqvit(Method[RepqvitConfig]):
             return
         for name in names:
             ranges = percentile_search(weight_rows(model, name), bits, FRACTIONS)
-            model.quantizers[name] = from_range(AffineSpec(bits, axis=0), *ranges)
+            model.quantizers[name] = from_free_range(AffineSpec(bits, axis=0), *ranges)
 
     def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> NumberFormat:
         if site.kind is Kind.SOFTMAX and self.config.softmax == "log_sqrt2":
             return _log_sqrt2(x, bits)
         if channelwise:
             ranges = percentile_search(channel_rows(x, x.ndim - 1), bits, FRACTIONS)
-            return from_range(AffineSpec(bits, axis=x.ndim - 1), *ranges)
-        return from_range(AffineSpec(bits), *percentile_search(x.reshape(1, -1), bits, FRACTIONS))
+            return from_free_range(AffineSpec(bits, axis=x.ndim - 1), *ranges)
+        return from_free_range(AffineSpec(bits), *percentile_search(x.reshape(1, -1), bits, FRACTIONS))
 
 
 def _log_sqrt2(x: Tensor, bits: int) -> NumberFormat:

@@ -27,6 +27,7 @@ import yaml
 
 from harness.data.frozen_split import FrozenSplit, frozen_split
 from harness.data.preprocessing import of_model
+from harness.engines.descent import FIRST_STEPS
 from harness.engines.held_out import sqnr_db
 from harness.method.base import Context
 from harness.method.memo import Memo
@@ -36,6 +37,7 @@ from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
 
+HALF = 0.55  # of a network runs again for a change in one of its blocks, on average
 ALONE = "-"  # the candidate that adds nothing
 
 
@@ -200,12 +202,13 @@ def estimate(points: list[Point], bench: Bench) -> Iterator[str]:
 
 
 def _searched(model: QuantizedModel, point: Point) -> float:
-    """Images through the whole network in a search: half of it on average for each child, and for each judgement."""
+    """Images through the whole network in a search: half of it on average for each child, judgement or gradient step."""
     config = check(f"{point.stack}+{point.candidate}").steps[-1].method.config
-    passes, children = getattr(config, "passes", 1), getattr(config, "cycles", 3)
-    held = getattr(config, "held_out", 0.0)
-    blocks = sum(segment.is_block for segment in model.segments)
-    return float(passes * blocks * 0.55 * point.calib * (children * (1 - held) + held))
+    held, runs = getattr(config, "held_out", 0.0), getattr(config, "passes", 1) * sum(s.is_block for s in model.segments)
+    if hasattr(config, "optimizer"):  # backward costs twice what forward does
+        steps = config.steps * (runs + config.tried_units * len(FIRST_STEPS))
+        return float(HALF * steps * 3 * min(config.batch, point.calib * (1 - held)))
+    return float(HALF * runs * point.calib * (getattr(config, "cycles", 3) * (1 - held) + held))
 
 
 def main() -> None:

@@ -11,9 +11,11 @@ Names are loaded when they are first used: ``import harness`` alone imports neit
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers read it; the module typing takes longer to load than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from harness.data.sets import CalibrationSet as CalibrationSet
     from harness.engines.layerwise import walk as walk
     from harness.errors import HarnessError as HarnessError

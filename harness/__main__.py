@@ -1,19 +1,22 @@
 """``python -m harness`` and the command ``harness``: signals are set before anything large is imported."""
 
-import sys
+from harness.machine.at_once import end_at_once
 
-from harness.machine.signals import end_at_once, exit_code
+if __name__ == "__main__":
+    end_at_once()
+
+import importlib
+import sys
 
 
 def main() -> int:
     """Run the command line; returns the exit code."""
     end_at_once()
-    from harness.cli.main import main as command_line  # not above: Ctrl-C must find the handler
-
+    command_line = importlib.import_module("harness.cli.main")
     try:
-        return command_line()
+        return int(command_line.main())
     except KeyboardInterrupt:  # once more, while the first was told of
-        return exit_code()
+        return 130
 
 
 if __name__ == "__main__":

@@ -63,8 +63,10 @@ def user_path(text: str) -> Path:
     """A path as it was typed, with ``~`` for a home folder.
 
     Raises:
-        UsageError: It names the home of a user that there is not.
+        UsageError: It names the home of a user that there is not, or has a zero byte.
     """
+    if "\0" in text:
+        raise UsageError(f"path {shortened(text)!r} is not possible: it has a zero byte", "expected a path without it")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

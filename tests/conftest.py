@@ -1,4 +1,5 @@
 import os
+import signal
 
 import pytest
 import torch
@@ -19,6 +20,10 @@ if PROCESSES > 1:
     THREADS = max(1, (os.cpu_count() or 1) // PROCESSES)
     os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
     torch.set_num_threads(THREADS)
+
+# A shell lets jobs in the background ignore Ctrl-C, and so would everything that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -37,6 +37,7 @@ SLOW_WITH_A_NETWORK = {
     "test_ptq4vit",
     "test_qwt",
     "test_reconstruction",
+    "test_released_code",
     "test_repqvit",
     "test_search",
     "test_golden",

@@ -22,6 +22,7 @@ from harness.machine.memory import Kept
 from harness.method.base import Context
 from harness.quant.calibrate.installation import FLOAT_BITS
 from harness.quant.format.affine import AffineSpec
+from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import NumberFormat
 from harness.quant.format.twin_gelu import GELU_MINIMUM, TwinGelu
 from harness.quant.format.twin_softmax import TwinSoftmax
@@ -30,8 +31,10 @@ from harness.quant.network.operands import operand_bits
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
+Twin = Literal["released", "paper", "none"]
 FINEST_SPLIT = 20  # the small softmax range is at most 2^19 times finer than the large one
 QKV_GROUPS = 3
+HEADS = 1  # axis of the heads in attention's products
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class LayerSearchSettings:
         gradient: For ``hessian``: ``random`` pulls a random vector of logits back through the full-precision network,
             ``quantized`` takes the gradient of the divergence of the quantized prediction from the full-precision one.
         sequential: Layers see inputs from the layers quantized before them.
-        twin: Twin ranges for softmax and GELU outputs.
+        twin: Ranges of softmax and GELU outputs: twins as in the released code or as the paper prints them, or one.
         batch: Images per backward pass.
     """
 
@@ -58,7 +61,7 @@ class LayerSearchSettings:
     score: Literal["hessian", "cosine"]
     gradient: Literal["random", "quantized"]
     sequential: bool
-    twin: bool
+    twin: Twin
     batch: int
 
     @property
@@ -173,13 +176,16 @@ class _Searcher:
             site = self.model.sites[name]
             width = FLOAT_BITS if site.kind is Kind.INPUT else operand_bits(site, bits)
             if width < FLOAT_BITS:
-                self.model.quantizers[name] = _operand_quantizer(site, x, width, twin=self.settings.twin)
+                heads = not isinstance(module, WeightedOperation) and x.ndim == 4
+                self.model.quantizers[name] = _operand_quantizer(site, x, width, self.settings.twin, heads=heads)
                 names.append(name)
         return names
 
     def _improve(self, module: Operation, seen: _Seen, name: str) -> None:
         start = self.model.quantizers[name]
         groups = _groups(module) if isinstance(module, WeightedOperation) and name == module.site.name else 1
+        if start.axis == HEADS and not isinstance(module, WeightedOperation):
+            groups = start.scale.numel()
         first = self._first.setdefault(name, start)
         candidates = _candidates(first, self.settings)
         scores = torch.stack([self._score(module, seen, name, candidate, groups) for candidate in candidates])
@@ -192,10 +198,15 @@ class _Searcher:
         self.model.quantizers[name] = replace(first, scale=scales.gather(0, chosen[None])[0])
 
     def _score(self, module: Operation, seen: _Seen, name: str, candidate: NumberFormat, groups: int) -> Tensor:
-        self.model.quantizers[name] = candidate
-        output = output_of(self.model, module, seen.inputs)
-        channel = 1 if isinstance(module, WeightedOperation) and module.weight.ndim > 2 else output.ndim - 1
-        want, got = (_grouped(x, channel, groups) for x in (seen.output, output))
+        """How close the output of each group comes to full precision with a candidate, ``(groups,)``."""
+        output = self._output(module, seen, name, candidate)
+        heads = groups > 1 and not isinstance(module, WeightedOperation)
+        convolution = isinstance(module, WeightedOperation) and module.weight.ndim > 2
+
+        def grouped(x: Tensor) -> Tensor:
+            return x.movedim(HEADS, 0) if heads else _grouped(x, 1 if convolution else x.ndim - 1, groups)
+
+        want, got = grouped(seen.output), grouped(output)
         if self.settings.score == "cosine":
             if want.shape[-1] == 1:  # one channel: compare its positions, a single number has no direction
                 want, got = want.flatten(1)[:, None], got.flatten(1)[:, None]
@@ -203,8 +214,21 @@ class _Searcher:
             return similarity.flatten(1).double().mean(dim=1)
         error = (want - got).square_()
         if seen.squared_gradient is not None:
-            error *= _grouped(seen.squared_gradient, channel, groups)
+            error *= grouped(seen.squared_gradient)
         return -error.flatten(1).sum(dim=1, dtype=torch.float64)
+
+    def _output(self, module: Operation, seen: _Seen, name: str, candidate: NumberFormat) -> Tensor:
+        """The operation's output with a candidate; a split of the softmax meets values in floating point, as released."""
+        quantizers = self.model.quantizers
+        quantizers[name] = candidate
+        if not (isinstance(candidate, TwinSoftmax) and candidate.summed) or isinstance(module, WeightedOperation):
+            return output_of(self.model, module, seen.inputs)
+        other = module.right.name if name == module.left.name else module.left.name
+        aside = quantizers.pop(other, None)
+        output = output_of(self.model, module, seen.inputs)
+        if aside is not None:
+            quantizers[other] = aside
+        return output
 
 
 def _grouped(x: Tensor, channel: int, groups: int) -> Tensor:
@@ -231,15 +255,19 @@ def _weight_quantizer(module: WeightedOperation, bits: int) -> NumberFormat:
     return from_range(AffineSpec(bits, signed=True, symmetric=True, axis=0), -bound, bound)
 
 
-def _operand_quantizer(site: Site, x: Tensor, bits: int, *, twin: bool) -> NumberFormat:
+def _operand_quantizer(site: Site, x: Tensor, bits: int, twin: Twin, *, heads: bool) -> NumberFormat:
+    """What an operand begins with; products of attention have a scale for each head, but for the softmax's twin ranges."""
     zero, half = torch.zeros(1, device=x.device), 2 ** (bits - 1)
     low, high = (end.reshape(1) for end in torch.aminmax(x))
-    if twin and site.kind is Kind.SOFTMAX:
-        steps = torch.full((2,), 1 / half, device=x.device)
-        return TwinSoftmax(bits, steps, zero, zero + 1)
-    if twin and site.function == "gelu" and float(low) < 0 < float(high):
-        steps = torch.cat([zero + GELU_MINIMUM / half, high / half])
+    if twin != "none" and site.kind is Kind.SOFTMAX:
+        steps = torch.full((2,), 1 / (half - 1 if twin == "released" else half), device=x.device)
+        return TwinSoftmax(bits, steps, zero, zero + 1, summed=twin == "released")
+    if twin != "none" and site.function == "gelu" and float(low) < 0 < float(high):
+        steps = torch.cat([zero + GELU_MINIMUM / half, high / (half - 0.5)])
         return TwinGelu(bits, steps, low, high)
+    if heads:
+        bound = channel_rows(x, HEADS).abs().amax(dim=1)
+        return from_range(AffineSpec(bits, signed=True, symmetric=True, axis=HEADS), -bound, bound)
     bound = torch.maximum(-low, high)
     return from_range(AffineSpec(bits, signed=True, symmetric=True), -bound, bound)
 

@@ -1,4 +1,4 @@
-"""Coarse-to-fine search of two parameters at once: a grid, then finer ones around the best (AdaLog's FPCS)."""
+"""Coarse-to-fine search of two parameters at once: candidates, then finer ones around the best (AdaLog's FPCS)."""
 
 from __future__ import annotations
 
@@ -9,47 +9,35 @@ from torch import Tensor
 
 
 def progressive_search(
-    grid: tuple[Tensor, Tensor], error: Callable[[Tensor], Tensor], *, keep: int, fine: tuple[int, int], steps: int
+    candidates: Tensor, spacing: Tensor, error: Callable[[Tensor], Tensor], *, keep: int, new: int, steps: int
 ) -> Tensor:
-    """Search a grid, then repeatedly around its best points with ever smaller spacings (Wu et al. 2024, Alg. 1).
+    """Try candidates, then repeatedly finer values of their first parameter around the best ones (Wu et al. 2024, Alg. 1).
+
+    As in the released code: each step tries new candidates only, and spacings shrink by ``new - 1/2``.
 
     Args:
-        grid: Equally spaced candidates of both parameters, ``(n, groups)`` each; every pair is tried.
+        candidates: ``(n, 2, groups)``; each group is searched on its own.
+        spacing: Distance of neighbouring candidates in the first parameter, ``(groups,)``.
         error: Takes both parameters ``(2, groups)``, gives the error of each group ``(groups,)``.
-        keep: Points that the next step looks around.
-        fine: New candidates of each parameter around a kept point; 1 leaves the parameter as it is.
-        steps: Number of steps, the grid being the first.
+        keep: Best candidates that the next step looks around.
+        new: Values of the first parameter around each of them, within half a spacing.
+        steps: Number of steps, the first candidates being one.
 
     Returns:
-        The best parameters seen, ``(2, groups)``.
+        The best parameters of the last step, ``(2, groups)``.
     """
-    first, second = grid
-    pairs = [torch.stack(torch.broadcast_tensors(a, b)) for a in first for b in second]
-    candidates = torch.stack(pairs)
-    spacing = torch.stack([_spacing(first), _spacing(second)])
-    errors = torch.stack([error(one) for one in candidates])
+    offsets = (torch.linspace(0, 1, new, device=candidates.device) - 0.5)[:, None]
     for _ in range(1, steps):
-        candidates, errors = _best(candidates, errors, keep)
-        around = _around(candidates, spacing, fine)
-        candidates = torch.cat([candidates, around])
-        errors = torch.cat([errors, torch.stack([error(one) for one in around])])
-        spacing = spacing / torch.tensor([max(count - 1, 1) for count in fine], device=spacing.device)[:, None]
-    return _best(candidates, errors, 1)[0][0]
+        best = lowest(candidates, error, keep)
+        first = best[:, None, 0] + offsets * spacing  # (keep, new, groups)
+        second = best[:, None, 1].expand_as(first)
+        candidates = torch.stack([first, second], dim=2).flatten(0, 1)
+        spacing = spacing / (new - 0.5)
+    return lowest(candidates, error, 1)[0]
 
 
-def _spacing(values: Tensor) -> Tensor:
-    return values[1] - values[0] if len(values) > 1 else torch.zeros_like(values[0])
-
-
-def _best(candidates: Tensor, errors: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """For each group the candidates with the least errors; the earlier one on a tie."""
-    order = errors.sort(dim=0, stable=True).indices[:keep]
-    index = order[:, None].expand(-1, 2, -1)
-    return candidates.gather(0, index), errors.gather(0, order)
-
-
-def _around(kept: Tensor, spacing: Tensor, fine: tuple[int, int]) -> Tensor:
-    """New candidates within half a spacing of the kept ones, ``(kept * fine, 2, groups)``."""
-    offsets = [torch.linspace(-0.5, 0.5, n, device=kept.device) if n > 1 else kept.new_zeros(1) for n in fine]
-    steps = torch.cartesian_prod(*offsets)[:, :, None] * spacing
-    return (kept[:, None] + steps).flatten(0, 1)
+def lowest(candidates: Tensor, error: Callable[[Tensor], Tensor], count: int) -> Tensor:
+    """For each group the candidates with the least errors, the earlier one on a tie; ``(count, 2, groups)``."""
+    errors = torch.stack([error(one) for one in candidates])
+    order = errors.sort(dim=0, stable=True).indices[:count]
+    return candidates.gather(0, order[:, None].expand(-1, 2, -1))

@@ -94,10 +94,10 @@ def learn(unit: Unit, config: ReconstructionConfig, task: Task) -> list[float]:
 
 
 def _regulariser(unit: Unit, config: ReconstructionConfig, step: int) -> Tensor | float:
-    """``lambda sum(1 - |2 h - 1|^beta)``; beta falls linearly after the warm-up."""
-    begin = config.warmup * unit.steps
-    if step < begin or not unit.roundings:
+    """``lambda sum(1 - |2 h - 1|^beta)``; beta falls linearly after the warm-up. Steps count from one, as released."""
+    begin, count = config.warmup * unit.steps, step + 1
+    if count < begin or not unit.roundings:
         return 0.0
-    share = (step - begin) / max(unit.steps - begin, 1)
+    share = (count - begin) / max(unit.steps - begin, 1)
     beta = config.beta_end + (config.beta_start - config.beta_end) * max(0.0, 1 - share)
     return config.regulariser * torch.stack([one.undecided(beta) for one in unit.roundings.values()]).sum()

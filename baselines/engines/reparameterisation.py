@@ -8,13 +8,14 @@ import torch
 
 from harness.quant.format.affine import Affine, AffineSpec
 from harness.quant.format.base import required
+from harness.quant.format.rounded_first import RoundedFirst
 from harness.quant.format.uniform import Uniform
 from harness.quant.network.operands import inner_norms
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
 FRACTIONS = (0.999, 0.9999, 0.99999)
-ZeroPoint = Literal["released", "rounded"]
+ZeroPoint = Literal["released", "fraction", "rounded"]
 
 
 @torch.no_grad()
@@ -27,7 +28,8 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[We
 
     Args:
         model: A model with one channel-wise quantizer at all operands that read a norm.
-        zero_point: The mean zero point as it is (a fraction, as released), or rounded.
+        zero_point: The mean zero point rounded, or as it is, a fraction: ``released`` codes are rounded before it is added,
+            ``fraction`` after that, so that they are those of the channel-wise quantizer (the paper's equality).
 
     Returns:
         Per norm the operations that read it.
@@ -43,12 +45,13 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[We
         shift = scale * (channelwise.zero_point - zero)
         gain, offset = model.norm_parameters(norm)
         model.replaced_norms[norm] = gain / ratio, offset / ratio + shift
-        spec = AffineSpec(channelwise.bits, fractional=zero_point == "released")
+        spec = AffineSpec(channelwise.bits, fractional=zero_point != "rounded")
+        kind = RoundedFirst if zero_point == "released" else Uniform
         low, high = spec.code_range
         ends = (low - zero) * scale, (high - zero) * scale
         for operation in operations:
             weight = operation.present_weight * ratio
             model.replaced_weights[operation.site.name] = weight
             model.bias_shifts[operation.node] = -weight @ shift
-            model.quantizers[operation.operand] = Uniform.of(spec, scale, zero, *ends)
+            model.quantizers[operation.operand] = kind.of(spec, scale, zero, *ends)
     return list(norms.values())

@@ -46,7 +46,8 @@ class Moments:
         mean = self.gram[columns, -1] / self.tokens
         outer = mean[:, None] * mean
         covariance = (self.gram[columns, columns] - self.tokens * outer) / max(self.tokens - 1, 1)
-        return outer + covariance
+        spread: Tensor = outer + covariance
+        return spread
 
 
 def ridge_update(moments: Moments, weight: Tensor, ridge: float) -> Tensor:

@@ -92,19 +92,27 @@ def _outcome(argv: Sequence[str] | None) -> int:
     try:
         code = _run(argv)
         flush_output()
-    except HarnessError as error:
-        return _failed(str(error))
     except KeyboardInterrupt:
-        streams.say("interrupted")
-        return signals.exit_code()
-    except OSError as error:
-        return _not_written(error)
+        return _interrupted()
+    except Exception as error:
+        if signals.told_to_stop():  # a library made something else of it
+            return _interrupted()
+        if isinstance(error, HarnessError):
+            return _failed(str(error))
+        if isinstance(error, OSError):
+            return _not_written(error)
+        raise
     return signals.exit_code() if code == signals.INTERRUPTED else code
 
 
+def _interrupted() -> int:
+    streams.say("interrupted")
+    return signals.exit_code()
+
+
 def _not_written(error: OSError) -> int:
-    """An error of the system; one that names no file is of standard output, to which nothing more is written then."""
-    if error.filename is not None:
+    """An error of the system; a failed write that names no file is of standard output, which is given up then."""
+    if error.filename is not None or error.errno not in streams.FAILED_WRITES:
         return _failed(explained(error))
     gone = isinstance(error, BrokenPipeError) and streams.reader_gone()
     streams.give_up_output()

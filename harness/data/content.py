@@ -64,6 +64,7 @@ class ContentHashes:
             DataError: A file is empty or cannot be read.
         """
         found: list[Known] = []
+        self._kept()  # read here, not in many threads at once
         spoken = time.monotonic()
         try:
             with ThreadPoolExecutor(THREADS) as pool:
@@ -109,8 +110,8 @@ class ContentHashes:
 
 def cache_folder() -> Path:
     """Where hashes are kept."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "ptq-harness" / "image-hashes"
+    choices = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache"), "/nonexistent"  # who has no home
+    return Path(next(filter(os.path.isabs, choices)), "ptq-harness", "image-hashes")
 
 
 def _write_aside(file: Path, text: str) -> None:
@@ -138,6 +139,6 @@ def _read(file: Path) -> dict[str, Known]:
         return {
             str(name): Known(int(size), int(changed), str(sha)) for name, (size, changed, sha) in content["files"].items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         log.warning("%s is not used: %s: %s", file, type(error).__name__, error)
         return {}

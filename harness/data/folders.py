@@ -182,6 +182,6 @@ def _neighbours(root: Path) -> str:
     hint = "give a folder with train/ and val/, or one folder per class, or the word embedded"
     try:
         close = nearest(root.name, [entry.name for entry in parent.iterdir() if entry.is_dir()])
-    except OSError:  # the hint only: there is no such place, or it cannot be listed
+    except (OSError, ValueError):  # the hint only: there can be no such place, or it cannot be listed
         return hint
     return hint + "." + close if close else hint

@@ -8,17 +8,19 @@ quantized logits are to full precision. Class folders are not looked at, and ``v
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from harness.data.image_file import read_image
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, draw
 from harness.data.sources import EMBEDDED, EmbeddedSource
 from harness.errors import DataError
+from harness.text import user_path
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 HELD_OUT = 3  # one image in three
@@ -57,7 +59,7 @@ def parted_files(folder: Path) -> tuple[list[Path], list[Path]]:
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
     if len(files) < HELD_OUT:
         raise DataError(f"{len(files)} images below {str(folder)!r}, a frozen split needs {HELD_OUT} at least")
-    ordered = sorted(files, key=lambda path: (hashlib.sha256(path.name.encode()).digest(), path.name))
+    ordered = sorted(files, key=lambda path: (hashlib.sha256(os.fsencode(path.name)).digest(), path.name))
     count = len(ordered) - len(ordered) // HELD_OUT
     return ordered[:count], ordered[count:]
 
@@ -77,7 +79,7 @@ def frozen_split(data: str, preprocessing: Preprocessing) -> FrozenSplit:
         images = source.calibration(source.calibration_size, FROZEN_SEED, preprocessing).images
         count = len(images) - len(images) // HELD_OUT
         return FrozenSplit(data, images[:count], images[count:])
-    train = Path(data).expanduser() / "train"
+    train = user_path(data) / "train"
     if not train.is_dir():
         raise DataError(f"{data!r} has no folder train/", "choices of defaults are made on training-side images only")
     pool, held_out = parted_files(train)
@@ -86,11 +88,4 @@ def frozen_split(data: str, preprocessing: Preprocessing) -> FrozenSplit:
 
 def _read(files: list[Path], preprocessing: Preprocessing) -> Tensor:
     transform, mode = preprocessing.transform(), "L" if preprocessing.input_size[0] == 1 else "RGB"
-    images: list[Tensor] = []
-    for path in files:
-        try:
-            with Image.open(path, formats=("JPEG", "PNG")) as image:
-                images.append(transform(image.convert(mode)))
-        except OSError as error:
-            raise DataError(f"image {str(path)!r} cannot be read: {error}") from error
-    return torch.stack(images)
+    return torch.stack([transform(read_image(str(path), mode)) for path in files])

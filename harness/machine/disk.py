@@ -39,7 +39,7 @@ def explained(error: BaseException) -> str:
     """An error of the system in one line: what it is about, what is wrong, and what helps."""
     number = error_number(error)
     place = getattr(error, "filename", None)
-    reason = os.strerror(number) if number else str(error) or type(error).__name__
+    reason = getattr(error, "strerror", None) or (os.strerror(number) if number else str(error) or type(error).__name__)
     text = f"{os.fsdecode(place)!r}: {reason}" if isinstance(place, (str, bytes)) else reason
     hint = _HINTS.get(number, "")
     return f"{text} ({hint})" if hint else text

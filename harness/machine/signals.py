@@ -6,14 +6,15 @@ there it could be lost in a library, or leave half a module; it comes when the i
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+from harness.machine.at_once import end
 
 INTERRUPTED = 128 + signal.SIGINT
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -26,15 +27,15 @@ def exit_code() -> int:
     return 128 + _received[0] if _received else INTERRUPTED
 
 
-def end_at_once() -> None:
-    """Let both end the process at once: for its start, when nothing has been done that could be left behind."""
-    _set(_end)
+def told_to_stop() -> bool:
+    """Whether a signal has come: an error that follows is then its consequence, in a library that was interrupted."""
+    return bool(_received)
 
 
 @contextmanager
 def nothing_at_stake() -> Iterator[None]:
     """Let both end the process at once in the block, for example while torch is loaded before any work."""
-    before = _set(_end) if threading.current_thread() is threading.main_thread() else {}
+    before = _set(end) if threading.current_thread() is threading.main_thread() else {}
     try:
         yield
     finally:
@@ -48,7 +49,6 @@ def orderly() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    _received.clear()
     hook = sys.unraisablehook
     alarm = signal.signal(signal.SIGALRM, _again)
     before = _set(_stop)
@@ -61,6 +61,7 @@ def orderly() -> Iterator[None]:
             signal.signal(number, handler)
         signal.signal(signal.SIGALRM, alarm)
         sys.unraisablehook = hook
+        _received.clear()
         # Once KeyboardInterrupt went through an exec of a text, as libraries do it, Python would end by SIGINT instead of
         # with our exit code; the next exec makes it forget that.
         exec("")
@@ -75,17 +76,11 @@ def _set(handler: Any) -> dict[signal.Signals, Any]:
     return found
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    with suppress(OSError):
-        os.write(2, b"interrupted\n")
-    os._exit(128 + number)
-
-
 def _stop(number: int, frame: FrameType | None) -> None:
     waiting = bool(_received) and _in_import(frame)
     _received.append(number)
     if waiting:
-        _end(number, frame)
+        end(number)
     _again(number, frame)
 
 

@@ -98,35 +98,29 @@ def build(config: type[T], given: Mapping[str, Any], owner: str) -> tuple[T | No
 
 
 def canonical(config: T) -> T:
-    """The one form of settings that mean the same, so that they have one id: no -0.0, and the preset that the values are.
+    """The one form of settings that mean the same, so that they have one id: no -0.0, and the preset that fits them best.
 
-    A preset only fills in values. So its name is kept where all its values are there, however they were written, and
-    taken away where one of them differs.
+    A preset only fills in values, so the values decide: it is the one with which the least is left to be written.
     """
     values = as_dict(config)
     changes: dict[str, Any] = {name: 0.0 for name, value in values.items() if isinstance(value, float) and not value}
-    changes |= _preset_of(config, values)
+    presets: dict[str, dict[str, Any]] = getattr(config, "PRESETS", {})
+    if presets and "preset" in values:
+        changes["preset"] = _shortest(config, presets, {**values, **changes})
     changes = {name: value for name, value in changes.items() if repr(value) != repr(values[name])}
     return dataclasses.replace(config, **changes) if changes else config  # type: ignore[type-var]
 
 
-def _preset_of(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The field ``preset`` as the other values have it; empty where the method has no presets.
+def _shortest(config: Any, presets: Mapping[str, dict[str, Any]], values: Mapping[str, Any]) -> str:
+    """The preset with which the fewest values are left to be written, the first of several."""
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(config)}
+    usual: str = defaults.pop("preset")
 
-    Of several presets whose values are there it is the one with the most; one that says only what is the default anyway
-    does not count.
-    """
-    presets: dict[str, dict[str, Any]] = getattr(config, "PRESETS", {})
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
-    if not presets or "preset" not in values:
-        return {}
-    same = [
-        name
-        for name, preset in presets.items()
-        if any(defaults[key] != value for key, value in preset.items())
-        and all(values[key] == value for key, value in preset.items())
-    ]
-    return {"preset": max(same, key=lambda name: len(presets[name]), default=defaults["preset"])}
+    def left(name: str) -> int:
+        filled = {**defaults, **presets.get(name, {})}
+        return int(name != usual) + sum(bool(values[key] != value) for key, value in filled.items())
+
+    return min((*presets, usual), key=left)
 
 
 def _is_infinite(value: Any) -> bool:

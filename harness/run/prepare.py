@@ -85,14 +85,8 @@ def prepare(
     )
     made, drawn = _calibration(spec, source, known)
     model, preprocessing, common = _network(spec, source, opened, known)
-    identity = {
-        **common,
-        "stack": known.of("steps", spec.method, stack.identity),
-        "bits": str(bits),
-        **spec.identity(),
-        **({} if made is None else {"calib_source": made.identity()}),
-        **({CALIBRATION_FINGERPRINT: drawn.fingerprint} if drawn.fingerprint else {}),
-    }
+    asked = {"stack": known.of("steps", spec.method, stack.identity), "bits": str(bits), **spec.identity()}
+    identity = {**common, **asked, **_images(made, drawn)}
     protocols = known.of("protocols", spec.method, lambda: [step.method.protocol for step in stack.steps])
     return Prepared(
         spec=spec,
@@ -165,6 +159,13 @@ def _drawn(spec: TrialSpec, source: DataSource) -> Drawn:
             "separate the two sides, or give --allow-overlap, which marks the record",
         )
     return Drawn(source.calibration_fingerprint(spec.calib, spec.seed), len(shared))
+
+
+def _images(made: SourceStep | None, drawn: Drawn) -> dict[str, Any]:
+    """The part of the identity that says more of the calibration images than the data's fingerprint does."""
+    if made is not None:
+        return {"calib_source": made.identity()}
+    return {CALIBRATION_FINGERPRINT: drawn.fingerprint} if drawn.fingerprint else {}
 
 
 def _preprocessing(spec: TrialSpec, source: DataSource, model: LoadedModel) -> Preprocessing:

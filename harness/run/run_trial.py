@@ -15,6 +15,7 @@ from harness.machine.disk import explained
 from harness.machine.measure import environment
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
+from harness.machine.signals import told_to_stop
 from harness.method.base import Context, Protocol
 from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Memo
@@ -97,6 +98,8 @@ def _worked(given: Given, done: Done) -> Record:
         measure(given, done, model)
         _write_state(given, done, model)
     except Exception as error:
+        if told_to_stop():  # no failure of the trial: a library made this of the interruption
+            raise KeyboardInterrupt from error
         record = record_of(given, done, "failed")
         record["error"] = error_info(error, given.store.root)
         _save(given, record)
@@ -178,7 +181,7 @@ def _apply(
                 _work(step, model, calibration, context)
             notes.update(usage.facts())
     except Exception as error:
-        if kind_of(error, given.store.root) in MISTAKES:
+        if kind_of(error, given.store.root) in MISTAKES and not told_to_stop():
             checkpoint.remove()
         raise
     except BaseException:  # told to stop

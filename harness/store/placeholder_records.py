@@ -14,7 +14,9 @@ from harness.trial.spec import TrialSpec
 
 def skipped_id(spec: TrialSpec) -> str:
     """Id of a cell whose real id cannot be computed, because its network or data cannot be loaded."""
-    values = {one.name: one.plain(getattr(spec, one.name)) for one in fields_of(type(spec)) if one.is_identity}
+    fields = [one for one in fields_of(type(spec)) if one.is_identity]
+    values = {one.name: one.plain(getattr(spec, one.name)) for one in fields}
+    values = {name: value for name, value in values.items() if value is not False}  # permissions came later: ids stay
     return content_id({"what": "skipped", **values})
 
 

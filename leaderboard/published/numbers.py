@@ -39,7 +39,7 @@ STACKS = {
     "BasePTQ": "easyquant(sequential=false)",
     "EasyQuant": "easyquant",
     "QDrop": "repqvit+qdrop",
-    "FIMA-Q": "repqvit+fimaq",
+    "FIMA-Q": "adalog(preset=uniform)+fimaq",
     "BRECQ": "repqvit+brecq",
     "PSAQ-ViT": "minmax",
     "PSAQ-ViT-V2": "minmax+psaqv2",

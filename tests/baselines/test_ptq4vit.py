@@ -5,7 +5,7 @@ import torch
 
 from harness.baselines.engines.segment_operations import operations_of
 from harness.quant.format.twin_gelu import GELU_MINIMUM, TwinGelu, twin_gelu
-from harness.quant.format.twin_softmax import TwinSoftmax, twin_softmax
+from harness.quant.format.twin_softmax import TwinSoftmax, summed_twin_softmax, twin_softmax
 from harness.quant.format.uniform import Uniform
 from tests.baselines.applying import apply
 
@@ -24,20 +24,41 @@ def test_twin_ranges_of_the_softmax(bits):
 
 
 @pytest.mark.parametrize("bits", [4, 6, 8])
+def test_released_twin_ranges_of_the_softmax_add_both_parts(bits):
+    half = 2 ** (bits - 1)
+    split = 1 / 16
+    scales = torch.tensor([split, 1]) / (half - 1)
+    values = torch.linspace(0, 1, 4001)
+    got = summed_twin_softmax(values, scales, bits)
+    assert len(got.unique()) <= 2**bits
+    assert float(got[-1]) == pytest.approx(1 + split), "one is a code; values above the split are larger by it"
+    expected = [
+        round(min(x, split) / float(scales[0])) * float(scales[0]) + round(max(x, split) * (half - 1)) / (half - 1)
+        for x in (0.0, 0.01, 0.3, 0.77)
+    ]
+    assert torch.allclose(summed_twin_softmax(torch.tensor([0.0, 0.01, 0.3, 0.77]), scales, bits), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
 def test_twin_ranges_of_gelu_have_a_sign_bit(bits):
     half = 2 ** (bits - 1)
     values = torch.nn.functional.gelu(torch.linspace(-4, 4, 4001))
     scales = torch.tensor([GELU_MINIMUM / half, 4 / half])
     got = twin_gelu(values, scales, bits)
-    assert len(got.unique()) <= 2**bits
+    assert len(got.unique()) == 2**bits, "every code is used: there is one negative code more than positive ones"
     assert (got[values < 0] <= 0).all()
-    assert ((got - values).abs()[values < 0] <= scales[0] * 1.001).all()
+    assert ((got - values).abs()[values < 0] <= scales[0] * 0.501).all(), "down to GELU's minimum"
 
 
 def test_quantizers_are_those_of_the_paper(model, calibration, context):
     apply(model, calibration, context, "ptq4vit(steps=4,rounds=1,images=4)")
     q = model.quantizers
     assert isinstance(q["blocks.1.attn:matmul_1[a]"], TwinSoftmax)
+    for operand in ("matmul[a]", "matmul[b]", "matmul_1[b]"):
+        by_head = q[f"blocks.1.attn:{operand}"]
+        assert by_head.axis == 1
+        assert len(by_head.scale.unique()) > 1, "products of attention have a scale for each head in the released code"
+    assert float(q["blocks.1.attn:matmul_1[a]"](torch.ones(1))) >= 1, "one is a code"
     assert isinstance(q["blocks.1.mlp.fc2:linear[x]"], TwinGelu)
     assert len(q["blocks.1.attn.qkv.weight"].scale.unique()) <= 3, "one scale each for q, k and v"
     assert q["blocks.1.mlp.fc1.weight"].scale.numel() == 1
@@ -85,3 +106,11 @@ def test_both_gradients_run_and_are_told_apart(gradient, model, calibration, con
     assert torch.isfinite(model(calibration.images)).all()
     count = sum(len(operations_of(segment.module)) for segment in model.segments)
     assert count == 26 + 12, "every weight and both products of each attention"
+
+
+def test_the_twin_ranges_of_the_paper_are_a_setting(model, calibration, context):
+    apply(model, calibration, context, "ptq4vit(steps=4,rounds=1,images=4,twin=paper)")
+    assert float(model.quantizers["blocks.1.attn:matmul_1[a]"](torch.ones(1))) == 0.875
+    model.clear()
+    apply(model, calibration, context, "ptq4vit(steps=4,rounds=1,images=4,twin=none)")
+    assert {type(one) for one in model.quantizers.values()} == {Uniform}

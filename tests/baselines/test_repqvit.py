@@ -31,7 +31,7 @@ def test_one_scale_after_reparameterisation_equals_one_per_channel_before(model,
     channelwise = model.quantizers[name]
     assert channelwise.scale.numel() == 96
     model.clear()
-    apply(model, calibration, context)
+    apply(model, calibration, context, "repqvit(zero_point=fraction)")
     layerwise = model.quantizers[name]
     assert layerwise.scale.numel() == 1
     assert torch.allclose(layerwise.scale, channelwise.scale.mean())
@@ -50,6 +50,30 @@ def test_fractional_zero_points_are_off_the_grid_unless_rounded(model, calibrati
     model.clear()
     apply(model, calibration, context, "repqvit(zero_point=rounded,softmax=uniform)")
     assert off_grid_sites(model) == []
+
+
+def test_released_codes_are_rounded_before_their_fractional_zero_point_is_added(model, calibration, context):
+    apply(model, calibration, context)
+    quantizer = model.quantizers["blocks.2.mlp.fc1:linear[x]"]
+    scale, zero = float(quantizer.scale), float(quantizer.zero_point)
+    assert zero != round(zero)
+    values = torch.randn(300) * 4 * scale
+    expected = ((values / scale).round() + zero).clamp(0, 15) - zero
+    assert torch.allclose(quantizer(values), expected * scale, atol=1e-6)
+    assert len(quantizer(values * 5).unique()) <= 17
+
+
+def test_quantizers_are_calibrated_on_the_network_quantized_so_far(model, calibration, context):
+    """As in the released code, whose first pass quantizes while it calibrates; full precision is a setting."""
+    images = calibration.images
+    for inputs in ("quantized", "full"):
+        model.clear()
+        apply(model, calibration, context, f"repqvit(reparameterise=false,inputs={inputs})")
+        name, found = "blocks.3.mlp.fc2:linear[x]", {}
+        quantizer = model.quantizers[name]
+        model.observe(images, lambda site, x, found=found: found.update({site: x.clone()}), quantize=inputs == "quantized")
+        low, high = percentile_search(found[name].reshape(1, -1), 4, (0.999, 0.9999, 0.99999))
+        assert torch.allclose(torch.cat([low, high]), torch.cat([quantizer.minimum, quantizer.maximum]))
 
 
 def test_operands_are_quantized_and_residuals_are_not(model, calibration, context):
@@ -83,7 +107,7 @@ def test_percentiles_are_chosen_row_by_row_by_squared_error():
         errors = []
         for p in (0.999, 0.9999, 0.99999):
             ends = torch.quantile(row, 1 - p).reshape(1), torch.quantile(row, p).reshape(1)
-            scale, zero = arithmetic.affine_parameters(*ends, 4, signed=False, symmetric=False)
+            scale, zero = arithmetic.free_parameters(*ends, 4)
             errors.append(((row - arithmetic.fake_quantize(row, scale, zero, 0, 15)).square().mean().item(), ends))
         best = min(errors, key=lambda pair: pair[0])[1]
         assert torch.allclose(torch.cat(best), torch.stack([minimum, maximum]), atol=1e-4)

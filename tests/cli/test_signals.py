@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from harness.cli.main import main
 from harness.machine import signals
 from harness.store.store import Store
 from harness.sweep import heartbeat
@@ -173,10 +174,37 @@ def test_what_is_ignored_stays_ignored(monkeypatch):
 
 def test_handlers_are_as_before_afterwards():
     before = [signal.getsignal(number) for number in (*signals.STOPPING, signal.SIGALRM)], sys.unraisablehook
-    with pytest.raises(KeyboardInterrupt), signals.orderly():
-        signal.raise_signal(signal.SIGTERM)
-    assert signals.exit_code() == 143
+    with signals.orderly():
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        assert signals.exit_code() == 143
+        assert signals.told_to_stop()
+    assert not signals.told_to_stop(), "a library call that follows has nothing to do with it"
     assert ([signal.getsignal(number) for number in (*signals.STOPPING, signal.SIGALRM)], sys.unraisablehook) == before
+
+
+def test_what_a_library_makes_of_it_is_an_interruption_all_the_same(home, monkeypatch, capsys):
+    def run(arguments):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise AttributeError("half a library")
+
+    monkeypatch.setattr("harness.cli.actions.status.run", run)
+    assert main(["status"]) == 143
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_an_interrupted_trial_has_not_failed(home, monkeypatch):
+    def apply(*given):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise AttributeError("half a library")
+
+    monkeypatch.setattr("harness.methods.fqvit.Fqvit.apply", apply)
+    assert main(["run", "--method", "fqvit", *SMALL, "--quiet"]) == 130
+    assert not list(home.root.rglob("record.json"))
 
 
 def test_what_a_library_swallows_comes_again():

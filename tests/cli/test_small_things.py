@@ -81,6 +81,24 @@ def test_a_stored_command_with_an_open_quote(capsys, store):
         TrialSpec.from_command("harness run --method 'fqvit")
 
 
+def test_no_place_for_temporary_files(capsys, store, monkeypatch):
+    """What the system says stays, also where it names no file."""
+
+    def mkdtemp(*given, **more):
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.mkdtemp", mkdtemp)
+    assert "No usable temporary directory" in told(capsys, "report", "--records", str(store.root), "--quiet")
+
+
+def test_a_broken_pipe_to_another_process_is_not_silent(capsys, store, monkeypatch):
+    def broken(*given, **more):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("harness.store.store.Store.records", broken)
+    assert "Broken pipe" in told(capsys, "report", "--json", "--store", str(store.root))
+
+
 MARKUP = "[/x] [bold"
 
 

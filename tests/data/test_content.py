@@ -72,7 +72,10 @@ def test_what_was_written_a_moment_ago_is_not_kept(sides):
     assert len(json.loads(kept.read_text())["files"]) == 5
 
 
-@pytest.mark.parametrize("damage", ["", "[]", '{"files": {"n01440764/val_0.png": 3}}', "\xff"])
+BROKEN = ["", "[]", "[" * 100_000, '{"files": {"a.png": 3}}', '{"files": {"a.png": [Infinity, 1, "x"]}}', "\xff"]
+
+
+@pytest.mark.parametrize("damage", BROKEN, ids=["empty", "list", "deep", "number", "infinite", "bytes"])
 def test_a_broken_cache_is_not_used_and_said(damage, sides, capsys):
     root = sides()
     before = open_source(str(root)).fingerprint
@@ -163,3 +166,12 @@ def test_an_interruption_keeps_what_was_read(sides, monkeypatch):
         hashes.of(names)
     (kept,) = cache_folder().iterdir()
     assert json.loads(kept.read_text())["files"].keys() == set(names[:2])
+
+
+def test_where_hashes_are_kept(monkeypatch):
+    assert str(cache_folder()).endswith("cache/ptq-harness/image-hashes")
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert str(cache_folder()) == "/home/somebody/.cache/ptq-harness/image-hashes"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert cache_folder().is_absolute()

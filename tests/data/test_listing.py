@@ -83,9 +83,9 @@ def test_a_data_folder_that_no_record_could_hold_is_refused(tmp_path):
         open_source(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff"))
 
 
-@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-of-this-name/data", "a\nb"])
+@pytest.mark.parametrize("name", ["x" * 5000, "~nobody-of-this-name/data", "a\nb", "x\0", "x\0/y"])
 def test_places_that_cannot_be(name):
-    with pytest.raises(HarnessError, match=r"does not exist|there is no such user"):
+    with pytest.raises(HarnessError, match=r"does not exist|there is no such user|has a zero byte"):
         open_source(name)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from harness.data.sets import CalibrationSet
 from harness.engines import losses
 from harness.engines.evolution import Mutation
 from harness.engines.held_out import parted, sqnr_db
@@ -79,10 +80,11 @@ def test_gradopt_chooses_a_rate_that_moves_the_scales(model, calibration):
     """A baseline that cannot move is none: the old defaults gained 0.00 dB."""
     calibrated(model, calibration, "w3a8")
     before = {name: quantizer.scale for name, quantizer in model.quantizers.items()}
-    notes, _ = search(model, calibration, "gradopt(passes=1,steps=8,loss=mse,tried_units=2)", bits="w3a8")
+    few = CalibrationSet(calibration.images[:12])
+    notes, _ = search(model, few, "gradopt(passes=1,steps=4,loss=mse,tried_units=1,held_out=0)", bits="w3a8")
     gains = {(row["lr"], row["steps"]): row["mean_gain"] for row in notes["tried"]}
     assert gains[notes["lr"], notes["steps"]] == max(gains.values()) > 0
-    assert notes["curves"]["held_out_sqnr_db"][-1] > notes["curves"]["held_out_sqnr_db"][0] + 0.1
+    assert notes["loss_end"] < 0.95 * notes["loss_start"]
     moved = [name for name, quantizer in model.quantizers.items() if not torch.equal(quantizer.scale, before[name])]
     assert moved
 

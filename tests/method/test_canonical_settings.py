@@ -54,11 +54,12 @@ def test_defaults_and_presets_keep_their_form():
 class Levels:
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "published": {"steps": 20},
-        "short": {"steps": 5},
-        "joint": {"steps": 5, "both": True},
+        "short": {"steps": 5, "rate": 0.5},
+        "joint": {"steps": 5, "rate": 0.5, "both": True},
     }
     preset: Literal["published", "short", "joint"] = "published"
     steps: int = 20
+    rate: float = 0.1
     both: bool = False
 
 
@@ -67,11 +68,14 @@ class Levels:
     [
         ({}, "published"),
         ({"steps": 7}, "published"),
-        ({"steps": 5}, "short"),
-        ({"steps": 5, "both": True}, "joint"),
+        ({"steps": 5}, "published"),
+        ({"steps": 5, "rate": 0.5}, "short"),
+        ({"steps": 5, "rate": 0.5, "both": True}, "joint"),
         ({"preset": "short", "both": True}, "joint"),
         ({"preset": "joint", "both": False}, "short"),
-        ({"preset": "joint", "steps": 20}, "published"),
+        ({"preset": "joint", "steps": 3}, "joint"),
+        ({"steps": 3, "rate": 0.5, "both": True}, "joint"),
+        ({"preset": "joint", "steps": 20, "rate": 0.1}, "published"),
     ],
 )
 def test_the_values_decide_on_the_preset(given, preset):

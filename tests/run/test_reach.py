@@ -15,6 +15,7 @@ import torch
 from torch._subclasses import FakeTensor
 
 from harness.baselines.observers import MinMax
+from harness.data.preprocessing import of_model
 from harness.data.sets import DataSource, EvaluationSet
 from harness.data.sources import open_source
 from harness.run.prepare import Prepared
@@ -109,8 +110,6 @@ def test_nothing_leads_to_labels_or_evaluation_images(tmp_path, attacked, monkey
 
 def trial_preprocessing(session):
     """That of the network which the session holds."""
-    from harness.data.preprocessing import of_model
-
     (_, parts) = session.opened._kinds["model"]
     (result,) = parts.values()
     return of_model(result.value.network, {})

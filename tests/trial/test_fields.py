@@ -136,3 +136,9 @@ def test_a_new_field_touches_one_file(tmp_path):
     header, *rows = (tmp_path / "rows.csv").read_text().splitlines()
     assert header.split(",")[-1] == "temperature"
     assert sorted(row.rpartition(",")[2] for row in rows) == ["1", "2"]
+
+
+def test_the_home_of_an_unknown_user_is_refused():
+    for field in ("data", "weights"):
+        with pytest.raises(UsageError, match="there is no such user"):
+            TrialSpec("fqvit", **{field: Path("~no-user-of-this-name/x")}).as_dict()

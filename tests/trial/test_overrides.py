@@ -6,6 +6,8 @@ import pytest
 
 from harness.cli.main import main
 from harness.errors import UsageError
+from harness.store.placeholder_records import skipped_id
+from harness.trial.identity import content_id
 from harness.trial.overrides import read_overrides
 from harness.trial.spec import TrialSpec
 
@@ -71,3 +73,10 @@ def test_true_and_false(tmp_path):
     for wrong in ("yes", 1, None):
         with pytest.raises(UsageError, match=r"allow overlap .* expected true or false"):
             TrialSpec("x", allow_overlap=wrong)
+
+
+def test_a_permission_that_is_not_given_leaves_the_ids_of_skipped_trials():
+    values = {"method": "x", "model": "embedded", "weights": None, "data": "embedded", "bits": "w8a8", "calib": 256}
+    values |= {"calib_source": "data", "seed": 0, "eval_limit": None, "preprocess": {}}
+    assert skipped_id(TrialSpec("x")) == content_id({"what": "skipped", **values})
+    assert skipped_id(TrialSpec("x", allow_overlap=True)) != skipped_id(TrialSpec("x"))

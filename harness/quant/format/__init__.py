@@ -11,6 +11,7 @@ from harness.quant.format.log_sqrt2 import LogSqrt2
 from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.format.registration import number_format
 from harness.quant.format.requantized import Requantized
+from harness.quant.format.rounded_first import RoundedFirst
 from harness.quant.format.twin_gelu import TwinGelu
 from harness.quant.format.twin_softmax import TwinSoftmax
 from harness.quant.format.uniform import Uniform
@@ -22,6 +23,7 @@ __all__ = [
     "NumberFormat",
     "PowerOfTwo",
     "Requantized",
+    "RoundedFirst",
     "TwinGelu",
     "TwinSoftmax",
     "Uniform",

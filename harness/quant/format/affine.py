@@ -117,15 +117,15 @@ class Affine(NumberFormat):
 
     def quantize(self, x: Tensor) -> Tensor:
         """``(q - z) s`` by division, as the formulas say."""
-        return arithmetic.fake_quantize(x, *self._along(x), *self.code_range)
+        return arithmetic.fake_quantize(x, *self._along(x), *self._ends(x))
 
     def quantize_(self, x: Tensor) -> Tensor:
         """``quantize`` that overwrites ``x``."""
-        return arithmetic.fake_quantize_(x, *self._along(x), *self.code_range)
+        return arithmetic.fake_quantize_(x, *self._along(x), *self._ends(x))
 
     def straight_through(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         """``quantize``, differentiable in ``x`` and the scale."""
-        return fake_quantize_straight_through(x, *self._along(x), *self.code_range, kept)
+        return fake_quantize_straight_through(x, *self._along(x), *self._ends(x), kept)
 
     def codes(self, x: Tensor) -> Tensor:
         """Integers of ``code_range``."""
@@ -174,6 +174,10 @@ class Affine(NumberFormat):
         """Codes before rounding."""
         scale, zero_point = self._along(x)
         return x / scale + zero_point
+
+    def _ends(self, x: Tensor) -> tuple[int | Tensor, int | Tensor]:
+        """Where codes are cut off."""
+        return self.code_range
 
     def _along(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and zero point so that they broadcast against ``x``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from harness.quant.format.arithmetic import affine_parameters, fake_quantize, integer_range
+from harness.quant.format.arithmetic import affine_parameters, fake_quantize, free_parameters, integer_range
 
 OMSE_GRID = 90
 SEARCH_BLOCK_CPU, SEARCH_BLOCK_GPU = 2**19, 2**26  # values that a search over ranges looks at together
@@ -101,6 +101,8 @@ def _interpolated(tail: Tensor, position: float, start: int) -> Tensor:
 def percentile_search(x: Tensor, bits: int, fractions: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """RepQ-ViT's ranges: per row the quantile ``p`` with the least squared error, cut off at both ends.
 
+    For formats whose zero point need not be a code (``from_free_range``).
+
     Args:
         x: Values ``(rows, n)``.
         bits: Width of the unsigned code.
@@ -113,7 +115,7 @@ def percentile_search(x: Tensor, bits: int, fractions: tuple[float, ...]) -> tup
     candidates = outer_quantiles(x, fractions)
     best, best_error = candidates[0], None
     for candidate in candidates:
-        scale, zero_point = affine_parameters(*candidate, bits, signed=False, symmetric=False)
+        scale, zero_point = free_parameters(*candidate, bits)
         error = (x - fake_quantize(x, scale[:, None], zero_point[:, None], low, high)).square_().mean(dim=1)
         better = torch.ones_like(error, dtype=torch.bool) if best_error is None else error < best_error
         best = torch.where(better, candidate[0], best[0]), torch.where(better, candidate[1], best[1])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def fake_quantize_straight_through(
-    x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int, kept: Tensor | None = None
+    x: Tensor, scale: Tensor, zero_point: Tensor, low: int | Tensor, high: int | Tensor, kept: Tensor | None = None
 ) -> Tensor:
     """``fake_quantize`` with straight-through rounding: differentiable in ``x`` and ``scale`` (Bengio et al. 2013).
 
@@ -34,10 +34,18 @@ class _FakeQuantize(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int, kept: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        zero_point: Tensor,
+        low: int | Tensor,
+        high: int | Tensor,
+        kept: Tensor | None,
+    ) -> Tensor:
         position = x / scale
         rounded = (position + zero_point).round_()
-        codes = rounded.clamp(low, high)
+        codes = rounded.clamp(low, high)  # type: ignore[arg-type]
         inside = codes == rounded
         levels = codes.sub_(zero_point)
         ctx.save_for_backward(position, levels, inside, kept)

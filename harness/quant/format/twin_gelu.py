@@ -10,8 +10,8 @@ from torch import Tensor
 from harness.quant.format.nonuniform import Nonuniform
 from harness.quant.format.registration import number_format
 
-# GELU's minimum is -0.16997: the range of its negative half (Yuan et al., PTQ4ViT, ECCV 2022, Sec. 3.2).
-GELU_MINIMUM = 0.16997
+# GELU's minimum with its sign changed: the range of its negative half (Yuan et al., PTQ4ViT, ECCV 2022, Sec. 3.2).
+GELU_MINIMUM = 0.16997124254703522
 
 
 @number_format("twin_gelu")
@@ -24,10 +24,9 @@ class TwinGelu(Nonuniform):
         return twin_gelu(x, self.scale, self.bits)
 
     def codes(self, x: Tensor) -> Tensor:
-        """Magnitudes of positive values follow those of negative ones."""
-        half = 2 ** (self.bits - 1)
-        negative, positive = _codes(x, self.scale, half)
-        return torch.where(x < 0, negative, positive + half).to(torch.int32)
+        """Two's complement: there is one negative code more than positive ones."""
+        negative, positive = _codes(x, self.scale, 2 ** (self.bits - 1))
+        return torch.where(x < 0, -negative, positive).to(torch.int32)
 
     def on_grid(self, values: Tensor | None) -> bool:
         """Both ranges have integer codes; a weight is not meant to have them."""
@@ -35,7 +34,7 @@ class TwinGelu(Nonuniform):
 
 
 def twin_gelu(x: Tensor, scales: Tensor, bits: int) -> Tensor:
-    """One range of ``2^(bits-1)`` codes for negative values, one for the others (PTQ4ViT, Sec. 3.2).
+    """``2^(bits-1)`` codes for negative values, as many for zero and the positive ones (PTQ4ViT, Sec. 3.2).
 
     Args:
         x: GELU outputs.
@@ -48,4 +47,4 @@ def twin_gelu(x: Tensor, scales: Tensor, bits: int) -> Tensor:
 
 def _codes(x: Tensor, scales: Tensor, half: int) -> tuple[Tensor, Tensor]:
     """Magnitudes in the negative range and in the positive one."""
-    return torch.round(-x / scales[0]).clamp(0, half - 1), torch.round(x / scales[1]).clamp(0, half - 1)
+    return torch.round(-x / scales[0]).clamp(0, half), torch.round(x / scales[1]).clamp(0, half - 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from harness.quant.format.affine import Affine, AffineSpec
+from harness.quant.format.arithmetic import free_parameters
 from harness.quant.format.registration import number_format
 
 
@@ -29,3 +30,8 @@ class Uniform(Affine):
 def from_range(spec: AffineSpec, minimum: Tensor, maximum: Tensor) -> Uniform:
     """The uniform format of a range, ``(1,)`` or one entry per channel."""
     return Uniform.of(spec, *spec.parameters(minimum, maximum), minimum, maximum)
+
+
+def from_free_range(spec: AffineSpec, minimum: Tensor, maximum: Tensor) -> Uniform:
+    """The unsigned uniform format of a range that need not contain zero, ``(1,)`` or one entry per channel."""
+    return Uniform.of(spec, *free_parameters(minimum, maximum, spec.bits), minimum, maximum)

@@ -97,11 +97,13 @@ def log_path(store: Store, trial: str) -> Path:
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Send this process's output and errors, also those of libraries in C, to a file."""
+    """Send this process's output and errors, also those of libraries in C, to a file; a link in its place goes away."""
+    if path.is_symlink():
+        path.unlink()
     sys.stdout.flush()
     sys.stderr.flush()
     kept = os.dup(1), os.dup(2)
-    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     try:
         os.dup2(target, 1)
         os.dup2(target, 2)
