@@ -76,6 +76,14 @@ def test_quantizers_are_calibrated_on_the_network_quantized_so_far(model, calibr
         assert torch.allclose(torch.cat([low, high]), torch.cat([quantizer.minimum, quantizer.maximum]))
 
 
+def test_ranges_beside_zero_keep_their_zero_point_and_constant_channels_move_nothing():
+    """A constant channel has no range; a zero point of minus a million would ruin the mean of all channels."""
+    low, high = torch.tensor([3.0, -1.0, 0.5, 0.0]), torch.tensor([6.0, 2.0, 0.5, 0.0])
+    scale, zero = arithmetic.free_parameters(low, high, 4)
+    assert torch.equal(zero, torch.tensor([-15.0, 5.0, 0.0, 0.0]))
+    assert torch.allclose(scale[:2], torch.tensor([0.2, 0.2]))
+
+
 def test_operands_are_quantized_and_residuals_are_not(model, calibration, context):
     apply(model, calibration, context)
     rows = {row["tensors"]: row for row in coverage(model)}

@@ -48,9 +48,12 @@ def free_parameters(minimum: Tensor, maximum: Tensor, bits: int) -> tuple[Tensor
     """Scale and zero point of unsigned codes whose range need not contain zero: the zero point may be no code.
 
     As in RepQ-ViT's released code: ``z = -round(min / s)``. A clamped zero point moves a range that lies beside zero.
+    Constant channels have no range, and the released code no scale for them: their zero point is clamped.
     """
     scale = ((maximum - minimum) / (2**bits - 1)).clamp_min(EPSILON)
-    return scale, -torch.round(minimum / scale)
+    zero_point = -torch.round(minimum / scale)
+    constant = maximum - minimum <= 1e-5 * torch.maximum(minimum.abs(), maximum.abs())
+    return scale, torch.where(constant, zero_point.clamp(0, 2**bits - 1), zero_point)
 
 
 def along(vector: Tensor, rank: int, axis: int) -> Tensor:
