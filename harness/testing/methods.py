@@ -39,7 +39,7 @@ class MethodKit(RegistrationKit):
     base: ClassVar[str] = "fqvit"
     follower: ClassVar[str] = "biascorr(form=empirical)"
 
-    def tested(self) -> Sequence[str]:
+    def named(self) -> Sequence[str]:
         """The methods."""
         return self.methods
 

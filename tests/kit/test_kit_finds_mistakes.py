@@ -93,3 +93,10 @@ def test_a_kit_without_names_is_refused(names):
     kit = type("TestNothing", (MethodKit,), {"methods": names})()
     with pytest.raises(ValueError, match="expected a tuple of names"):
         kit.pytest_generate_tests(None)
+
+
+@pytest.mark.parametrize("kit", [MethodKit, SourceKit])
+def test_pytest_collects_nothing_of_a_kit_but_its_tests(kit):
+    """It takes every function whose name begins with ``test`` for one."""
+    collected = {name for name in dir(kit) if name.startswith("test")}
+    assert collected == {name for name in collected if "method" in inspect.signature(getattr(kit, name)).parameters}

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.actions.extra_lines import grid_lines, loops, warnings
+from harness.cli.actions.extra_lines import fewer_images, grid_lines, loops, warnings
 from harness.machine.inert import steerable
 from harness.text import inert
 from harness.trial.record import Record, RecordedAnchor
@@ -82,14 +80,8 @@ def _stages(record: Record) -> Table:
         passes = _shown(stage.get("forward_passes"), ".1f") if stage.get("image_forwards") else "-"
         notes, peak = stage.get("notes", {}), stage.get("peak_memory_bytes")
         memory = "-" if peak is None else f"{peak / 1e6:.0f}"
-        _row(table, stage["name"], f"{stage['seconds']:.2f}", passes, memory, loops(notes) or _images(notes))
+        _row(table, stage["name"], f"{stage['seconds']:.2f}", passes, memory, loops(notes) or fewer_images(notes))
     return table
-
-
-def _images(notes: Mapping[str, Any]) -> str:
-    """How many images a method used, where its authors used more."""
-    used, wanted = notes.get("images_used", 0), notes.get("images_wanted", 0)
-    return f"{used} images, published: {wanted}" if used < wanted else ""
 
 
 def _coverage(record: Record) -> Table:
