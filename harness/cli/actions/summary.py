@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,8 +20,15 @@ UNKNOWN = "-"
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
 
 
-def print_summary(record: Record, path: Path, *, cached: bool) -> None:
-    """Print the result, its cost and its coverage to standard output."""
+def print_summary(record: Record, path: Path, *, cached: bool, store: Path | None = None) -> None:
+    """Print the result, its cost and its coverage to standard output.
+
+    Args:
+        record: A finished trial.
+        path: Its file.
+        cached: Nothing was run.
+        store: The folder given with ``--store``; None for the default one, which the repetition finds by itself.
+    """
     wide = None if sys.stdout.isatty() else 110
     console = Console(file=steerable(sys.stdout), highlight=False, markup=False, emoji=False, width=wide)
     origin = "  (stored record, nothing was run)" if cached else ""
@@ -29,7 +37,12 @@ def print_summary(record: Record, path: Path, *, cached: bool) -> None:
     for part in (_result(record), _stages(record), _coverage(record)):
         console.print(part)
     console.print(inert("\n".join(_facts(record))))
-    console.print(inert(f"record   {path}\nrepeat   {record['command']} --force"), soft_wrap=True)
+    console.print(inert(f"record   {path}\nrepeat   {record['command']}{_place(store)} --force"), soft_wrap=True)
+
+
+def _place(store: Path | None) -> str:
+    """``--store`` as it is written in any folder."""
+    return "" if store is None else f" --store {shlex.quote(str(store.absolute()))}"
 
 
 def _table(*columns: str) -> Table:
