@@ -93,7 +93,7 @@ FUSED_HINT = "write softmax and both matrix products out in the network's code: 
 @contextmanager
 def _open_attention(network: nn.Module) -> Iterator[None]:
     """Attention of timm without the fused kernel, which hides the softmax and both matrix products; as before afterwards."""
-    fused = [module for module in network.modules() if getattr(module, "fused_attn", False) is True]
+    fused: list[Any] = [module for module in network.modules() if getattr(module, "fused_attn", False) is True]
     for module in fused:
         module.fused_attn = False
     try:
