@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
+from harness.quant.calibrate.installation import unrounded
 from harness.quant.calibrate.statistics import channel_ranges
 from harness.quant.format.arithmetic import EPSILON
 from harness.quant.format.base import required
@@ -46,6 +47,8 @@ class Smoothquant(Method[SmoothquantConfig]):
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """One pass for the channels' ranges, then the transform; ranges of what changed are min-max again."""
         readers = inner_norms(model)
+        read = (operation.site.name for operations in readers.values() for operation in operations)
+        unrounded(model, read, "smoothquant")
         ranges = _ranges(model, readers, calibration, self.config.batch)
         smoothed = 0
         for norm, operations in readers.items():

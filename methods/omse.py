@@ -11,7 +11,7 @@ from harness.data.sets import CalibrationSet
 from harness.graph.sites import Place
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.calibrate.installation import weight_rows
+from harness.quant.calibrate.installation import unrounded, weight_rows
 from harness.quant.calibrate.observers import OmseObserver
 from harness.quant.calibrate.statistics import collect
 from harness.quant.format.range_search import shrink_search
@@ -56,6 +56,7 @@ class Omse(Method[OmseConfig]):
     def _weights(self, model: QuantizedModel, context: Context) -> None:
         installed = ((name, model.quantizers.get(name)) for name in model.weights)
         uniform = {name: quantizer for name, quantizer in installed if isinstance(quantizer, Uniform)}
+        unrounded(model, uniform, "omse")
         with context.progress.task("omse weights", len(uniform)) as task:
             for name in task.track(list(uniform)):
                 quantizer = replace(uniform[name], symmetric=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.method.stack import check
+from harness.quant.format.registration import number_formats
 from harness.run.run_trial import run_trial
 from harness.trial.spec import TrialSpec
 
@@ -66,7 +67,8 @@ def test_the_method_lowers_the_error(package, store, monkeypatch):
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.split("\n")[0])
-def test_snippets_run(snippet, model, calibration, context):
+def test_snippets_run(snippet, model, calibration, context, monkeypatch):
+    monkeypatch.setattr("harness.quant.format.registration._CLASSES", number_formats())  # the page's is known here only
     for step in check("minmax").steps:
         step.method.apply(model, calibration, context())
     exec(compile(snippet, "writing-a-method.md", "exec"), {"model": model, "calibration": calibration, "context": context})

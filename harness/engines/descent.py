@@ -16,7 +16,9 @@ from torch import Tensor
 
 from harness.engines.held_out import Judge
 from harness.engines.scale_search import Objective, Unit, read_scales, write_scales
+from harness.errors import IncompatibleError
 from harness.quant.format.arithmetic import EPSILON
+from harness.quant.network.qmodel import QuantizedModel
 
 # First step of a scale as a share of it. Adam's step is its learning rate; SGD's is the rate times the gradient.
 FIRST_STEPS = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -90,6 +92,8 @@ class Descent:
         with torch.enable_grad():
             write_scales(self.objective.model, unit, self._scales(variable))
             logits = self.objective.model.run(inputs[index], unit.segment)
+            if not logits.requires_grad:
+                raise _no_gradient(self.objective.model, unit)
             self.objective.loss(logits, self.objective.targets[index]).backward()
 
     def _scales(self, variable: Tensor) -> Tensor:
@@ -101,6 +105,16 @@ class Descent:
         if self.optimizer == "adam":
             return torch.optim.Adam([variable], lr=lr)
         return torch.optim.AdamW([variable], lr=lr, weight_decay=self.weight_decay)
+
+
+def _no_gradient(model: QuantizedModel, unit: Unit) -> IncompatibleError:
+    """For a unit none of whose number formats gives its scale a gradient."""
+    names = sorted({model.quantizers[site].name for site in unit.sites})
+    formats = f"number format{'s' if len(names) > 1 else ''} {' and '.join(map(repr, names))}"
+    return IncompatibleError(
+        f"gradient descent needs gradients of scales, {formats} in {unit.name} gives none",
+        "leave gradopt out, or override straight_through in the format",
+    )
 
 
 def learning_rates(descent: Descent, units: Iterable[Unit]) -> list[float]:

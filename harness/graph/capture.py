@@ -5,7 +5,8 @@ The captured graph computes bit for bit what the model computes; folding batch n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -85,11 +86,28 @@ def capture(network: nn.Module, input_size: tuple[int, int, int]) -> Captured:
     return Captured(graph, constants, frozenset(trainable & used), input_size)
 
 
+VOCABULARY_HINT = "add it to harness/graph/operations.py as arithmetic or structural"
+FUSED_HINT = "write softmax and both matrix products out in the network's code: sites between them must be visible"
+
+
+@contextmanager
+def _open_attention(network: nn.Module) -> Iterator[None]:
+    """Attention of timm without the fused kernel, which hides the softmax and both matrix products; as before afterwards."""
+    fused: list[Any] = [module for module in network.modules() if getattr(module, "fused_attn", False) is True]
+    for module in fused:
+        module.fused_attn = False
+    try:
+        yield
+    finally:
+        for module in fused:
+            module.fused_attn = True
+
+
 def _export(network: nn.Module, input_size: tuple[int, int, int]) -> tuple[fx.GraphModule, set[str]]:
     device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
     images = torch.zeros(2, *input_size, device=device)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _open_attention(network):
             program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:  # torch.export raises many unrelated types; each means "cannot be captured"
         first = str(error).strip().split("\n")[0][:300]
@@ -180,5 +198,5 @@ def _check_vocabulary(graph: fx.Graph) -> None:
         if node.op == "call_function" and not ops.is_symbolic(node) and node.target not in known:
             raise CaptureError(
                 f"operation {node.target} (in module {ops.module_path(node) or 'top level'!r}) is not understood",
-                hint="add it to harness/graph/operations.py as arithmetic or structural",
+                hint=FUSED_HINT if "scaled_dot_product" in str(node.target) else VOCABULARY_HINT,
             )

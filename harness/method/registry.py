@@ -40,15 +40,17 @@ def available() -> dict[str, MethodInfo]:
     Raises:
         HarnessError: The folder of the built-in methods is missing, or two of them have the same name.
     """
-    return dict(_scanned(PACKAGES, tuple(sys.path)))
+    return dict(_scanned(PACKAGES, tuple(sys.path))[0])
 
 
 @lru_cache(maxsize=1)
-def _scanned(packages: tuple[str, ...], _path: tuple[str, ...]) -> dict[str, MethodInfo]:
+def _scanned(packages: tuple[str, ...], _path: tuple[str, ...]) -> tuple[dict[str, MethodInfo], frozenset[str]]:
+    """The methods, and the names of the plugins that were left out."""
     found = _distinct(info for package in packages for info in _infos_of_package(package))
-    found |= _plugins(found)
+    plugins, left_out = _plugins(found)
+    found |= plugins
     order = list(Role)
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[1].role), item[0])))
+    return dict(sorted(found.items(), key=lambda item: (order.index(item[1].role), item[0]))), left_out
 
 
 def _distinct(infos: Iterable[MethodInfo]) -> dict[str, MethodInfo]:
@@ -72,7 +74,8 @@ def load(name: str) -> type[Any]:
         raise UsageError(unknown_method(name, known))
     info = known[name]
     module, _, attribute = info.target.partition(":")
-    hint = f"it needs an optional extra: pip install 'ptq-harness[{info.extra}]'" if info.extra else ""
+    extra = f"it needs an optional extra: pip install 'ptq-harness[{info.extra}]'"
+    hint = extra if info.extra else f"for the traceback: python -c 'import {module}'"
     with guarded(f"method {name!r} of {info.source} cannot be imported", hint):
         cls: type[Any] = getattr(importlib.import_module(module), attribute)
     if not dataclasses.is_dataclass(getattr(cls, "Config", None)):
@@ -82,6 +85,8 @@ def load(name: str) -> type[Any]:
 
 def unknown_method(name: str, known: dict[str, MethodInfo]) -> str:
     """The message for a name that no method has."""
+    if name in _scanned(PACKAGES, tuple(sys.path))[1]:
+        return f"unknown method {name!r}: a plugin of that name is installed but left out, see the warning"
     return f"unknown method {name!r}.{nearest(name, known)} Available: {', '.join(known)} (see: harness list methods)"
 
 
@@ -109,8 +114,11 @@ def _infos_of_package(package: str) -> Iterator[MethodInfo]:
                     _left_out(module, reason(error))
 
 
-def _plugins(built_in: dict[str, MethodInfo]) -> dict[str, MethodInfo]:
-    """The methods of other packages; of two with one name none is taken, because nobody could tell which one runs."""
+def _plugins(built_in: dict[str, MethodInfo]) -> tuple[dict[str, MethodInfo], frozenset[str]]:
+    """The methods of other packages, and names that were left out.
+
+    Of two with one name none is taken, because nobody could tell which one runs.
+    """
     candidates: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
     for entry in entry_points(group=GROUP):
         candidates[entry.name].setdefault(entry.value, entry)
@@ -124,7 +132,7 @@ def _plugins(built_in: dict[str, MethodInfo]) -> dict[str, MethodInfo]:
                 _left_out(_title(entry), f"{' and '.join(others)} registers {name!r} too: uninstall one, or rename it")
             elif (info := _info_of_plugin(entry)) is not None:
                 found[name] = info
-    return found
+    return found, frozenset(candidates) - set(found) - set(built_in)
 
 
 def _info_of_plugin(entry: EntryPoint) -> MethodInfo | None:
@@ -134,7 +142,8 @@ def _info_of_plugin(entry: EntryPoint) -> MethodInfo | None:
         infos = {info.target: info for info in infos_of_file(source_file(module), module, _owner(entry))}
         info = infos.get(f"{module}:{entry.attr}")
         if info is None:
-            raise ImportError(f"no class {entry.attr!r} with @register in {module}")
+            classes = [target.partition(":")[2] for target in infos]
+            raise ImportError(f"no class {entry.attr!r} with @register in {module}.{nearest(entry.attr, classes)}")
         if info.name != entry.name:
             raise ImportError(f"its class registers as {info.name!r}")
     except Exception as error:  # whatever is in the files of other people, it must not stop the harness

@@ -44,7 +44,9 @@ class Setting:
 
     @property
     def expected(self) -> str:
-        """Type and limits in words: ``int, at least 1``."""
+        """Type and limits in words: ``int, at least 1``, or ``int, 1 to 100``."""
+        if set(self.bounds) == {"ge", "le"}:
+            return f"{self.type}, {self.bounds['ge']} to {self.bounds['le']}"
         return ", ".join([self.type, *(f"{BOUNDS[name]} {value}" for name, value in self.bounds.items())])
 
 
@@ -164,7 +166,7 @@ def _unknown(name: str, known: Mapping[str, Setting], owner: str) -> Problem:
 
 def _invalid(detail: Any, known: Mapping[str, Setting], owner: str) -> Problem:
     name = str(detail["loc"][0]) if detail["loc"] else "?"
-    expected = known[name].type if name in known else "another value"
+    expected = known[name].expected if name in known else "another value"
     text = f"{owner}: {name}={detail['input']!s} is not valid: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
     if name in known and known[name].choices:
         text += nearest(str(detail["input"]), known[name].choices)

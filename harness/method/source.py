@@ -10,6 +10,8 @@ from typing import Any
 
 from harness.method.registration import NAME, MethodInfo, Role, first_line
 
+SHOWN = 80  # characters of an expression in a message
+
 
 def source_file(module: str) -> Path:
     """The file of a module. Unlike ``find_spec`` of a dotted name it does not import the packages around it.
@@ -59,7 +61,7 @@ def _called(call: ast.Call) -> str:
 def _info_of_class(node: ast.ClassDef, call: ast.Call, module: str, source: str) -> MethodInfo:
     values: dict[str, Any] = {keyword.arg: _literal(keyword.value) for keyword in call.keywords if keyword.arg}
     return MethodInfo(
-        name=_name(ast.literal_eval(call.args[0]) if call.args else values["name"]),
+        name=_name(_literal(call.args[0]) if call.args else values["name"]),
         role=Role(values["role"]),
         needs=_words(values, "needs"),
         provides=_words(values, "provides"),
@@ -75,7 +77,11 @@ def _info_of_class(node: ast.ClassDef, call: ast.Call, module: str, source: str)
 def _literal(node: ast.expr) -> Any:
     if isinstance(node, ast.Attribute):
         return Role[node.attr]
-    return ast.literal_eval(node)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        text = " ".join(ast.unparse(node).split())
+        raise ValueError(f"@register takes literals, line {node.lineno} has {text[:SHOWN]}") from None
 
 
 def _name(value: Any) -> str:

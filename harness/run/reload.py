@@ -83,8 +83,7 @@ def load_quantized(store: Store, trial_id: str, *, weights: Path | None = None, 
     target = device_of(device)
     loaded = load_model(_architecture(record), weights)
     _check_weights(record, loaded)
-    for step in record["spec"]["stack"]:
-        registry.load(step["name"])  # its module brings the number formats that the file may name
+    _load_methods(record)
     preprocessing = _preprocessing(record["spec"]["preprocessing"])
     model = quantizable(loaded.network, preprocessing.input_size, loaded.name, block_pattern(loaded.architecture))
     try:
@@ -94,6 +93,22 @@ def load_quantized(store: Store, trial_id: str, *, weights: Path | None = None, 
             f"{path} cannot be read: {type(error).__name__}: {error}", f"run it again: {record['command']} --force"
         ) from error
     return QuantizedNetwork(model.to(target), preprocessing, record)
+
+
+def _load_methods(record: Record) -> None:
+    """Import the methods of the trial: their modules bring the number formats that its file may name.
+
+    Raises:
+        UsageError: One is not installed here.
+    """
+    for name in [step["name"] for step in record["spec"]["stack"]]:
+        known = registry.available()
+        if name not in known:
+            raise UsageError(
+                f"trial {record['id']} was quantized by {name!r}, which is not here: {registry.unknown_method(name, known)}",
+                f"install the package that brings {name!r}; records do not name it",
+            )
+        registry.load(name)
 
 
 def _state_file(store: Store, record: Record) -> Path:

@@ -44,8 +44,8 @@ class Store:
         trust_imported: Records of other groups count as results of this store, so their trials are not run again.
     """
 
-    def __init__(self, root: Path, *, trust_imported: bool = False) -> None:
-        self.root = root
+    def __init__(self, root: Path | str, *, trust_imported: bool = False) -> None:
+        self.root = Path(root)
         self.trust_imported = trust_imported
 
     @classmethod

@@ -33,13 +33,16 @@ class MethodKit(RegistrationKit):
         methods: Names (tested with their ``quick`` settings), or names with settings: ``("clip", "clip(share=0.2)")``.
         base: What comes before a method that is no scheme.
         follower: What comes after a scheme, to see that its state can be taken over by another trial.
+        bits: Widths of all checks but two: logits are compared at w8a8, and w32a32 must change nothing. A method that acts
+            at other widths only is tested at one of them.
     """
 
     methods: ClassVar[Sequence[str]] = ()
     base: ClassVar[str] = "fqvit"
     follower: ClassVar[str] = "biascorr(form=empirical)"
+    bits: ClassVar[str] = "w4a8"
 
-    def tested(self) -> Sequence[str]:
+    def named(self) -> Sequence[str]:
         """The methods."""
         return self.methods
 
@@ -56,7 +59,7 @@ class MethodKit(RegistrationKit):
         images = calibration.images[:4]
         before = model.full_precision(images)
         weights = {site: operation.weight.clone() for site, operation in model.weights.items()}
-        apply(stack_of(method, self.base).steps, model, calibration)
+        apply(stack_of(method, self.base).steps, model, calibration, self.bits)
         changed = [site for site, weight in weights.items() if not torch.equal(model.weights[site].weight, weight)]
         assert not changed, f"{method} writes to full-precision weights: {', '.join(changed)}"
         assert torch.equal(model.full_precision(images), before), (
@@ -67,7 +70,7 @@ class MethodKit(RegistrationKit):
         self, method: str, model: QuantizedModel, calibration: CalibrationSet, tmp_path: Path
     ) -> None:
         """Everything a method changes is in the state file: quantizers, corrections, replaced and rounded weights."""
-        apply(stack_of(method, self.base).steps, model, calibration)
+        apply(stack_of(method, self.base).steps, model, calibration, self.bits)
         logits, state = model(calibration.images[:4]), bytes_of(model)
         save_state(model, tmp_path / "state.safetensors")
         assert isinstance(load_file(tmp_path / "state.safetensors"), dict)
@@ -82,10 +85,10 @@ class MethodKit(RegistrationKit):
     def test_same_seed_gives_the_same_bytes(self, method: str, model: QuantizedModel, calibration: CalibrationSet) -> None:
         """Random numbers come from ``context.generator(purpose)`` only."""
         stack = stack_of(method, self.base)
-        outcome(stack, model, calibration)
+        outcome(stack, model, calibration, self.bits)
         first = bytes_of(model)
         model.clear()
-        apply(stack_of(method, self.base).steps, model, calibration)
+        apply(stack_of(method, self.base).steps, model, calibration, self.bits)
         differs = first_difference(first, bytes_of(model))
         assert not differs, f"{method} gives other bytes with the same seed: {differs}; use context.generator('{method}')"
 
@@ -96,14 +99,14 @@ class MethodKit(RegistrationKit):
         stack = stack_of(method, self.base)
         if "scales" in stack.steps[-1].info.provides and len(stack.steps) == 1:
             stack = check(f"{stack}+{self.follower}")
-        outcome(stack, model, calibration)
+        outcome(stack, model, calibration, self.bits)
         computed = bytes_of(model)
         model.clear()
-        apply(stack.steps[:-1], model, calibration)
+        apply(stack.steps[:-1], model, calibration, self.bits)
         save_state(model, tmp_path / "prefix.safetensors")
         model.clear()
         load_state(model, tmp_path / "prefix.safetensors")
-        apply(check(str(stack)).steps[-1:], model, calibration)
+        apply(check(str(stack)).steps[-1:], model, calibration, self.bits)
         differs = first_difference(computed, bytes_of(model))
         assert not differs, f"{stack}: the last step does something else on a loaded state than on a computed one: {differs}"
 
@@ -119,13 +122,13 @@ class MethodKit(RegistrationKit):
         assert stack.protocol == "strict", f"{method} declares protocol {stack.protocol}: test it with strict settings"
         assert not hasattr(calibration, "labels"), "calibration sets have no labels"
         assert Context(Bits.parse("w4a8")).evaluate is None
-        outcome(stack, model, calibration)  # in contexts like that
+        outcome(stack, model, calibration, self.bits)  # in contexts like that
 
     def test_weights_take_integer_codes_or_say_so(
         self, method: str, model: QuantizedModel, calibration: CalibrationSet
     ) -> None:
         """A weight has at most 2^bits values a channel, on its quantizer's grid, or is among the off-grid sites."""
-        outcome(stack_of(method, self.base), model, calibration)
+        outcome(stack_of(method, self.base), model, calibration, self.bits)
         off_grid = set(off_grid_sites(model))
         for site, operation in model.weights.items():
             quantizer = model.quantizers.get(site)
@@ -149,7 +152,7 @@ class MethodKit(RegistrationKit):
     def test_it_provides_what_it_says(self, method: str, model: QuantizedModel, calibration: CalibrationSet) -> None:
         """``scheme``: quantizers are installed; ``scales``: they are calibrated. Later steps rely on it."""
         stack = stack_of(method, self.base)
-        outcome(stack, model, calibration)
+        outcome(stack, model, calibration, self.bits)
         info, quantizers = stack.steps[-1].info, model.quantizers.values()
         if "scheme" in info.provides:
             assert quantizers, f"{method} provides 'scheme', but installs no quantizer"

@@ -15,9 +15,9 @@ FACTS = ("name", "role", "needs", "provides", "version", "paper", "summary", "ex
 
 
 class RegistrationKit:
-    """Base of the kits; ``tested`` says what they run over."""
+    """Base of the kits; ``named`` says what they run over."""
 
-    def tested(self) -> Sequence[str]:
+    def named(self) -> Sequence[str]:
         """Names, or names with settings in parentheses."""
         raise NotImplementedError
 
@@ -27,7 +27,7 @@ class RegistrationKit:
         Raises:
             ValueError: Nothing is named, or the names are one text instead of several.
         """
-        names = self.tested()
+        names = self.named()
         if isinstance(names, str) or not names:
             raise ValueError(f"{type(self).__name__} tests {names!r}: expected a tuple of names, for example ('clip',)")
         if "method" in metafunc.fixturenames:

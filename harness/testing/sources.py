@@ -32,7 +32,7 @@ class SourceKit(RegistrationKit):
 
     sources: ClassVar[Sequence[str]] = ()
 
-    def tested(self) -> Sequence[str]:
+    def named(self) -> Sequence[str]:
         """The sources."""
         return self.sources
 

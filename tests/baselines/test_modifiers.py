@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.baselines.groupwise import group_ranges
+from harness.errors import IncompatibleError
+from harness.method.stack import check
 from harness.quant.network.inventory import off_grid_sites
 from tests.baselines import applying
 
@@ -102,3 +104,22 @@ def test_off_grid_sites_do_not_depend_on_the_order_of_installation(model, calibr
     model.quantizers.clear()
     model.quantizers.update(reversed(quantizers.items()))
     assert off_grid_sites(model) == expected == sorted(expected)
+
+
+@pytest.mark.parametrize("method", ["omse", "omse(targets=weights)", "smoothquant"])
+def test_what_moves_the_grid_of_rounded_weights_is_refused(method, model, calibration, context):
+    apply(model, calibration, context, "fqvit+gptq(images=4)")
+    step, name = check(f"fqvit+{method}").steps[1], method.partition("(")[0]
+    with pytest.raises(
+        IncompatibleError, match=rf"{name} moves the grid of weights.*\(put {name} before the step"
+    ) as caught:
+        step.method.apply(model, calibration, context("w4a8"))
+    assert next(iter(model.rounded_weights)) in str(caught.value)
+
+
+def test_ranges_of_activations_may_be_searched_after_rounding(model, calibration, context):
+    apply(model, calibration, context, "fqvit+gptq(images=4)")
+    before = dict(model.quantizers)
+    check("fqvit+omse(targets=activations)").steps[1].method.apply(model, calibration, context("w4a8"))
+    assert {name for name in before if model.quantizers[name] is not before[name]} & set(model.weights) == set()
+    assert any(model.quantizers[name] is not before[name] for name in before)

@@ -1,6 +1,6 @@
 """The summary says what integers can compute and why, names both loops of a search, and passes warnings on."""
 
-from harness.cli.actions.extra_lines import grid_lines, loops, warnings
+from harness.cli.actions.extra_lines import fewer_images, grid_lines, loops, warnings
 
 FOLDED = "bias correction: the gain folds into the scale"
 RECORD = {
@@ -35,6 +35,11 @@ def test_both_loops_are_named():
     assert loops(notes) == "paper's loop: 1080, released code's: 240"
     assert loops({"naive_forward_passes": 1080}) == "paper's loop: 1080"
     assert loops({}) == ""
+
+
+def test_fewer_images_than_published_are_named():
+    assert fewer_images({"images_used": 256, "images_wanted": 1024}) == "256 images, published: 1024"
+    assert fewer_images({"images_used": 1024, "images_wanted": 1024}) == fewer_images({}) == ""
 
 
 def test_warnings():

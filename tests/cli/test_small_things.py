@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +109,14 @@ def test_records_are_no_markup(capsys, tmp_path):
     odd["coverage"] = [{"tensors": MARKUP, "quantized": 1, "total": 1, "bits": [8], "granularity": [MARKUP]}]
     print_summary(odd, tmp_path / "record.json", cached=True)
     assert capsys.readouterr().out.count("[/x] [bold") >= 4
+
+
+def test_the_command_that_repeats_a_trial_names_the_store_that_was_given(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    print_summary(record("0" * 16), tmp_path / "record.json", cached=True, store=Path("my runs"))
+    assert f"--store '{tmp_path}/my runs' --force" in capsys.readouterr().out
+    print_summary(record("0" * 16), tmp_path / "record.json", cached=True)
+    assert "--store" not in capsys.readouterr().out
 
 
 def test_progress_is_no_markup(capsys):

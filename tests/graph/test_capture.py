@@ -1,7 +1,9 @@
 """Capture, folding and quantization of every family, with random weights."""
 
 import pytest
+import timm
 import torch
+from timm.layers import set_fused_attn
 from torch import nn
 
 from harness.data.sets import CalibrationSet
@@ -79,6 +81,31 @@ def test_a_network_that_cannot_be_traced_is_refused_in_one_line():
 def test_an_unknown_operation_is_named():
     with pytest.raises(CaptureError, match=r"operation aten\.cumsum\.default .* is not understood"):
         quantizable(Fourier(), (1, 2, 4))
+
+
+def test_attention_that_was_built_fused_is_opened_and_left_as_it_was():
+    set_fused_attn(True)
+    try:
+        network = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, num_classes=5).eval()
+    finally:
+        set_fused_attn(False)
+    assert network.blocks[0].attn.fused_attn
+    model = quantizable(network, (3, 32, 32))
+    assert "blocks.0.attn:softmax" in model.sites
+    assert network.blocks[0].attn.fused_attn
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(model.full_precision(images), network(images), atol=1e-4)
+
+
+class Fused(nn.Module):
+    def forward(self, x):
+        return nn.functional.scaled_dot_product_attention(x, x, x).flatten(1)
+
+
+def test_fused_attention_of_others_is_refused_with_what_to_do():
+    with pytest.raises(CaptureError, match=r"scaled_dot_product_attention.*write softmax and both matrix products out"):
+        quantizable(Fused(), (1, 2, 4))
 
 
 class InPlace(nn.Module):

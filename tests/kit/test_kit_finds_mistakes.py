@@ -69,16 +69,21 @@ def untouched(captured_model):
         captured_model.weights[name].weight.data.copy_(weight)
 
 
+def install(folder, module, text):
+    """A package with the method ``wrong``."""
+    (folder / f"{module}.py").write_text(text)
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[harness.methods]\nwrong = {module}:Plug\n")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_found_and_named(mistake, untouched, model, calibration, preprocessing, tmp_path, monkeypatch):
     body, about, message = MISTAKES[mistake]
     module = f"wrong_{mistake.replace(' ', '_')}"
     head = HEAD.replace(DESCRIBED, "int") if mistake == "undocumented" else HEAD
-    (tmp_path / f"{module}.py").write_text(head + body)
-    info = tmp_path / f"{module}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[harness.methods]\nwrong = {module}:Plug\n")
+    install(tmp_path, module, head + body)
     monkeypatch.syspath_prepend(tmp_path)
     kit = SourceKit() if "SOURCE" in body else MethodKit()
     (check,) = (getattr(kit, name) for name in dir(kit) if name.startswith("test_") and about in name)
@@ -88,8 +93,25 @@ def test_mistakes_are_found_and_named(mistake, untouched, model, calibration, pr
         check(**{name: value for name, value in {**given, "tmp_path": tmp_path}.items() if name in wanted})
 
 
+def test_a_method_that_acts_at_other_widths_is_tested_at_those(untouched, model, calibration, tmp_path, monkeypatch):
+    body = METHOD.replace("BODY", "if context.bits.weight == 3:\n            operation.weight.data.add_(0.1)")
+    install(tmp_path, "narrow_only", HEAD + body)
+    monkeypatch.syspath_prepend(tmp_path)
+    MethodKit().test_full_precision_weights_stay_untouched("wrong", model, calibration)  # at w4a8 it does nothing
+    kit = type("TestNarrow", (MethodKit,), {"bits": "w3a8"})()
+    with pytest.raises(AssertionError, match="writes to full-precision"):
+        kit.test_full_precision_weights_stay_untouched("wrong", model, calibration)
+
+
 @pytest.mark.parametrize("names", [(), "clip"])
 def test_a_kit_without_names_is_refused(names):
     kit = type("TestNothing", (MethodKit,), {"methods": names})()
     with pytest.raises(ValueError, match="expected a tuple of names"):
         kit.pytest_generate_tests(None)
+
+
+@pytest.mark.parametrize("kit", [MethodKit, SourceKit])
+def test_pytest_collects_nothing_of_a_kit_but_its_tests(kit):
+    """It takes every function whose name begins with ``test`` for one."""
+    collected = {name for name in dir(kit) if name.startswith("test")}
+    assert collected == {name for name in collected if "method" in inspect.signature(getattr(kit, name)).parameters}

@@ -85,6 +85,13 @@ def test_a_wrong_value_names_the_choices():
     assert "Did you mean infonce" in text
 
 
+@pytest.mark.parametrize("value", ["0", "many"])
+def test_a_wrong_number_names_type_and_bounds(value):
+    with pytest.raises(StackError) as caught:
+        stack.check(f"fqvit+gradopt(steps={value})+smoothquant(alpha={value}9)")
+    assert [problem.fix for problem in caught.value.problems] == ["expected int, at least 1", "expected float, 0 to 1"]
+
+
 @pytest.mark.parametrize("text", ["", "fqvit++omse", "fqvit+", "fqvit(", "fqvit)", "fqvit(ptf)", "fqvit((ptf=true))", "a b"])
 def test_grammar_errors_quote_the_place(text):
     with pytest.raises(UsageError, match="expected"):

@@ -86,9 +86,20 @@ def test_a_plugin_of_another_package_is_found_and_loads(plugin):
 
 
 def test_a_broken_plugin_is_reported_and_left_out(plugin, capsys):
-    plugin(name="broken", module="broken_module", target="broken_module:Missing")
+    plugin(name="broken", module="broken_module", target="broken_module:Plugg")
     assert "broken" not in registry.available()
-    assert "broken of broken_module" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "broken of broken_module" in said
+    assert "no class 'Plugg' with @register in broken_module. Did you mean Plug?" in said
+    with pytest.raises(UsageError, match="unknown method 'broken': a plugin of that name is installed but left out"):
+        registry.load("broken")
+
+
+@pytest.mark.parametrize(("given", "line"), [("NAME, role=Role.RANGE", 2), ('"odd", role=Role.RANGE,\n version=NAME', 3)])
+def test_a_registration_that_is_no_literal_names_the_line(plugin, capsys, given, line):
+    plugin(name="odd", module="odd_module", body=f"NAME = 'odd'\n@register({given})\nclass Plug:\n    pass\n")
+    assert "odd" not in registry.available()
+    assert f"@register takes literals, line {line} has NAME" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -110,8 +121,11 @@ def test_a_plugin_with_a_wrong_registration_is_left_out(plugin, capsys, decorato
 def test_a_plugin_whose_library_is_missing_is_one_line(plugin):
     plugin(name="needy", module="needy_module", body="import no_such_library\n" + PLUGIN)
     assert "needy" in registry.available()
-    with pytest.raises(UsageError, match=r"'needy' of needy_module cannot be imported: No module named 'no_such_library'"):
+    with pytest.raises(
+        UsageError, match=r"'needy' of needy_module cannot be imported: No module named 'no_such_library'"
+    ) as one:
         registry.load("needy")
+    assert one.value.hint == "for the traceback: python -c 'import needy_module'"
 
 
 def test_a_broken_file_among_the_methods_is_left_out(tmp_path, monkeypatch, capsys):

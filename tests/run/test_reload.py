@@ -8,6 +8,7 @@ from torch import nn
 
 from harness.data.sources import open_source
 from harness.errors import UsageError
+from harness.method import registry
 from harness.models.loading import load_model
 from harness.run.reload import load_quantized
 from harness.run.run_trial import run_trial
@@ -87,6 +88,15 @@ def test_what_cannot_be_loaded_is_explained(trial, tmp_path):
     merge(other, store.root, "lab")
     with pytest.raises(UsageError, match="its record comes from lab"):
         load_quantized(other, done["id"])
+
+
+def test_a_method_whose_package_is_missing_is_named(trial, monkeypatch):
+    store, done, _ = trial
+    known = {name: info for name, info in registry.available().items() if name != "omse"}
+    monkeypatch.setattr("harness.method.registry.available", lambda: known)
+    with pytest.raises(UsageError, match=rf"trial {done['id']} was quantized by 'omse', which is not here") as caught:
+        load_quantized(store, done["id"])
+    assert "install the package that brings 'omse'" in str(caught.value)
 
 
 def test_a_trial_of_another_library_has_no_file(store):

@@ -135,6 +135,13 @@ def test_a_failed_record_needs_its_reason():
     assert problems_of({**record(status="failed"), "error": {}}) == ["error.kind is missing", "error.message is missing"]
 
 
+def test_a_folder_may_be_given_as_text(tmp_path):
+    store = Store(str(tmp_path / "runs"))
+    store.check_writable()
+    assert store.root == tmp_path / "runs"
+    assert list(store.records()) == []
+
+
 def test_a_store_that_is_no_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is not a folder"):

@@ -16,6 +16,12 @@ def loops(notes: Mapping[str, Any]) -> str:
     return f"paper's loop: {notes['naive_forward_passes']}{released}"
 
 
+def fewer_images(notes: Mapping[str, Any]) -> str:
+    """How many images a method used, where its authors used more."""
+    used, wanted = notes.get("images_used", 0), notes.get("images_wanted", 0)
+    return f"{used} images, published: {wanted}" if used < wanted else ""
+
+
 def grid_lines(record: Record) -> list[str]:
     """Which tensors integers can compute with, why others need folding, and whether integers compute the whole network."""
     if "grid" not in record:  # written by an earlier version

@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     record, cached = run_trial(
         spec, store, progress, force=arguments.force or stored is not None, share=not arguments.no_share
     )
-    show(record, store, cached=cached, as_json=arguments.json)
+    show(record, store, cached=cached, as_json=arguments.json, placed=arguments.store is not None)
     if stored is not None:
         print(compared(stored, record), file=sys.stderr)
     return 0 if record["status"] == "done" else 1
@@ -71,8 +71,8 @@ def compared(stored: Record, record: Record) -> str:
     return f"repetition gives the same counts: {now}" if now == before else f"repetition differs: {before} then, {now} now"
 
 
-def show(record: Record, store: Store, *, cached: bool, as_json: bool) -> None:
-    """Print a record: JSON for machines, a summary for people."""
+def show(record: Record, store: Store, *, cached: bool, as_json: bool, placed: bool) -> None:
+    """Print a record: JSON for machines, a summary for people; ``placed`` says that the store was given by ``--store``."""
     path = store.folder(record["id"]) / "record.json"
     if record["status"] != "done":
         error = record["error"]
@@ -82,4 +82,4 @@ def show(record: Record, store: Store, *, cached: bool, as_json: bool) -> None:
         print(json.dumps(record, indent=1))
         return
     if record["status"] == "done":
-        print_summary(record, path, cached=cached)
+        print_summary(record, path, cached=cached, store=store.root if placed else None)

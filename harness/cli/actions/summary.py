@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.actions.extra_lines import grid_lines, loops, warnings
+from harness.cli.actions.extra_lines import fewer_images, grid_lines, loops, warnings
 from harness.machine.inert import steerable
 from harness.text import inert
 from harness.trial.record import Record, RecordedAnchor
@@ -21,8 +20,15 @@ UNKNOWN = "-"
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
 
 
-def print_summary(record: Record, path: Path, *, cached: bool) -> None:
-    """Print the result, its cost and its coverage to standard output."""
+def print_summary(record: Record, path: Path, *, cached: bool, store: Path | None = None) -> None:
+    """Print the result, its cost and its coverage to standard output.
+
+    Args:
+        record: A finished trial.
+        path: Its file.
+        cached: Nothing was run.
+        store: The folder given with ``--store``; None for the default one, which the repetition finds by itself.
+    """
     wide = None if sys.stdout.isatty() else 110
     console = Console(file=steerable(sys.stdout), highlight=False, markup=False, emoji=False, width=wide)
     origin = "  (stored record, nothing was run)" if cached else ""
@@ -31,7 +37,12 @@ def print_summary(record: Record, path: Path, *, cached: bool) -> None:
     for part in (_result(record), _stages(record), _coverage(record)):
         console.print(part)
     console.print(inert("\n".join(_facts(record))))
-    console.print(inert(f"record   {path}\nrepeat   {record['command']} --force"), soft_wrap=True)
+    console.print(inert(f"record   {path}\nrepeat   {record['command']}{_place(store)} --force"), soft_wrap=True)
+
+
+def _place(store: Path | None) -> str:
+    """``--store`` as it is written in any folder."""
+    return "" if store is None else f" --store {shlex.quote(str(store.absolute()))}"
 
 
 def _table(*columns: str) -> Table:
@@ -82,14 +93,8 @@ def _stages(record: Record) -> Table:
         passes = _shown(stage.get("forward_passes"), ".1f") if stage.get("image_forwards") else "-"
         notes, peak = stage.get("notes", {}), stage.get("peak_memory_bytes")
         memory = "-" if peak is None else f"{peak / 1e6:.0f}"
-        _row(table, stage["name"], f"{stage['seconds']:.2f}", passes, memory, loops(notes) or _images(notes))
+        _row(table, stage["name"], f"{stage['seconds']:.2f}", passes, memory, loops(notes) or fewer_images(notes))
     return table
-
-
-def _images(notes: Mapping[str, Any]) -> str:
-    """How many images a method used, where its authors used more."""
-    used, wanted = notes.get("images_used", 0), notes.get("images_wanted", 0)
-    return f"{used} images, published: {wanted}" if used < wanted else ""
 
 
 def _coverage(record: Record) -> Table:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 
+from harness.errors import IncompatibleError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.quant.calibrate.observers import OBSERVERS, Observer
@@ -71,3 +72,22 @@ def named_observer(kind: str) -> ObserverFactory:
 def weight_rows(model: QuantizedModel, name: str) -> torch.Tensor:
     """The weight of a site, before its quantizer, as ``(output channels, everything else)``."""
     return arithmetic.channel_rows(model.weights[name].present_weight, 0)
+
+
+def unrounded(model: QuantizedModel, names: Iterable[str], method: str) -> None:
+    """See that no weight was rounded to its quantizer's grid already: rounded once more to another grid it is worse.
+
+    Args:
+        model: The network.
+        names: Sites of weights whose quantizer or weight is about to change.
+        method: Who is about to change it, for the message.
+
+    Raises:
+        IncompatibleError: A step before has rounded one of them.
+    """
+    rounded = next((name for name in names if name in model.rounded_weights), None)
+    if rounded is not None:
+        raise IncompatibleError(
+            f"{method} moves the grid of weights, and an earlier step has rounded {rounded} to the grid it has",
+            f"put {method} before the step that rounds weights: fqvit+{method}+gptq",
+        )

@@ -228,6 +228,16 @@ def test_methods_that_need_neighbouring_codes_say_so(plug, model, calibration, c
         check("plug+gptq").steps[1].method.apply(model, calibration, context("w4a6"))
 
 
+def test_a_search_by_gradients_names_a_format_whose_scale_has_none(plug, model, calibration, context):
+    check("plug").steps[0].method.apply(model, calibration, context("w4a6"))
+    companded = model.quantizers["blocks.0.attn:softmax"]
+    for name in model.weights:
+        model.quantizers[name] = companded
+    with pytest.raises(IncompatibleError, match=r"'mu_law' in blocks\.0\.attn gives none \(leave gradopt out") as caught:
+        check("plug+gradopt(passes=1,steps=1)").steps[1].method.apply(model, calibration, context("w4a6"))
+    assert caught.value.kind == "incompatible"
+
+
 @dataclass(frozen=True)
 class Halves(NumberFormat):
     """Not registered."""
