@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.store.store import Store
-from harness.sweep.heartbeat import Beat
+from harness.sweep.heartbeat import Beat, process_alive
 from harness.trial.record import Record
 from tests.sweep.launch.waiting import KILLED_AFTER_SBATCH, Gate, Poison, wait_for
 
@@ -79,7 +79,7 @@ class Bench:
 
     def settle(self) -> str:
         """Wait until nothing is queued or runs; the states."""
-        wait_for(lambda: not {trial["state"] for trial in self.trials()} & {"queued", "running"})
+        wait_for(lambda: not {trial["state"] for trial in self.trials()} & {"queued", "running"}, pause=0.5)
         return self.states()
 
     def held(self) -> Beat:
@@ -159,11 +159,18 @@ def time_limit_warned(bench: Bench) -> list[str]:
     return [said, f"goes on by itself; then {bench.settle()}", bench.resume()]
 
 
+def cancel(bench: Bench) -> str:
+    """Cancel the job of the search that is held, and wait until its process is gone; the states."""
+    beat = bench.held()
+    subprocess.run(["scancel", beat.job], check=True)
+    wait_for(lambda: not process_alive(beat.pid, beat.started_process))
+    return bench.settle()
+
+
 def cancelled(bench: Bench) -> list[str]:
     """Running job cancelled (scancel)."""
     bench.sweep("--pack", "1")
-    subprocess.run(["scancel", bench.held().job], check=True)
-    said = bench.settle()
+    said = cancel(bench)
     bench.gate.open()
     return [said, bench.resume()]
 
@@ -210,17 +217,17 @@ def controller_restarts(bench: Bench) -> list[str]:
 def submitter_killed(bench: Bench) -> list[str]:
     """Submitting process killed as soon as sbatch has returned."""
     bench.gate.open()
+    before = _jobs()
     command = [sys.executable, "-c", KILLED_AFTER_SBATCH, "sweep", *TRIALS, *JOBS, "--pack", "1"]
     ended = subprocess.run(command, env=bench.environment, capture_output=True, check=False)
     assert ended.returncode == -signal.SIGKILL, ended
-    return [bench.states(), bench.resume(), f"{_jobs()} jobs in all"]
+    return [bench.states(), bench.resume(), f"{_jobs() - before} jobs in all"]
 
 
 def two_resumes(bench: Bench) -> list[str]:
     """Two resumes at once after a job was killed."""
     bench.sweep("--pack", "1")
-    subprocess.run(["scancel", bench.held().job], check=True)
-    said = bench.settle()
+    said = cancel(bench)
     bench.gate.open()
     both = [bench.start("resume"), bench.start("resume")]
     for process in both:
@@ -251,7 +258,7 @@ def other_node(bench: Bench) -> list[str]:
 
 
 def _jobs() -> int:
-    """Jobs that the accounting knows of this hour, of all sweeps."""
+    """Jobs that SLURM knows of, of all sweeps; it forgets none while this runs."""
     text = subprocess.run(["squeue", "-h", "-r", "-t", "all"], capture_output=True, text=True, check=True).stdout
     return len(text.splitlines())
 

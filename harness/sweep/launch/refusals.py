@@ -8,7 +8,7 @@ import re
 COMPLAINTS = (
     (r"option '--?([\w-]+)", "--sbatch {0}=..."),
     (r"--mem\b|[Mm]emory specification", "--memory-gb"),
-    (r"--cpus-per-task|CPU count", "--cpus"),
+    (r"--cpus-per-task|CPU count|[Pp]rocessors requested", "--cpus"),
     (r"--gpus-per-node|[Gg]eneric resource|\bgres\b", "--gpus"),
     (r"--time\b|time limit", "--timeout"),
     (r"[Ii]nvalid partition", "--partition"),

@@ -13,6 +13,7 @@ import pytest
 
 from harness.cli.main import main
 from harness.store.store import Store
+from harness.sweep.heartbeat import process_alive
 from harness.sweep.launch import start
 from tests.slurm import requires_slurm
 from tests.sweep.launch.test_crew import NOTE
@@ -55,7 +56,7 @@ def settled(harness):
         sweep = looked(harness)
         return None if {"queued", "running"} & set(sweep["states"]) else sweep
 
-    return wait_for(look)
+    return wait_for(look, pause=0.5)  # jobs need the cores
 
 
 def held(store, trials):
@@ -82,6 +83,7 @@ def test_a_cancelled_and_a_preempted_job(harness, tmp_path, gate):
     subprocess.run(["scancel", beats[0].job], check=True)
     subprocess.run(["scancel", "--batch", "--signal=USR2", beats[1].job], check=True)
     wait_for(lambda: _interrupted(harness, second))
+    wait_for(lambda: not process_alive(beats[0].pid, beats[0].started_process))  # SLURM gives it some seconds
     gate.open()
     sweep = settled(harness)
     assert sweep["states"] == {"done": 3, "cancelled": 1}

@@ -16,6 +16,7 @@ from harness.sweep.launch.refusals import option_of, reason_of
         ("sbatch: error: Batch job submission failed: Requested reservation is invalid", "--sbatch reservation=..."),
         ("sbatch: error: Invalid --mem specification", "--memory-gb"),
         ('sbatch: error: Invalid numeric value "x" for --cpus-per-task.', "--cpus"),
+        ("sbatch: error: Batch job submission failed: More processors requested than permitted", "--cpus"),
         ("sbatch: error: Batch job submission failed: Invalid qos specification", "--qos"),
         ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination", "--account"),
         ("sbatch: error: Batch job submission failed: Invalid generic resource (gres) specification", "--gpus"),

@@ -44,14 +44,14 @@ if os.path.exists({file!r}) and "submitit.core._submit" in sys.orig_argv:
 """
 
 
-def wait_for(look, seconds=900):
+def wait_for(look, seconds=900, pause=0.05):
     """The first true result of ``look``; the limit only ends tests that would hang."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         found = look()
         if found:
             return found
-        time.sleep(0.05)
+        time.sleep(pause)
     raise AssertionError("waited in vain")
 
 
