@@ -17,7 +17,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from harness.method.source import infos_of_file, source_file
 log = logging.getLogger(__name__)
 
 GROUP = "harness.methods"
+MOST_ENTRIES = 300  # of one distribution
 PACKAGES = ("harness.methods", "harness.baselines")
 
 
@@ -120,7 +121,7 @@ def _plugins(built_in: dict[str, MethodInfo]) -> tuple[dict[str, MethodInfo], fr
     Of two with one name none is taken, because nobody could tell which one runs.
     """
     candidates: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
-    for entry in entry_points(group=GROUP):
+    for entry in _entries():
         candidates[entry.name].setdefault(entry.value, entry)
     found: dict[str, MethodInfo] = {}
     for name, entries in candidates.items():
@@ -133,6 +134,29 @@ def _plugins(built_in: dict[str, MethodInfo]) -> tuple[dict[str, MethodInfo], fr
             elif (info := _info_of_plugin(entry)) is not None:
                 found[name] = info
     return found, frozenset(candidates) - set(found) - set(built_in)
+
+
+def _entries() -> Iterator[EntryPoint]:
+    """Entry points of all distributions; one whose file of them is broken, or has hundreds of them, is named and left out."""
+    seen: set[str] = set()
+    for distribution in distributions():
+        try:
+            found = [entry for entry in distribution.entry_points if entry.group == GROUP]
+            if len(found) > MOST_ENTRIES:
+                raise ValueError(f"it has {len(found)} methods, expected at most {MOST_ENTRIES}")
+        except Exception as error:  # whatever is in the files of other people, it must not stop the harness
+            _left_out(f"distribution {_name_of(distribution)}", reason(error))
+            continue
+        if found and (name := _name_of(distribution)) not in seen:  # of two of one name, Python takes the first on its path
+            seen.add(name)
+            yield from found
+
+
+def _name_of(distribution: Distribution) -> str:
+    try:
+        return distribution.name or str(distribution)
+    except Exception:  # no METADATA, or a broken one
+        return str(getattr(distribution, "_path", distribution))
 
 
 def _info_of_plugin(entry: EntryPoint) -> MethodInfo | None:

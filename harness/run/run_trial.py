@@ -198,6 +198,10 @@ def _work(step: StackStep, model: QuantizedModel, calibration: CalibrationSet, c
         if context.progress.interrupted:  # a preempted job that is queued again ends like this
             raise
         raise HarnessError(f"method {step.info.name!r} calls sys.exit({stop.code!r})") from stop
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as odd:
+        raise HarnessError(f"method {step.info.name!r} raises {type(odd).__name__}: {odd}") from odd
     finally:
         problem = _unwritable(context.notes)
         if problem:

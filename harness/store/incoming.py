@@ -22,6 +22,8 @@ from harness.trial.record_check import NotARecordError, parse_record
 FULL = "record"  # columns of a full export: the whole record as JSON, its per-image results as base64
 CORRECT = "correct"
 MOST_BYTES = 2**33  # of an exported file
+MOST_COLUMNS = 1000
+MOST_HEADER = 2**16  # characters of its first line
 # What a truncated or foreign table makes its reader raise.
 UNREADABLE = (
     OSError,
@@ -134,6 +136,10 @@ def _columns(frame: pd.DataFrame) -> dict[str, list[Any]]:
 
 
 def _of_csv(source: Path) -> dict[str, list[Any]]:
+    with source.open(encoding="utf-8", newline="") as file:
+        columns = file.readline(MOST_HEADER + 1).count(",") + 1
+    if columns > MOST_COLUMNS:
+        raise ValueError(f"its first line has {columns:,} columns or more, expected at most {MOST_COLUMNS:,}")
     return _columns(pd.read_csv(source, usecols=_wanted, dtype=str, keep_default_na=False))
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from harness.data.sets import CalibrationSet
 from harness.errors import CaptureError
+from harness.graph.capture import capture
 from harness.graph.fold import fold_batch_norms
 from harness.method.base import Context
 from harness.method.stack import check
@@ -51,6 +52,22 @@ def test_capture_folding_and_quantization(name):
     assert torch.isfinite(quantized).all()
     assert not torch.equal(quantized, model.full_precision(images))
     assert all(site in model.quantizers for site in model.weights), "every weight is quantized"
+
+
+class Checking(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x.to(torch.float32).flatten(1)[:, :4])
+
+
+def test_checks_of_types_in_a_graph_compute_nothing():
+    captured = capture(Checking(), (1, 2, 2))
+    assert not [node for node in captured.graph.nodes if "_assert" in str(node.target)]
+    images = torch.randn(3, 1, 2, 2)
+    assert torch.isfinite(captured.module()(images)[0]).all()
 
 
 class Branching(nn.Module):

@@ -62,6 +62,7 @@ WORK = GOOD.replace("        pass\n", "        WORK\n")
 AT_WORK = {
     "work_raises": ("raise ValueError('at work \\x1b[2J')", "(bug): at work"),
     "work_exits": ("import sys; sys.exit(0)", "(bug): method 'work_exits' calls sys.exit(0)"),
+    "work_raises_a_base": ("raise BaseException('b')", "(bug): method 'work_raises_a_base' raises BaseException: b"),
     "work_recurses": ("self.apply(model, calibration, context)", "(bug): maximum recursion depth exceeded"),
     "work_asks_too_much": ("import torch; torch.empty(2**60)", "(oom): "),
     "work_notes_an_object": ("context.notes['x'] = object()", "(bug): method 'work_notes_an_object' notes what"),

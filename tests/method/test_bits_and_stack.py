@@ -2,6 +2,8 @@
 
 import functools
 import importlib.util
+from importlib.metadata import Distribution, EntryPoint
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -141,13 +143,22 @@ def _variants():
                         yield f"{prefix}{name}({','.join([*chosen, f'{setting.name}={value}'])})"
 
 
-_entry_points = functools.cache(registry.entry_points)
+class _Read(NamedTuple):
+    name: str
+    entry_points: tuple[EntryPoint, ...]
+
+
+def _read(one: Distribution) -> _Read:
+    return _Read("", tuple(one.entry_points))
+
+
+_distributions = functools.cache(lambda: tuple(_read(one) for one in registry.distributions()))
 
 
 @pytest.fixture
 def installed_packages_stay(monkeypatch):
     """Reading the entry points of all packages takes nearly all the time of a check, and is done several times in each."""
-    monkeypatch.setattr(registry, "entry_points", _entry_points)
+    monkeypatch.setattr(registry, "distributions", _distributions)
 
 
 @pytest.mark.parametrize("text", list(_variants()))

@@ -169,8 +169,8 @@ def test_of_two_plugins_with_one_name_none_is_taken(plugin, capsys):
 def test_packages_are_searched_once_and_again_when_the_path_has_changed(plugin, monkeypatch):
     registry.available()
     reads = []
-    original = registry.entry_points
-    monkeypatch.setattr(registry, "entry_points", lambda **how: reads.append(how) or original(**how))
+    original = registry.distributions
+    monkeypatch.setattr(registry, "distributions", lambda: reads.append(1) or original())
     for _ in range(3):
         registry.available()
         registry.load("minmax")
@@ -178,6 +178,29 @@ def test_packages_are_searched_once_and_again_when_the_path_has_changed(plugin, 
     plugin(name="later", module="later_module")
     assert "later" in registry.available()
     assert len(reads) == 1
+
+
+@pytest.mark.parametrize("content", [b"[harness.methods]\n\xff\xfe = x:y", b"[harness.methods]\nnothing"])
+def test_a_broken_list_of_entry_points_takes_nothing_else_away(plugin, tmp_path, capsys, content):
+    plugin(name="good", module="good_module")
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_bytes(content)
+    known = registry.available()
+    assert {"minmax", "good"} <= set(known)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "distribution broken is left out" in line
+
+
+def test_a_package_with_thousands_of_methods_is_one_line(plugin, tmp_path, capsys):
+    plugin(name="good", module="good_module")
+    file = tmp_path / "good_module-1.0.dist-info" / "entry_points.txt"
+    file.write_text("[harness.methods]\n" + "".join(f"m{index} = none:Plug\n" for index in range(3000)))
+    assert "minmax" in registry.available()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "distribution good_module is left out" in line
+    assert "3000 methods" in line
 
 
 def test_a_package_is_read_without_importing_it(plugin, tmp_path):

@@ -121,6 +121,11 @@ def test_an_own_result_takes_the_place_of_an_imported_one(store, tmp_path):
     assert json.loads(replica.read_text())["imported"]["from"] == "lab"
 
 
+def test_a_table_of_thousands_of_columns_is_refused_before_it_is_read(harness, tmp_path):
+    (tmp_path / "x.csv").write_text("record" + "," * 100_000 + "\n" + "," * 100_000 + "\n")
+    assert "columns or more, expected at most 1,000" in harness("store", "import", tmp_path / "x.csv", check=2)
+
+
 def test_what_is_no_record_is_refused_by_name(harness, store, tmp_path):
     pd.DataFrame({"record": [json.dumps(record()), "{", json.dumps({"id": 1})]}).to_csv(tmp_path / "x.csv")
     said = harness("store", "import", tmp_path / "x.csv", check=1)
