@@ -137,7 +137,7 @@ def _plugins(built_in: dict[str, MethodInfo]) -> tuple[dict[str, MethodInfo], fr
 
 
 def _entries() -> Iterator[EntryPoint]:
-    """Entry points of all distributions; one whose file of them is broken, or has hundreds of them, is named and left out."""
+    """Entry points of all distributions; one whose list is broken, or has hundreds of them, is named and left out."""
     seen: set[str] = set()
     for distribution in distributions():
         try:
