@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.store.store import Store
+from harness.sweep import heartbeat
 from harness.sweep.heartbeat import Beat, process_alive
 from harness.trial.record import Record
 from tests.sweep.launch.waiting import KILLED_AFTER_SBATCH, Gate, Poison, wait_for
@@ -55,17 +56,17 @@ class Bench:
             command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    def harness(self, *words: str) -> str:
-        """What the command line prints; a traceback ends the benchmark."""
+    def harness(self, *words: str, code: int | None = None) -> str:
+        """What the command line prints; a traceback or another exit code than ``code`` ends the benchmark."""
         process = self.start(*words)
         out, err = process.communicate()
-        if "Traceback" in err:
+        if "Traceback" in err or code not in (None, process.returncode):
             raise SystemExit(f"harness {' '.join(words)}: {err}")
         return out + err
 
     def sweep(self, *words: str) -> None:
         """Submit the sweep."""
-        self.harness("sweep", *TRIALS, *JOBS, *words)
+        self.harness("sweep", *TRIALS, *JOBS, *words, code=0)
 
     def trials(self) -> list[dict[str, Any]]:
         """The trials of the only sweep as ``harness status`` tells of them."""
@@ -139,13 +140,16 @@ def memory(bench: Bench) -> list[str]:
 
 
 def time_limit_deaf(bench: Bench) -> list[str]:
-    """Time limit, and a process that hears no warning."""
-    bench.sweep("--pack", "1")
-    beat = bench.held()
-    os.kill(beat.pid, signal.SIGSTOP)
+    """Time limit: the first of a pack of four hangs, and hears no warning."""
     bench.gate.open()
+    bench.poison.lay("deaf")
+    bench.sweep("--pack", "4")
+    bench.poison.met()
+    (beat,) = filter(None, (heartbeat.read(bench.store, trial["id"]) for trial in bench.trials()))
     scontrol("update", f"jobid={beat.job}", "timelimit=1")
-    return [bench.settle(), bench.resume("--retry", "timeout", "--set", "launcher.timeout_min=30")]
+    said = [bench.settle(), bench.resume()]
+    bench.poison.remove()
+    return [*said, bench.resume("--retry", "timeout", "--set", "launcher.timeout_min=30")]
 
 
 def time_limit_warned(bench: Bench) -> list[str]:
@@ -185,7 +189,7 @@ def node_of(beat: Beat) -> Iterator[str]:
 
 def node_down(bench: Bench) -> list[str]:
     """Node down, jobs may not be queued again."""
-    bench.sweep("--pack", "1", "--sbatch", "no-requeue=true")
+    bench.sweep("--pack", "1", "+launcher.sbatch.no-requeue=true")
     with node_of(bench.held()):
         said = bench.settle()
         bench.gate.open()

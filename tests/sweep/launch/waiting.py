@@ -36,6 +36,13 @@ if os.path.exists({file!r}) and "submitit.core._submit" in sys.orig_argv:
         what = open({file!r}).read()
         if what == "kill":
             os.kill(os.getpid(), 9)
+        if what == "deaf":
+            import signal
+            for number in (signal.SIGUSR2, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            open({file!r} + ".met", "w").close()
+        while what == "deaf":
+            time.sleep(1)
         eaten = []
         while what == "memory":
             eaten.append(bytearray(b"x") * 2**27)
@@ -102,8 +109,12 @@ class Poison:
             code.write(POISON.format(file=str(self._file)))
 
     def lay(self, what: str) -> None:
-        """``kill``: its process; ``memory``: use more and more of it."""
+        """``kill``: its process; ``memory``: use more and more of it; ``deaf``: hang, and ignore what SLURM says."""
         self._file.write_text(what)
+
+    def met(self) -> None:
+        """Wait until a process has become deaf."""
+        wait_for(self._file.with_name("poison.met").exists)
 
     def remove(self) -> None:
         """Let ``minmax`` work again."""
