@@ -12,6 +12,7 @@ from harness.errors import DataError
 
 # Pillow looks at the content, not at the name: without a list an EPS called .jpg would reach Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM")
+MAX_BYTES = 2**30  # of a file: the largest image below, not compressed, is a quarter of it
 MAX_PIXELS = 2**30 // 12  # 89 million: a quarter of a GiB as RGB, and where Pillow itself begins to warn
 
 
@@ -42,7 +43,7 @@ def check_regular(path: str) -> os.stat_result:
     """Size and times of a file that holds something; reading a pipe instead would wait for ever.
 
     Raises:
-        DataError: It is a link that leads nowhere, no regular file, or empty.
+        DataError: It is a link that leads nowhere, no regular file, empty, or larger than ``MAX_BYTES``.
     """
     try:
         found = os.stat(path)
@@ -53,6 +54,8 @@ def check_regular(path: str) -> os.stat_result:
         raise DataError(f"image {path!r} is no regular file")
     if found.st_size == 0:
         raise DataError(f"image {path!r} is empty: 0 bytes")
+    if found.st_size > MAX_BYTES:
+        raise DataError(f"image {path!r} has {found.st_size:,} bytes, expected at most {MAX_BYTES:,}")
     return found
 
 

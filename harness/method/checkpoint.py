@@ -25,10 +25,16 @@ class Checkpoint:
     Args:
         path: File; None keeps nothing.
         cost: Seconds and image forwards that the step took so far.
+        root: The store that the file belongs to, if any.
     """
 
-    def __init__(self, path: Path | None = None, cost: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0)) -> None:
-        self._artifact = None if path is None else Artifact(path)
+    def __init__(
+        self,
+        path: Path | None = None,
+        cost: Callable[[], tuple[float, float]] = lambda: (0.0, 0.0),
+        root: Path | None = None,
+    ) -> None:
+        self._artifact = None if path is None else Artifact(path, root)
         self._cost = cost
         self._written = time.monotonic()
         self._wait = WRITE_SECONDS

@@ -172,6 +172,7 @@ def _apply(
     checkpoint = Checkpoint(
         given.states.partial(given.prepared.prefixes[number]) if given.reuse else None,
         lambda: (time.perf_counter() - began, model.image_forwards - forwards),
+        given.store.root,
     )
     given.progress.interruptible(checkpoint.flush)
     try:

@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from harness.errors import UsageError
+from harness.store.inside import inside
 from harness.store.reading import ABOUT
 from harness.store.store import write_aside
 
@@ -35,9 +37,11 @@ class Artifact:
 
     Attributes:
         path: Where it lies.
+        root: The store that it belongs to: nothing is written through a link that leads out of it. None for no store.
     """
 
     path: Path
+    root: Path | None = None
 
     @property
     def exists(self) -> bool:
@@ -81,9 +85,9 @@ class Artifact:
         own = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
         facts = {ABOUT: json.dumps(about)}
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._folder().mkdir(parents=True, exist_ok=True)
             write_aside(self.path, lambda path: save_file(own, path, metadata=facts))
-        except UNWRITABLE as error:
+        except (*UNWRITABLE, UsageError) as error:
             log.warning("%s is not written: %s: %s", self.path, type(error).__name__, error)
             return False
         return True
@@ -91,6 +95,9 @@ class Artifact:
     def remove(self) -> None:
         """Delete the file if it is there; on a disk that became read-only it stays, which a warning says."""
         try:
-            self.path.unlink(missing_ok=True)
-        except OSError as error:
+            (self._folder() / self.path.name).unlink(missing_ok=True)
+        except (OSError, UsageError) as error:
             log.warning("%s is not deleted: %s", self.path, error)
+
+    def _folder(self) -> Path:
+        return self.path.parent if self.root is None else inside(self.root, self.path.parent)

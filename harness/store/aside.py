@@ -7,12 +7,16 @@ A file keeps its path below ``aside/``, a record of another schema below ``aside
 from __future__ import annotations
 
 import json
+import logging
 import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import UsageError
-from harness.store.reading import BrokenFile, reason_of
+from harness.store.reading import BrokenFile, kind_of, reason_of
+
+log = logging.getLogger(__name__)
 
 FOLDER = "aside"
 NOTE = ".note.json"
@@ -45,6 +49,23 @@ def set_aside(root: Path, broken: BrokenFile) -> Path:
     except OSError as error:
         raise UsageError(f"{broken.path} cannot be moved aside: {reason_of(error)}") from error
     return target
+
+
+def only_file(root: Path, path: Path) -> None:
+    """Move what stands in the place of a file and is none, a folder, pipe or device, out of the way of who writes the file.
+
+    A link stays: who writes aside and renames replaces it and does not follow it.
+
+    Raises:
+        UsageError: It cannot be moved.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # nothing is there, or who writes will say why not
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        reason = f"it is {kind_of(mode)}, expected a file"
+        log.warning("%s: %s; kept as %s", path, reason, set_aside(root, BrokenFile(path, reason)))
 
 
 def _check_inside(root: Path, folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.store.aside import FOLDER as ASIDE
 from harness.store.bitmap import BitmapError, check_counts, read_bitmap
-from harness.store.check_sweeps import CODE, check_beat, check_code, check_jobs, check_packs, check_sweep
+from harness.store.check_sweeps import CODE, check_beat, check_code, check_jobs, check_packs, check_sign, check_sweep
 from harness.store.check_tensors import check_images, check_logits, check_partial, check_prefix, check_quantizers
 from harness.store.reading import BrokenFile, kind_of, read_any_record, read_record, reason_of
 from harness.store.store import Store
@@ -160,6 +160,8 @@ FILES: tuple[tuple[re.Pattern[str], Check], ...] = tuple(
         ("sweeps/[^/]+/sweep\\.json", check_sweep),
         ("sweeps/[^/]+/submissions/[^/]+/packs\\.json", check_packs),
         ("sweeps/[^/]+/submissions/[^/]+/jobs\\.json", check_jobs),
+        ("sweeps/[^/]+/(?:stop|trusts-imported)", check_sign),
+        ("sweeps/[^/]+/submissions/[^/]+/orders\\.(?:jsonl|index)", _anything),
         (_CODE.pattern, check_code),
     )
 )

@@ -113,6 +113,12 @@ def check_beat(store: Store, path: Path) -> Iterator[BrokenFile]:
     yield from _read(path, _BEAT)[1]
 
 
+def check_sign(store: Store, path: Path) -> Iterator[BrokenFile]:
+    """A file whose presence says something; a link may be anybody's."""
+    if path.is_symlink():
+        yield BrokenFile(path, f"is a link to {os.readlink(path)}, expected a file")
+
+
 def check_code(store: Store, path: Path) -> Iterator[BrokenFile]:
     """A snapshot is called by the hash of its files, so any change of it shows."""
     if not path.is_dir():

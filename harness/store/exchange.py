@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.store.csv_file import write_csv
 from harness.store.incoming import CORRECT, FULL, Incoming, incoming
+from harness.store.inside import inside
 from harness.store.reading import BrokenFile, contents
 from harness.store.store import Store, write_aside, write_json
 from harness.store.table import origin_of, table
@@ -102,7 +103,7 @@ def merge(store: Store, source: Path, origin: str | None, blocks: Blocks | None 
         marked = record if origin is None else _marked(record, source.name, origin)
         try:
             _take(store, Incoming(marked, one.correct), merged)
-        except UsageError as error:  # its folder is a link
+        except UsageError as error:  # its folder, or one in it, is a link
             merged.refused.append(BrokenFile(store.folder(record["id"]), str(error)))
     return merged
 
@@ -124,7 +125,7 @@ def _take(store: Store, one: Incoming, merged: Merged) -> None:
     if replica.exists() or (own is not None and _digest(own) == _digest(record)):
         merged.known += 1
     elif own is not None:
-        replica.parent.mkdir(parents=True, exist_ok=True)
+        inside(store.root, replica.parent).mkdir(parents=True, exist_ok=True)
         write_json(replica, record)
         merged.replicas += 1
     else:

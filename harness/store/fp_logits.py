@@ -74,7 +74,7 @@ class StoredReference(Reference):
         torch_version = environment["versions"]["torch"]
         payload = {name: identity[name] for name in names}
         key = content_id({"what": "logits", "batch": batch, "torch": torch_version, **machine, **payload})
-        self._artifact = Artifact(sharded(store.root / "logits", key).with_suffix(".safetensors"))
+        self._artifact = Artifact(sharded(store.root / "logits", key).with_suffix(".safetensors"), store.root)
         known = self._artifact.load(lambda tensors, about: (tensors["logits"], float(about["seconds"]))) if read else None
         if known is not None:
             self.known, self.seconds = known

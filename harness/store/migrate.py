@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.store.aside import set_aside
 from harness.store.exchange import Blocks, export, merge
+from harness.store.inside import trial_inside
 from harness.store.reading import BrokenFile, read_any_record, reason_of
 from harness.store.store import Store, write_json
 from harness.trial.migration import to_identity
@@ -87,6 +88,12 @@ def _migrate(store: Store, folder: Path, found: Record, blocks: Blocks, done: Mi
         return
     if record is found:
         done.records.append(record)
+        return
+    try:
+        for place in (folder, target):
+            trial_inside(store.root, place)
+    except UsageError as error:
+        done.refused.append(BrokenFile(folder, str(error)))
         return
     if folder != target and os.path.lexists(target / "record.json"):
         reason = f"trial {record['id']} has a record already"

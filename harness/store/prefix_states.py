@@ -55,6 +55,7 @@ class PrefixStates:
     """The states of stack prefixes in a store."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store.root
         self._root = store.root / "states"
 
     def folder(self, prefix: str) -> Path:
@@ -100,4 +101,4 @@ class PrefixStates:
         return self._state(prefix).save(tensors, {"facts": facts, "stages": stages, "environment": environment})
 
     def _state(self, prefix: str) -> Artifact:
-        return Artifact(self.folder(prefix) / "prefix.safetensors")
+        return Artifact(self.folder(prefix) / "prefix.safetensors", self._store)

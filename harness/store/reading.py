@@ -38,12 +38,22 @@ def contents(path: Path, most: int = MOST_BYTES) -> bytes:
         FileNotFoundError: Nothing is there.
         OSError: It is a folder, a pipe or a link in a circle, larger than ``most`` bytes, or cannot be read.
     """
+    size = size_of(path)
+    if size > most:
+        raise OSError(f"it has {size:,} bytes, expected at most {most:,}")
+    return path.read_bytes()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a regular file. Asked before a file is opened: who opens a pipe waits.
+
+    Raises:
+        OSError: It is no regular file, or there is none.
+    """
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(f"it is {kind_of(found.st_mode)}, expected a file")
-    if found.st_size > most:
-        raise OSError(f"it has {found.st_size:,} bytes, expected at most {most:,}")
-    return path.read_bytes()
+    return found.st_size
 
 
 def sha256_of(path: Path) -> str:

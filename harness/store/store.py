@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from harness.errors import DiskError, UsageError
-from harness.store.aside import set_aside
+from harness.store.aside import only_file, set_aside
 from harness.store.bitmap import packed, read_bitmap
+from harness.store.inside import inside, trial_inside
 from harness.store.reading import BrokenFile, read_record, reason_of
 from harness.text import user_path
 from harness.trial.identity import ID_LENGTH, is_id
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 ENVIRONMENT_VARIABLE = "HARNESS_HOME"
 DEFAULT_ROOT = "runs"
 BESIDE = ("correct.npy", "quantizers.safetensors")  # what belongs to a record and would be written over with it
+WHILE_IT_RUNS = ("log.txt", "heartbeat.json")
 LEAST_SPACE = 2**16  # bytes: a record and the quantizers of a small network
 
 
@@ -119,15 +121,15 @@ class Store:
     def make_way(self, trial: str) -> None:
         """Move a file in the place of a trial's record that is not readable to ``aside/``, with what lies beside it.
 
-        Results that cannot be read here, because another version wrote them or a disk was full, are never written over.
+        Results that cannot be read here, because another version wrote them or a disk was full, are never written over. What
+        stands in the place of a trial's other files and is no file goes there too.
 
         Raises:
-            UsageError: It cannot be moved, or the trial's folder is a link: nothing is written through it.
+            UsageError: It cannot be moved, or the trial's folder, or one in it, is a link: nothing is written through it.
         """
-        folder = self.folder(trial)
-        link = next((path for path in (folder.parent, folder) if path.is_symlink()), None)
-        if link is not None:
-            raise UsageError(f"{link} is a link to {os.readlink(link)}", "a trial's folder must be a folder of the store")
+        folder = trial_inside(self.root, self.folder(trial))
+        for name in (*BESIDE, *WHILE_IT_RUNS):
+            only_file(self.root, folder / name)
         found = read_record(folder / "record.json")
         if not isinstance(found, BrokenFile):
             return
@@ -138,7 +140,7 @@ class Store:
 
     def _keep(self, folder: Path, record: Record) -> Path:
         """Write a record under the next free number; creating the file reserves the number."""
-        folder.mkdir(exist_ok=True)
+        inside(self.root, folder).mkdir(exist_ok=True)
         number = len(list(folder.glob("*.json"))) + 1
         while True:
             path = folder / f"{number}.json"

@@ -21,7 +21,7 @@ class SyntheticImages:
     """
 
     def __init__(self, store: Store, origin: str) -> None:
-        self._artifact = Artifact(PrefixStates(store).folder(origin) / "images.safetensors")
+        self._artifact = Artifact(PrefixStates(store).folder(origin) / "images.safetensors", store.root)
 
     def load(self) -> tuple[Tensor, Stage, dict[str, Any]] | None:
         """The images ``(n, c, h, w)``, what they cost and on which machine; None if they are not there or broken."""

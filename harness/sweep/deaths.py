@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from harness.errors import UsageError
 from harness.store.placeholder_records import unrun
 from harness.sweep import heartbeat
 from harness.sweep.heartbeat import Beat
@@ -76,7 +77,7 @@ def write_down(sweep: Sweep, deaths: Iterable[tuple[Beat, Record]]) -> None:
             continue
         try:
             sweep.store.save(record)
-        except OSError as error:
+        except (OSError, UsageError) as error:
             log.warning("the death of trial %s cannot be written down: %s", record["id"], error)
 
 

@@ -11,10 +11,12 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict  # typing's own cannot be checked before Python 3.12
 
 from harness.errors import UsageError
+from harness.store.reading import contents, reason_of
 from harness.trial.record import Id
 
 T = TypeVar("T")
 FORMAT = 1
+MOST_BYTES = 2**30  # of the file of a sweep
 _STRICT = with_config(ConfigDict(strict=True, allow_inf_nan=False, extra="allow"))  # later versions may add keys
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9]+(_[0-9]+)?$")]  # it becomes an argument of SLURM's commands
 JobName = Annotated[str, StringConstraints(pattern=r"^[\w.-]+$", max_length=100)]
@@ -125,11 +127,11 @@ def read(path: Path, kind: TypeAdapter[T]) -> T:
         BrokenSweepFileError: It is not what it should be.
     """
     try:
-        text = path.read_bytes()
+        text = contents(path, MOST_BYTES)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise BrokenSweepFileError(f"{path} is not readable: {error.strerror}") from error
+        raise BrokenSweepFileError(f"{path} is not readable: {reason_of(error)}") from error
     return parse(text, kind, str(path))
 
 

@@ -17,6 +17,7 @@ import psutil
 from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
 
 from harness.machine.progress import Progress, Task
+from harness.store.reading import contents
 from harness.store.store import Store, write_json
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def path_of(store: Store, trial: str) -> Path:
 def read(store: Store, trial: str) -> Beat | None:
     """The last heartbeat of a trial; None when there is none or it is broken."""
     try:
-        return _BEAT.validate_json(path_of(store, trial).read_bytes())
+        return _BEAT.validate_json(contents(path_of(store, trial)))
     except (OSError, ValidationError):
         return None
 
@@ -134,7 +135,7 @@ class Heart(Progress):
             self._save = lambda: None
             self._trial = None
             if not self._interrupted:
-                path_of(self._store, trial).unlink(missing_ok=True)
+                self._remove(path_of(self._store, trial))
 
     def _keep_beating(self, stopped: threading.Event) -> None:
         while not stopped.wait(self._interval):
@@ -156,6 +157,12 @@ class Heart(Progress):
             write_json(path_of(self._store, trial), asdict(beat))
         except OSError as error:  # a full disk must not end the trial here; its record will say so
             log.warning("heartbeat of %s not written: %s", trial, error)
+
+    def _remove(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # the trial has ended and its record says how
+            log.warning("%s is not deleted: %s", path, error)
 
     @property
     def interrupted(self) -> bool:

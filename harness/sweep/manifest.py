@@ -15,11 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, nearest
+from harness.store.aside import only_file
+from harness.store.inside import inside, trial_inside
 from harness.store.placeholder_records import skipped_id, unrun
-from harness.store.store import Store, or_removed, write_json
+from harness.store.reading import contents, reason_of
+from harness.store.store import Store, or_removed, write_aside, write_json
 from harness.sweep import files
 from harness.sweep.cells import Plan
 from harness.sweep.files import FORMAT, BrokenSweepFileError, SweepContent
@@ -30,6 +34,7 @@ from harness.trial.spec import TrialSpec
 
 log = logging.getLogger(__name__)
 TRUST = "trusts-imported"
+STOP = "stop"
 CANCELLED = "cancelled"  # the stop sign of harness cancel
 
 
@@ -61,6 +66,7 @@ class Sweep:
         self.name = name
         self.folder = store.root / "sweeps" / name
         self._submissions: dict[int, Submission] = {}
+        self._said: set[str] = set()
 
     @cached_property
     def content(self) -> SweepContent:
@@ -108,6 +114,7 @@ class Sweep:
 
     def submission(self, content: Mapping[str, Any]) -> Submission:
         """A new submission; its folder's creation reserves the number."""
+        inside(self.store.root, self.folder / "submissions")
         for number in range(len(self.submissions) + 1, 10_000):
             folder = self.folder / "submissions" / str(number)
             try:
@@ -121,18 +128,47 @@ class Sweep:
     @property
     def stopped(self) -> str:
         """Why no further trial is to start; empty when trials may start."""
+        path = self.folder / STOP
         try:
-            return (self.folder / "stop").read_text(encoding="utf-8", errors="replace").strip() or "stopped"
+            return contents(path).decode("utf-8", errors="replace").strip() or "stopped"
         except FileNotFoundError:
             return ""
+        except OSError as error:
+            self._warn(f"{path} is not readable: {reason_of(error)}; {self.name} counts as stopped")
+            return "stopped"
 
     def stop(self, reason: str) -> None:
-        """Let no further trial start."""
-        (self.folder / "stop").write_text(reason + "\n", encoding="utf-8")
+        """Let no further trial start.
+
+        Raises:
+            UsageError: The sweep's folder is a link that leads out of the store.
+            OSError: It cannot be noted.
+        """
+        write_aside(self.place_of(STOP), lambda target: target.write_text(reason + "\n", encoding="utf-8"))
 
     def go(self) -> None:
-        """Let trials start again."""
-        (self.folder / "stop").unlink(missing_ok=True)
+        """Let trials start again.
+
+        Raises:
+            UsageError: The sweep's folder is a link that leads out of the store.
+        """
+        self.place_of(STOP).unlink(missing_ok=True)
+
+    def place_of(self, name: str) -> Path:
+        """Where to write a file of the sweep; what is no file there goes to ``aside/``.
+
+        Raises:
+            UsageError: The sweep's folder is a link that leads out of the store.
+        """
+        path = inside(self.store.root, self.folder) / name
+        only_file(self.store.root, path)
+        return path
+
+    def _warn(self, text: str) -> None:
+        """Say something once, however often it is seen."""
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("%s", text)
 
 
 def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, Any], command: str) -> Sweep:
@@ -147,7 +183,7 @@ def create(store: Store, name: str, about: str, plan: Plan, launcher: dict[str, 
     if not path.is_file():
         trials = [{"id": cell.id, "skipped": not cell.identity, "spec": cell.spec.as_dict()} for cell in plan.cells]
         about_it = {"format": FORMAT, "name": sweep.name, "about": about, "created": _now(), "command": command}
-        sweep.folder.mkdir(parents=True, exist_ok=True)
+        inside(store.root, sweep.folder).mkdir(parents=True, exist_ok=True)
         with or_removed(sweep.folder):
             write_json(path, {**about_it, "launcher": launcher, "trials": trials})
     return sweep
@@ -162,7 +198,9 @@ def adopt(sweep: Sweep, plan: Plan) -> None:
     ]
     freed = [row["id"] for row in sweep.content["trials"] if row["skipped"] and row["id"] in now]
     if freed:
-        write_json(sweep.folder / "sweep.json", {**sweep.content, "trials": rows})
+        for folder in map(sweep.store.folder, freed):
+            trial_inside(sweep.store.root, folder)
+        write_json(inside(sweep.store.root, sweep.folder) / "sweep.json", {**sweep.content, "trials": rows})
         sweep.forget()
         for trial in freed:
             (sweep.store.folder(trial) / "record.json").unlink(missing_ok=True)
@@ -178,11 +216,12 @@ def keep_skipped(store: Store, plan: Plan) -> None:
 def remember_trust(sweep: Sweep) -> None:
     """Let imported records count in every later command on the sweep, where they count in this one."""
     if sweep.store.trust_imported:
-        (sweep.folder / TRUST).touch()
+        write_aside(sweep.place_of(TRUST), lambda target: target.write_bytes(b""))
 
 
 def _trusted(store: Store, name: str) -> Store:
-    return store.trusting() if (store.root / "sweeps" / name / TRUST).exists() else store
+    mark = store.root / "sweeps" / name / TRUST
+    return store.trusting() if mark.is_file() and not mark.is_symlink() else store
 
 
 def sweeps(store: Store) -> list[Sweep]:

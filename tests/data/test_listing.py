@@ -55,6 +55,15 @@ def test_an_empty_image_is_named(sides):
         open_source(str(root))
 
 
+def test_a_file_too_large_for_an_image_is_named_before_it_is_read(sides, monkeypatch):
+    root = sides()
+    image = root / "val" / "n01440764" / "val_0.png"
+    os.truncate(image, 2**33)  # sparse
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(DataError, match=r"val_0\.png' has 8,589,934,592 bytes, expected at most 1,073,741,824"):
+        open_source(str(root))
+
+
 def test_names_that_are_no_utf8_or_hold_a_newline_are_names(sides, preprocessing_224):
     root = sides()
     write_image(root / "plain.png", "odd")

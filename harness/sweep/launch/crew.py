@@ -148,13 +148,19 @@ class Crew:
             raise HarnessError(f"a worker process ended at its start with exit code {code}", f"its output: {log}")
         trial = worker.trial
         if trial is not None:
-            self.sweep.store.save(self._killed(trial, code))
-            self._ended(trial, "failed")
-            if self._fail_fast:
+            status = self._after_death(trial, code)
+            self._ended(trial, status)
+            if self._fail_fast and status == "failed":
                 self.sweep.stop(f"fail-fast: trial {trial['id']} failed (killed)")
         replacement = self._start(worker.index)
         replacement.pack = worker.pack
         self.workers[worker.index] = replacement
+
+    def _after_death(self, trial: SweepRow, code: int) -> str:
+        """The status of a trial whose process ended: a process can die after it has written that the trial is done."""
+        self.sweep.store.save(self._killed(trial, code))
+        record = self.sweep.store.get(trial["id"])
+        return "failed" if record is None else record["status"]
 
     def _killed(self, trial: SweepRow, code: int) -> Record:
         beat = read(self.sweep.store, trial["id"])

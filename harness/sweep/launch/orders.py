@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.store.reading import size_of
 from harness.sweep import files
 from harness.sweep.files import BrokenSweepFileError, PackOrder, SweepRow
 from harness.sweep.manifest import Planned
@@ -40,6 +41,8 @@ def read(folder: Path, index: int) -> PackOrder:
     """
     where = f"{folder / LINES}, line {index + 1}"
     try:
+        for name in (INDEX, LINES):
+            size_of(folder / name)
         with (folder / INDEX).open("rb") as places:
             places.seek(index * PLACE.size)
             begin, end = struct.unpack("<QQ", places.read(2 * PLACE.size))

@@ -72,7 +72,7 @@ class Show:
 
     def ended(self, spec: TrialSpec, trial: str, status: str, record: Record | None, log: Path) -> None:
         """A trial ended: one line."""
-        if status == "failed" and record is not None:
+        if status == "failed" and record is not None and record["status"] == "failed":
             reason = " ".join(record["error"]["message"].split())[:160]
             self._say(f"failed  {trial}  {label(spec)}: {record['error']['kind']}: {reason} (log: {log})")
         elif not self._quiet and record is not None and record["status"] == "done":

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.store.inside import inside
 from harness.sweep import files
 from harness.sweep.cells import PlanCell
 from harness.sweep.estimate import Estimator
@@ -73,8 +74,10 @@ def start(
         earlier: Arrays of the sweep that wait or run.
 
     Raises:
-        UsageError: The launcher cannot be used.
+        UsageError: The launcher cannot be used, or a folder of the sweep is a link out of the store.
     """
+    for name in ("code", "submissions"):
+        inside(sweep.store.root, sweep.folder / name)
     code = snapshot.take(sweep.folder.absolute() / "code")
     ids = [[cell.id for cell in pack] for pack in packs]
     about = {**way.settings(), "launcher": asdict(options), "code": code.name, "packs": ids}
@@ -105,5 +108,6 @@ def adopt_orphans(sweep: Sweep, queue: Queue) -> int:
     for submission in unnoted(sweep, queue):
         options = launcher_options(submission.content.get("launcher", {}))
         if isinstance(options, SlurmOptions):
+            inside(sweep.store.root, submission.folder / "slurm")
             found += slurm.adopt(sweep, submission, queue.jobs[submission.number], options)
     return found

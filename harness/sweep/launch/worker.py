@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from harness.errors import UsageError
 from harness.machine.measure import environment
 from harness.run.failures import error_info
 from harness.run.run_trial import run_trial
@@ -50,7 +51,7 @@ class Worker:
         """Run one trial, unless it is done or another process is at it.
 
         Returns:
-            The status of its record, or ``running elsewhere``.
+            The status of its record, or ``running elsewhere``; ``failed`` also where no record can be written.
         """
         trial = row["id"]
         stored = self.store.get(trial)
@@ -61,6 +62,11 @@ class Worker:
             _say(elsewhere(trial, other))
             return ELSEWHERE
         spec = dataclasses.replace(TrialSpec.from_dict(row["spec"]), **self._order["changes"])
+        try:
+            self.store.make_way(trial)
+        except UsageError as error:  # nothing can be written for it, so there is no record either
+            _say(f"trial {trial} is not run: {error}")
+            return "failed"
         self.store.folder(trial).mkdir(parents=True, exist_ok=True)
         with log_to(log_path(self.store, trial)), self.heart.of(trial):
             record = self._record(trial, spec)
