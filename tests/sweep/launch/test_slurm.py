@@ -53,7 +53,8 @@ def test_the_submission_asks_for_what_was_given(tmp_path, monkeypatch):
     for option in [*wanted, "constraint=h200", "reservation=r", "signal=B:USR2@60"]:
         assert f"#SBATCH --{option}\n" in text, option
     lines = text.splitlines()
-    assert lines.index("module load x") < lines.index("export PYTHONPATH='/code dir'\"${PYTHONPATH:+:$PYTHONPATH}\"")
+    (path,) = (line for line in lines if line.startswith("export PYTHONPATH='/code dir'\"${PYTHONPATH:+:$PYTHONPATH}\""))
+    assert lines.index("module load x") < lines.index(path)
     assert "srun" not in text, "with srun the warning signal would reach every child"
     assert re.search(r"^exec .*python.* -P -u -m submitit.core._submit ", text, re.M), "Python is the batch process"
     assert executor._executor.parameters["array_parallelism"] == 16
