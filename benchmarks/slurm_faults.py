@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -92,7 +93,7 @@ class Bench:
         """Resume and wait; what it said first and how it ended."""
         text = self.harness("resume", *words)
         first = next(line for line in text.splitlines() if not line.startswith(("sweep ", "loading", "plan ")))
-        told = " ".join(first.split())
+        told = re.sub(r": \d+ to \d+$", "", " ".join(first.split()).split("; ")[0])
         return f"`resume {' '.join(words)}`".replace(" `", "`") + f" {told}; then {self.settle()}"
 
     def equal(self, reference: Bench) -> int:
@@ -291,7 +292,7 @@ def tried(name: str, reference: Bench, folder: Path) -> str:
     said = FAULTS[name](bench)
     about = (FAULTS[name].__doc__ or "").strip().rstrip(".")
     rest = "<br>".join(said[1:])
-    return f"| {about} | {said[0]} | {rest} | {bench.equal(reference)} of 4 |  <!-- {time.monotonic() - began:.0f} s -->"
+    return f"| {about} | {said[0]} | {rest} | {bench.equal(reference)} of 4 | {time.monotonic() - began:.0f} |"
 
 
 def main() -> None:
@@ -304,7 +305,7 @@ def main() -> None:
         reference = Bench(Path(folder) / "reference")
         reference.gate.open()
         reference.harness("sweep", *TRIALS, "--workers", "1", "--quiet")
-        print("| fault | `status` | `resume` | results equal |\n|---|---|---|---|", flush=True)
+        print("| fault | `status` | `resume` | results equal | seconds |\n|---|---|---|---|---|", flush=True)
         for name in names:
             print(tried(name, reference, Path(folder) / name), flush=True)
 
