@@ -71,7 +71,8 @@ class Bench:
 
     def trials(self) -> list[dict[str, Any]]:
         """The trials of the only sweep as ``harness status`` tells of them."""
-        found: list[dict[str, Any]] = json.loads(self.harness("status", "--json"))[0]["trials"]
+        out, _ = self.start("status", "--json").communicate()  # warnings are on the other stream
+        found: list[dict[str, Any]] = json.loads(out)[0]["trials"]
         return found
 
     def states(self) -> str:
@@ -185,7 +186,10 @@ def node_of(beat: Beat) -> Iterator[str]:
     """The node of a job goes down, and comes back at the end."""
     scontrol("update", f"nodename={beat.host}", "state=down", "reason=test")
     yield beat.host
-    scontrol("update", f"nodename={beat.host}", "state=resume")
+    # SLURM refuses this when the node's daemon has registered since, which brings it back too.
+    subprocess.run(["scontrol", "update", f"nodename={beat.host}", "state=resume"], capture_output=True, check=False)
+    look = ["sinfo", "-h", "-n", beat.host, "-t", "idle,mixed,allocated", "-o", "%T"]
+    wait_for(lambda: subprocess.run(look, capture_output=True, check=True).stdout)
 
 
 def node_down(bench: Bench) -> list[str]:
