@@ -195,8 +195,10 @@ def node_of(beat: Beat) -> Iterator[str]:
 def node_down(bench: Bench) -> list[str]:
     """Node down, jobs may not be queued again."""
     bench.sweep("--pack", "1", "+launcher.sbatch.no-requeue=true")
-    with node_of(bench.held()):
+    beat = bench.held()
+    with node_of(beat):
         said = bench.settle()
+        wait_for(lambda: not process_alive(beat.pid, beat.started_process))
         bench.gate.open()
         return [said, bench.resume()]
 
