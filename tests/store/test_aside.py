@@ -1,6 +1,8 @@
 """What cannot be read is never written over: it is moved aside with its reason, and named."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,3 +118,25 @@ def test_only_what_is_in_the_store_is_moved(store, tmp_path):
     with pytest.raises(UsageError, match="cannot be moved aside: No such file"):
         set_aside(store.root, BrokenFile(store.root / "gone", "x"))
     assert (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize("name", ["correct.npy", "quantizers.safetensors", "log.txt", "heartbeat.json"])
+@pytest.mark.parametrize("shape", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_makes_way_also_beside_a_good_record(store, name, shape):
+    store.save(record(), RIGHT)
+    path = store.folder(ID) / name
+    path.unlink(missing_ok=True)
+    shape(path)
+    store.save(record(), RIGHT)
+    assert path.is_file() == (name == "correct.npy")
+    note = json.loads((store.root / "aside" / "trials" / ID[:2] / ID / f"{name}.note.json").read_text())
+    assert note["reason"] in ("it is a folder, expected a file", "it is a pipe or device, expected a file")
+
+
+def test_a_run_is_not_lost_where_folders_stand_in_the_place_of_its_files(store):
+    spec = TrialSpec("minmax", calib=8, eval_limit=16)
+    paths = [store.folder(prepare(spec).id) / name for name in ("correct.npy", "quantizers.safetensors")]
+    for path in paths:
+        path.mkdir(parents=True)
+    assert run_trial(spec, store).record["status"] == "done"
+    assert all(path.is_file() for path in paths)

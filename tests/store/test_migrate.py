@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -177,3 +178,14 @@ def test_a_hostile_copy_of_an_old_record_moves_nothing(old):
     assert [problem.reason for problem in problems(old) if "hash" in problem.reason] == [
         "its id is not the hash of its identity"
     ]
+
+
+@pytest.mark.parametrize("name", ["attempts", ".", ".."])
+def test_nothing_is_migrated_through_a_link(old, tmp_path, name):
+    path = Path(os.path.normpath(old.folder(old_record()["id"]) / name))
+    path.rename(tmp_path / "theirs")
+    path.symlink_to(tmp_path / "theirs")
+    before = {one: one.read_bytes() for one in (tmp_path / "theirs").rglob("*.json")}
+    done = migrate_store(old, block_pattern)
+    assert {one: one.read_bytes() for one in (tmp_path / "theirs").rglob("*.json")} == before
+    assert [problem.reason.startswith(f"{path} is a link to {tmp_path / 'theirs'}") for problem in done.refused] == [True]

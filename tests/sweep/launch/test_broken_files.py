@@ -1,17 +1,25 @@
 """Files of a sweep that are truncated or foreign: named with file and reason, and the sweep beside it works as ever."""
 
 import json
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from harness.cli.main import main
+from harness.errors import UsageError
+from harness.store.check import problems
 from harness.store.store import write_json
 from harness.sweep import heartbeat
-from harness.sweep.launch import cluster
+from harness.sweep.launch import cluster, worker
+from harness.sweep.launch.crew import Crew
 from harness.sweep.launch.job import Job
 from harness.sweep.launch.orders import read
-from harness.sweep.manifest import create
+from harness.sweep.launch.show import Show
+from harness.sweep.manifest import create, remember_trust
 from harness.sweep.plan import make_plan
+from tests.store.test_store import record
 from tests.sweep.launch.swept import elsewhere, mocked, spec, swept
 
 FOREIGN = ["", "{", "[]", "null", "17", '{"a": 1}', "\x00\x01", '{"packs": [["../../x"]], "created": ""}']
@@ -94,3 +102,113 @@ def test_broken_orders_are_named(two, file, content):
     (folder / file).write_bytes(content)
     with pytest.raises(Exception, match=r"orders\.jsonl, line 1 is not readable"):
         read(folder, 0)
+
+
+@pytest.fixture(autouse=True)
+def _ended():
+    """Only ends what would wait for a pipe."""
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("not finished after 20 s"))
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+SHAPES = {"folder": Path.mkdir, "pipe": os.mkfifo}
+
+
+def in_place_of(path, shape):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    SHAPES[shape](path)
+    return path
+
+
+@pytest.fixture
+def told(capsys):
+    """Run the command line; what it says on standard error."""
+    return lambda *words: (main(list(words)), capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("file", [*FILES, "submissions/1/orders.jsonl", "submissions/1/orders.index"])
+def test_what_is_no_file_is_not_waited_for(two, told, file, shape):
+    broken, sound = two
+    path = in_place_of(broken.folder / file, shape)
+    assert told("status")[0] == 0
+    assert told("status", sound.name)[0] == 0
+    assert [one.path for one in problems(broken.store) if one.path == path] == [path]
+    if "orders" in file:
+        with pytest.raises(UsageError, match=r"orders\.jsonl, line 1 is not readable: it is a (folder|pipe or device)"):
+            read(path.parent, 0)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_stop_sign_that_is_no_file_stops_its_sweep_only(two, told, shape):
+    broken, _ = two
+    path = in_place_of(broken.folder / "stop", shape)
+    code, said = told("status")
+    assert code == 0
+    assert said.count(f"{path} is not readable: it is a ") == 1, "said once"
+    assert type(broken)(broken.store, broken.name).stopped == "stopped"
+    assert [one.path for one in problems(broken.store) if one.path == path] == [path]
+    assert told("cancel", broken.name)[0] == 0
+    assert path.read_text() == "cancelled\n"
+    in_place_of(path, shape)
+    broken.go()
+    assert not broken.stopped
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_mark_of_trust_that_is_no_file_trusts_nobody(two, shape):
+    broken, _ = two
+    path = in_place_of(broken.folder / "trusts-imported", shape)
+    assert [one.path for one in problems(broken.store) if one.path == path] == [path]
+    again = type(broken)(broken.store, broken.name)
+    assert not again.store.trust_imported
+    remember_trust(type(broken)(broken.store.trusting(), broken.name))
+    assert path.is_file()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", ["heartbeat.json", "log.txt"])
+def test_a_trial_runs_where_its_heartbeat_or_log_is_no_file(two, told, monkeypatch, name, shape):
+    broken, _ = two
+    trial = broken.planned[0].id
+    path = in_place_of(broken.store.folder(trial) / name, shape)
+    assert told("status", broken.name)[0] == 0
+    done = record(trial)
+    monkeypatch.setattr(worker, "run_trial", lambda spec, store, *given, **how: (store.save(done) and done, False))
+    folder = broken.folder / "submissions" / "1"
+    assert Job(broken, read(folder, 0), folder).run() == {trial: "done"}
+    assert path.is_file() == (name == "log.txt")
+    assert (broken.store.root / "aside" / path.relative_to(broken.store.root)).with_name(f"{name}.note.json").is_file()
+
+
+def test_a_heartbeat_that_became_a_folder_takes_no_result_away(store, capsys):
+    trial = "ab" * 8
+    with heartbeat.Heart(store).of(trial):
+        in_place_of(heartbeat.path_of(store, trial), "folder")
+    assert "is not deleted" in capsys.readouterr().err
+
+
+def test_a_trial_that_cannot_be_written_down_does_not_end_the_others(two, tmp_path):
+    broken, _ = two
+    (tmp_path / "theirs").mkdir()
+    path = broken.store.folder(broken.planned[0].id)
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path / "theirs")
+    folder = broken.folder / "submissions" / "1"
+    assert Job(broken, read(folder, 0), folder).run() == {path.name: "failed"}
+    assert list((tmp_path / "theirs").iterdir()) == []
+
+
+def test_a_process_that_dies_after_its_trial_is_done_makes_it_no_failure(two, capsys):
+    """The record says what became of the trial."""
+    broken, _ = two
+    trial, store = broken.planned[0], broken.store
+    store.save(record(trial.id, seconds=1.0))
+    crew = Crew(broken, read(broken.folder / "submissions" / "1", 0), [])
+    assert crew._after_death({"id": trial.id, "skipped": False, "spec": trial.spec.as_dict()}, 1) == "done"
+    Show().ended(trial.spec, trial.id, "failed", store.get(trial.id), store.folder(trial.id) / "log.txt")
+    assert f"done    {trial.id}" in capsys.readouterr().err
