@@ -4,9 +4,14 @@ By rule, so that a new test need not think of it: a test is fast unless its file
 ``@pytest.mark.slow`` on a test that takes more than about two seconds says so where no rule does.
 """
 
+import os
+
 import pytest
 
 from tests.shared import requires_images, requires_reference
+
+# What repeats on larger networks, or for variants, what other tests show on smaller ones.
+nightly = pytest.mark.skipif(not os.environ.get("HARNESS_NIGHTLY"), reason="in the nightly form: HARNESS_NIGHTLY=1")
 
 # Other processes, other networks, every method: seconds to minutes each.
 SLOW_FILES = {
@@ -23,6 +28,11 @@ SLOW_FILES = {
     "test_plugins",
     "test_docs",
     "test_wheel",
+    "test_signals",
+    "test_small_things",
+    "test_on_slurm",
+    "test_reach",
+    "test_tampered",
 }
 SLOW_FOLDERS = {"hostile"}  # hundreds of inputs each
 # Formulas in milliseconds, and searches or learning on the embedded network in seconds.

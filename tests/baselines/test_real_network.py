@@ -11,6 +11,7 @@ from harness.models.loading import load_model
 from harness.quant.network.qmodel import quantizable
 from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
+from tests.lanes import nightly
 from tests.shared import DEIT, IMAGES, requires_images
 
 pytestmark = requires_images
@@ -65,13 +66,19 @@ def test_at_w4a4_min_max_collapses_and_repqvit_does_not(network):
 
 
 @pytest.mark.parametrize(
-    "step", ["gptq", "erq", "erq(preset=exact)", "qwt", "qwt(preset=chain)", "brecq(preset=joint,iterations=15,batch=8)"]
+    "step",
+    [
+        "gptq",
+        "qwt",
+        "brecq(preset=joint,iterations=15,batch=8)",
+        *(pytest.param(step, marks=nightly) for step in ("erq", "erq(preset=exact)", "qwt(preset=chain)")),
+    ],
 )
 def test_at_w4a4_what_is_built_on_repqvit_comes_closer(network, step):
     assert network.apart(f"repqvit+{step}", "w4a4")[0] < network.apart("repqvit", "w4a4")[0]
 
 
-@pytest.mark.parametrize("step", ["erq", "qwt", "qwt(preset=chain)"])
+@pytest.mark.parametrize("step", ["qwt", *(pytest.param(step, marks=nightly) for step in ("erq", "qwt(preset=chain)"))])
 def test_at_w8a8_fitting_does_not_learn_the_calibration_images(network, step):
     """Both once made eight bits worse than nothing: exact on 32 images, five points lost on photographs."""
     error, agreement = network.apart(f"repqvit+{step}", "w8a8")

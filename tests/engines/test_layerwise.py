@@ -136,7 +136,7 @@ def test_a_network_that_the_walk_does_not_go_through_is_named(model, calibration
 
 
 def test_what_operations_read(model, calibration, context):
-    made = apply(model, calibration, context, "repqvit(zero_point=rounded)")  # its formats leave their own values as they are
+    made = apply(model, calibration, context, "repqvit(zero_point=rounded)")  # idempotent formats
     for visit in walk(model, calibration.images, made, batch=8, full=True):
         for operation in visit.operations:
             read = torch.cat(list(visit.reads(operation, quantize=True)))

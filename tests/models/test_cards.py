@@ -21,6 +21,7 @@ from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
 from tests.graph.networks import captured
+from tests.lanes import nightly
 
 EMBEDDED = "vit_pico_patch4_28.fashion_mnist"
 
@@ -37,7 +38,16 @@ def structure(name):
     return quantizable(network, network.pretrained_cfg["input_size"], name)
 
 
-@pytest.mark.parametrize("card", cards().values(), ids=lambda card: card.name)
+SMALLEST = ("vit_pico", "deit_tiny", "vit_tiny", "swin_tiny", "levit_128s", "resnet18", "regnety")
+
+
+def _of_every_size():
+    """Every card; the larger networks of a family in the nightly form."""
+    for card in cards().values():
+        yield pytest.param(card, id=card.name, marks=() if card.name.startswith(SMALLEST) else nightly)
+
+
+@pytest.mark.parametrize("card", _of_every_size())
 def test_capture_finds_what_the_card_says(card):
     model, expected = structure(card.name), card.expected
     sites = value_sites(model, image=expected.image)
