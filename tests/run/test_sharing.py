@@ -128,8 +128,8 @@ def test_prefix_ids_depend_on_what_the_prefix_depends_on():
     assert not set(leak[0][2:]) & set(leak[1][2:]), "a step that sees evaluation images depends on them"
 
 
-class Stop(BaseException):
-    """Not an Exception: like the end of a process."""
+class Stop(KeyboardInterrupt):
+    """What the end of a process looks like inside."""
 
 
 class StopsAt(Progress):
