@@ -12,6 +12,7 @@ from typing import Any, Literal, NotRequired
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from harness.machine import code_digest
 from harness.machine.measure import COMMIT_FILE
 from harness.store.reading import BrokenFile, contents, reason_of
 from harness.store.store import Store
@@ -143,18 +144,7 @@ def digest_of(folder: Path, digits: int = DIGITS) -> str:
     Raises:
         OSError: A file cannot be read.
     """
-    return _of_files(folder)[:DIGITS] if digits == DIGITS else _of_everything(folder)[:digits]
-
-
-def _of_everything(folder: Path) -> str:
-    """Hash over the name, kind and content of everything but true folders; links are not followed."""
-    digest = hashlib.sha256()
-    found = [(path.relative_to(folder).as_posix(), path) for path in folder.rglob("*")]
-    for name, path in sorted((name, path) for name, path in found if path.is_symlink() or not path.is_dir()):
-        true = path.is_file() and not path.is_symlink()
-        for part in (os.fsencode(name), b"file" if true else b"other", contents(path) if true else b"no file"):
-            digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()
+    return _of_files(folder)[:DIGITS] if digits == DIGITS else code_digest.digest_of(folder)[:digits]
 
 
 def _of_files(folder: Path) -> str:

@@ -1,9 +1,10 @@
 """Stacks, widths, settings and overrides that are not what the grammars expect."""
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.hostile.generated import generated
 from tests.hostile.known import param
 from tests.hostile.texts import TEXTS
 from tests.hostile.world import Case, settle
@@ -55,14 +56,7 @@ OF = {"stack": STACKS, "widths": WIDTHS, "override": OVERRIDES, "filter": FILTER
 def test_texts_of_a_grammar(world, nightly, what):
     failures = []
 
-    @settings(
-        max_examples=NIGHTLY if nightly else FAST,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @generated(NIGHTLY if nightly else FAST)
     @given(OF[what])
     def each(text):
         failures.extend(world.attempt("grammar", Case(f"{what}", WORDS[what](text))))

@@ -3,7 +3,6 @@
 import base64
 import itertools
 import json
-import os
 
 import pandas as pd
 import pytest
@@ -12,6 +11,7 @@ from tests.hostile.damage import BYTES, DEEP, documents
 from tests.hostile.known import param
 from tests.hostile.texts import ESCAPE
 from tests.hostile.world import STACK, WORDS, Case, settle
+from tests.store.in_place import dangling, folder, loop, pipe
 from tests.store.test_store import record
 
 READERS = (
@@ -113,26 +113,6 @@ def test_damaged_files(world, trial, nightly, kind):
             failures += world.attempt("store", case, lost=[trial])
     assert path.name
     settle(failures)
-
-
-def folder(path):
-    path.unlink()
-    path.mkdir()
-
-
-def loop(path):
-    path.unlink()
-    path.symlink_to(path.name)
-
-
-def dangling(path):
-    path.unlink()
-    path.symlink_to("/proc/nowhere")
-
-
-def pipe(path):
-    path.unlink()
-    os.mkfifo(path)
 
 
 SHAPES = {"folder": folder, "loop": loop, "dangling": dangling, "pipe": pipe}

@@ -3,12 +3,13 @@
 import itertools
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 
 from harness.method.memo import Memo
 from harness.run.prepare import prepare
 from harness.run.run_trial import TrialResult
 from tests.hostile.command_lines import lines, verbs
+from tests.hostile.generated import generated
 from tests.hostile.known import param
 from tests.hostile.world import Case, settle
 from tests.store.test_store import record
@@ -47,14 +48,7 @@ def test_generated_lines(world, nightly, nothing_runs, verb):
     failures = []
     verb, _, action = verb.partition(" ")
 
-    @settings(
-        max_examples=NIGHTLY if nightly else FAST,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @generated(NIGHTLY if nightly else FAST)
     @given(lines(verb, action))
     def each(words):
         failures.extend(world.attempt("verbs", case(words)))

@@ -20,6 +20,7 @@ from harness.sweep.launch import snapshot
 from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
 from harness.trial.spec import TrialSpec
+from tests.store.in_place import dangling, folder, loop, pipe
 from tests.store.test_store import record
 
 SPEC = TrialSpec("fqvit", calib=8, eval_limit=16)
@@ -119,26 +120,6 @@ def test_a_damaged_file_is_named(store, kind, damage):
     assert expected in found, found
     assert len(found) == 1
     assert "\n" not in found[expected]
-
-
-def folder(path):
-    path.unlink()
-    path.mkdir()
-
-
-def loop(path):
-    path.unlink()
-    path.symlink_to(path.name)
-
-
-def dangling(path):
-    path.unlink()
-    path.symlink_to("nowhere")
-
-
-def pipe(path):
-    path.unlink()
-    os.mkfifo(path)
 
 
 @pytest.mark.parametrize("shape", [folder, loop, dangling, pipe])

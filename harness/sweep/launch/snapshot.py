@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.errors import UsageError
+from harness.machine import code_digest
 from harness.machine.measure import COMMIT, COMMIT_FILE
 from harness.machine.measure import PACKAGE as ROOT
-from harness.sweep.launch import code_digest
 
 PACKAGE = "harness"
 LEFT_OUT = ("leaderboard/results",)  # results, no code

@@ -9,8 +9,9 @@ import pytest
 
 from harness.cli.main import main
 from harness.errors import UsageError
+from harness.machine import code_digest
 from harness.store.store import Store
-from harness.sweep.launch import code_digest, snapshot
+from harness.sweep.launch import snapshot
 from harness.sweep.manifest import find
 from tests.sweep.launch.idle import without_workers
 
