@@ -96,6 +96,8 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
     for override in _parse(texts):
         if override.is_sweep_override():
             raise UsageError(f"{override.input_line!r} gives several values, expected one")
+        if not override.key_or_group:
+            raise UsageError(f"{override.input_line!r} has no key, expected key=value")
         settings[override.get_key_element()] = _plain(override.value())
     return settings
 

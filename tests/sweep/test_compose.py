@@ -202,3 +202,9 @@ def test_models_are_names_although_their_cards_lie_in_a_folder_of_that_name():
 def test_the_papers_preprocessing_is_a_recipe():
     (spec,) = compose_sweep(["method=fqvit", "preprocess.recipe=paper"]).specs
     assert dict(spec.preprocess) == {"recipe": "paper"}
+
+
+@pytest.mark.parametrize("text", ["=", "=3"])
+def test_a_setting_without_a_key_is_named(text):
+    with pytest.raises(UsageError, match=f"'{text}' has no key, expected key=value"):
+        parse_settings([text])
