@@ -1,6 +1,6 @@
 """Kill a local sweep again and again while it computes, and look at what is left each time.
 
-``python benchmarks/kill_launcher.py`` starts a sweep of 36 trials on the embedded network and kills it 20 times (SIGKILL),
+``python benchmarks/kill_launcher.py`` starts a sweep of 72 trials on the embedded network and kills it 20 times (SIGKILL),
 each time some moments after a trial has started: in turn the launcher, a worker and then the launcher, and all processes. It
 resumes after each and checks: no finished record is gone or changed, and the store is readable. At the end the sweep is
 finished and compared with an undisturbed one: the same trials, each once, the same bytes.
@@ -26,9 +26,10 @@ from harness.sweep import heartbeat
 from harness.sweep.heartbeat import Beat
 
 T = TypeVar("T")
-GRID = ["--method", "fqvit,fqvit+omse,fqvit+omse+evolq(passes=40)", "--bits", "w8a8,w4a8", "--calib", "16,32"]
-GRID += ["--seed", "range(3)", "--eval-limit", "500", "--workers", "1", "--device", "cpu", "--quiet"]
+GRID = ["--method", "fqvit,fqvit+omse,fqvit+omse+evolq(passes=2)", "--bits", "w8a8,w4a8", "--calib", "16,32"]
+GRID += ["--seed", "range(6)", "--eval-limit", "500", "--workers", "1", "--device", "cpu", "--quiet"]
 WAYS = ("launcher", "worker, then launcher", "all at once")
+LATEST_SECONDS = 4.0  # some trials finish before the kill
 FILES = ("correct.npy", "quantizers.safetensors")
 
 
@@ -116,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         disturbed, quiet = Store(Path(folder) / "disturbed"), Store(Path(folder) / "quiet")
         for number in range(given.kills):
-            told = kill_once(disturbed, WAYS[number % len(WAYS)], moments.uniform(0, 1.5))
+            told = kill_once(disturbed, WAYS[number % len(WAYS)], moments.uniform(0, LATEST_SECONDS))
             print(f"{number + 1:2d}  {told}", flush=True)
         for store in (disturbed, quiet):
             _, errors = go(store).communicate()

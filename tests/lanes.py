@@ -11,7 +11,8 @@ import pytest
 from tests.shared import requires_images, requires_reference
 
 # What repeats on larger networks, or for variants, what other tests show on smaller ones.
-nightly = pytest.mark.skipif(not os.environ.get("HARNESS_NIGHTLY"), reason="in the nightly form: HARNESS_NIGHTLY=1")
+NIGHTLY = bool(os.environ.get("HARNESS_NIGHTLY"))
+nightly = pytest.mark.skipif(not NIGHTLY, reason="in the nightly form: HARNESS_NIGHTLY=1")
 
 # Other processes, other networks, every method: seconds to minutes each.
 SLOW_FILES = {

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while the program starts: nothing has been done that could be left behind. Imports next to nothing."""
+"""Ctrl-C, SIGTERM and SIGHUP while the program starts: nothing is left behind yet. Imports next to nothing."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ def end(number: int, _frame: object = None) -> None:
 
 
 def end_at_once() -> None:
-    """Let both signals end the process at once; one that is ignored, as in a background job, still is."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Let them end the process at once; one that is ignored, as in a background job, still is."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)

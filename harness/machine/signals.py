@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: the process stops in order, says so in one line, and its exit code tells which of the two it was.
+"""Ctrl-C, SIGTERM and SIGHUP: the process stops in order, says so in one line, and its exit code tells which it was.
 
-Both become a ``KeyboardInterrupt``, so that files written aside go away and workers save their state. Not during an import:
+All become a ``KeyboardInterrupt``, so that files written aside go away and workers save their state. Not during an import:
 there it could be lost in a library, or leave half a module; it comes when the import is over, and a second one ends at once.
 """
 
@@ -17,13 +17,13 @@ from typing import Any
 from harness.machine.at_once import end
 
 INTERRUPTED = 128 + signal.SIGINT
-STOPPING = (signal.SIGINT, signal.SIGTERM)
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN_SECONDS = 0.05
 _received: list[int] = []
 
 
 def exit_code() -> int:
-    """The exit code of a process that was told to stop: 130 after Ctrl-C, 143 after SIGTERM."""
+    """The exit code of a process that was told to stop: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     return 128 + _received[0] if _received else INTERRUPTED
 
 
@@ -34,7 +34,7 @@ def told_to_stop() -> bool:
 
 @contextmanager
 def nothing_at_stake() -> Iterator[None]:
-    """Let both end the process at once in the block, for example while torch is loaded before any work."""
+    """Let them end the process at once in the block, for example while torch is loaded before any work."""
     before = _set(end) if threading.current_thread() is threading.main_thread() else {}
     try:
         yield
@@ -45,7 +45,7 @@ def nothing_at_stake() -> Iterator[None]:
 
 @contextmanager
 def orderly() -> Iterator[None]:
-    """Let both raise ``KeyboardInterrupt`` in the block; what was ignored before, as in a background job, still is."""
+    """Let them raise ``KeyboardInterrupt`` in the block; what was ignored before, as in a background job, still is."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

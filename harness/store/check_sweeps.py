@@ -1,117 +1,47 @@
-"""Files of sweeps and running trials: is each of the form that status, resume and cancel expect?"""
+"""Files of sweeps and running trials: can status, resume and cancel read each of them?"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NotRequired
+from typing import Generic, NamedTuple, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict
+from pydantic import TypeAdapter
 
 from harness.machine import code_digest
 from harness.machine.measure import COMMIT_FILE
 from harness.store.reading import BrokenFile, contents, reason_of
 from harness.store.store import Store
-from harness.trial.record import Count, Id
-from harness.trial.record_check import worded
+from harness.store.sweep_files import BEAT, JOBS, PACKS, SWEEP, BrokenSweepFileError, read
 
+T = TypeVar("T")
 CODE = "code"
 DIGITS = 12  # of the name of a snapshot
-MOST_BYTES = 2**30  # of the file of a sweep
-
-
-class PlannedTrial(TypedDict):
-    """One trial of a sweep."""
-
-    id: Id
-    spec: dict[str, Any]
-    skipped: bool
-
-
-class SweepFile(TypedDict):
-    """``sweep.json``."""
-
-    format: Literal[1]
-    name: str
-    created: str
-    launcher: dict[str, Any]
-    trials: list[PlannedTrial]
-
-
-class PacksFile(TypedDict):
-    """``packs.json``."""
-
-    packs: list[list[Id]]
-    created: str
-    launcher: NotRequired[dict[str, Any]]
-    share: NotRequired[bool]
-    fail_fast: NotRequired[bool]
-    changes: NotRequired[dict[str, Any]]
-
-
-class LocalLauncher(TypedDict):
-    """The process of a local launcher."""
-
-    host: str
-    pid: Count
-    started: float
-
-
-class JobsFile(TypedDict):
-    """``jobs.json``."""
-
-    slurm: NotRequired[list[str]]
-    local: NotRequired[LocalLauncher]
-
-
-class BeatFile(TypedDict):
-    """``heartbeat.json``."""
-
-    host: str
-    pid: Count
-    started_process: float
-    job: NotRequired[str]
-    stage: NotRequired[str]
-    step: NotRequired[float]
-    steps: NotRequired[float]
-    started: NotRequired[float]
-    beat: NotRequired[float]
-    interrupted: NotRequired[bool]
-
-
-_STRICT = with_config(ConfigDict(strict=True, allow_inf_nan=False))
-_SWEEP, _PACKS = TypeAdapter(_STRICT(SweepFile)), TypeAdapter(_STRICT(PacksFile))
-_JOBS, _BEAT = TypeAdapter(_STRICT(JobsFile)), TypeAdapter(_STRICT(BeatFile))
 
 
 def check_sweep(store: Store, path: Path) -> Iterator[BrokenFile]:
     """The trials of a sweep."""
-    content, problems = _read(path, _SWEEP)
-    yield from problems
-    if not problems and content["name"] != path.parent.name:
-        yield BrokenFile(path, f"its name {content['name']!r} is not the folder's name")
+    found = _read(path, SWEEP)
+    yield from found.problems
+    if found.content is not None and found.content["name"] != path.parent.name:
+        yield BrokenFile(path, f"its name {found.content['name']!r} is not the folder's name")
 
 
 def check_packs(store: Store, path: Path) -> Iterator[BrokenFile]:
     """What a submission holds."""
-    yield from _read(path, _PACKS)[1]
+    yield from _read(path, PACKS).problems
 
 
 def check_jobs(store: Store, path: Path) -> Iterator[BrokenFile]:
     """What a submission started."""
-    content, problems = _read(path, _JOBS)
-    yield from problems
-    if not problems and not {"slurm", "local"} & set(content):
-        yield BrokenFile(path, "has neither jobs of SLURM nor a local launcher")
+    yield from _read(path, JOBS).problems
 
 
 def check_beat(store: Store, path: Path) -> Iterator[BrokenFile]:
     """The last sign of life of a trial."""
-    yield from _read(path, _BEAT)[1]
+    yield from _read(path, BEAT).problems
 
 
 def check_sign(store: Store, path: Path) -> Iterator[BrokenFile]:
@@ -160,17 +90,18 @@ def _of_files(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path, adapter: TypeAdapter[Any]) -> tuple[Any, list[BrokenFile]]:
+class _Found(NamedTuple, Generic[T]):
+    """What a file holds, None where something is wrong with it."""
+
+    content: T | None
+    problems: list[BrokenFile]
+
+
+def _read(path: Path, kind: TypeAdapter[T]) -> _Found[T]:
+    """A file as those who use it read it."""
     try:
-        content = json.loads(contents(path, MOST_BYTES))
-    except OSError as error:
-        return None, [BrokenFile(path, f"not readable: {reason_of(error)}")]
-    except (ValueError, RecursionError) as error:
-        return None, [BrokenFile(path, f"not readable as JSON: {error}")]
-    try:
-        adapter.validate_python(content)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_context=True)
-        more = f"; and {len(details) - 1} more" if len(details) > 1 else ""
-        return content, [BrokenFile(path, worded(details[0]) + more)]
-    return content, []
+        return _Found(read(path, kind), [])
+    except FileNotFoundError as error:
+        return _Found(None, [BrokenFile(path, f"not readable: {reason_of(error)}")])
+    except BrokenSweepFileError as error:
+        return _Found(None, [BrokenFile(path, error.reason)])

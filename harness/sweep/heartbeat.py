@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import psutil
-from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError, with_config
 
 from harness.machine.progress import Progress, Task
-from harness.store.reading import contents
 from harness.store.store import Store, write_json
+from harness.store.sweep_files import BEAT, BrokenSweepFileError
+from harness.store.sweep_files import read as read_file
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ INTERVAL_SECONDS = 5.0
 STALE_SECONDS = 60.0  # network file systems show a file some seconds late; clocks of nodes differ a little
 
 
-@with_config(ConfigDict(strict=True, allow_inf_nan=False))
 @dataclass(frozen=True)
 class Beat:
     """What a running trial reports about itself.
@@ -48,7 +47,7 @@ class Beat:
     host: str
     pid: int
     started_process: float
-    job: Annotated[str, StringConstraints(pattern=r"^([0-9]+(_[0-9]+)?)?$")] = ""
+    job: str = ""
     stage: str = "start"
     step: float = 0
     steps: float = 0
@@ -87,12 +86,9 @@ def path_of(store: Store, trial: str) -> Path:
 def read(store: Store, trial: str) -> Beat | None:
     """The last heartbeat of a trial; None when there is none or it is broken."""
     try:
-        return _BEAT.validate_json(contents(path_of(store, trial)))
-    except (OSError, ValidationError):
+        return Beat(**read_file(path_of(store, trial), BEAT))
+    except (FileNotFoundError, BrokenSweepFileError):
         return None
-
-
-_BEAT = TypeAdapter(Beat)
 
 
 class Heart(Progress):

@@ -4,7 +4,7 @@
 start, ``trusts-imported`` where records of other groups count, and for each start a folder ``submissions/<n>/`` with
 ``packs.json`` (which trials go together, written before anything starts), ``orders.jsonl`` (what each job needs to know) and
 ``jobs.json`` (the jobs, or the launcher process). What became of the trials is in their records and heartbeats, not here.
-``harness/sweep/files.py`` says what the files look like; one that is broken is named and concerns nothing else.
+``harness/store/sweep_files.py`` says what the files look like; one that is broken is named and concerns nothing else.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UsageError, nearest
+from harness.store import sweep_files
 from harness.store.aside import only_file
 from harness.store.inside import inside, trial_inside
 from harness.store.placeholder_records import skipped_id, unrun
 from harness.store.reading import contents, reason_of
 from harness.store.store import Store, or_removed, write_aside, write_json
-from harness.sweep import files
+from harness.store.sweep_files import FORMAT, BrokenSweepFileError, SweepContent
 from harness.sweep.cells import Plan
-from harness.sweep.files import FORMAT, BrokenSweepFileError, SweepContent
 from harness.sweep.submission import Submission
 from harness.sweep.submission import create as create_submission
 from harness.trial.identity import content_id
@@ -76,7 +76,7 @@ class Sweep:
             UsageError: It is absent or broken.
         """
         try:
-            return files.read(self.folder / "sweep.json", files.SWEEP)
+            return sweep_files.read(self.folder / "sweep.json", sweep_files.SWEEP)
         except (FileNotFoundError, BrokenSweepFileError) as error:
             raise UsageError(f"sweep {self.name!r} is not readable: {error}") from error
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 
+from harness.store import sweep_files
 from harness.store.store import write_json
-from harness.sweep import files
-from harness.sweep.files import BrokenSweepFileError, JobsContent, PacksContent, ProcessFacts
+from harness.store.sweep_files import BrokenSweepFileError, JobsContent, PacksContent, ProcessFacts
 
 log = logging.getLogger(__name__)
 LONGEST_JOB_NAME = 60
@@ -41,7 +41,7 @@ class Submission:
     def content(self) -> PacksContent:
         """``packs.json``; without packs where it is broken."""
         try:
-            return files.read(self.folder / "packs.json", files.PACKS)
+            return sweep_files.read(self.folder / "packs.json", sweep_files.PACKS)
         except (FileNotFoundError, BrokenSweepFileError) as error:
             log.warning("%s; submission %s is left out", error, self.number)
             return {"packs": [], "created": ""}
@@ -55,7 +55,7 @@ class Submission:
     def jobs(self) -> JobsContent:
         """``jobs.json``: what was started, as far as it is known."""
         try:
-            return files.read(self.folder / "jobs.json", files.JOBS)
+            return sweep_files.read(self.folder / "jobs.json", sweep_files.JOBS)
         except FileNotFoundError:
             return {}
         except BrokenSweepFileError as error:

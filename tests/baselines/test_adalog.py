@@ -1,6 +1,7 @@
 """AdaLog: its quantizer against the formula, its search against brute force, and what it installs."""
 
 import math
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,12 +14,16 @@ from harness.baselines.engines.operation_search import ProductErrors
 from harness.baselines.engines.progressive_search import progressive_search
 from harness.baselines.engines.quantizer_spaces import SearchEffort, gelu_space, uniform_space
 from harness.data.sets import CalibrationSet
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.quant.format.adaptive_log import AdaptiveLog, adaptive_log
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.uniform import Uniform
 from harness.quant.network.inventory import coverage, off_grid_sites
-from harness.quant.network.qmodel import quantizable
+from harness.quant.network.qmodel import QuantizedModel, quantizable
+from harness.quant.network.state import restore, state_of
+from harness.trial.bits import Bits
 from tests.baselines.applying import apply
 
 FEW = SearchEffort(candidates=64, keep=8, steps=4)
@@ -117,8 +122,44 @@ def test_errors_from_moments_equal_those_of_the_products():
     assert torch.allclose(ProductErrors(x, target).of(weight), direct, rtol=1e-10)
 
 
-def test_quantizers_are_those_of_the_paper(model, calibration, context):
-    apply(model, calibration, context, "adalog(candidates=32,steps=2,rounds=1)")
+class Searched(NamedTuple):
+    """What ``adalog`` made of the network, kept for several tests."""
+
+    model: QuantizedModel
+    state: Any
+    means: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def search(captured_model, calibration):
+    """A short search at w4a4, with the mean scales that reparameterised operands begin with."""
+    means = {}
+    real = adalog.reparameterise
+
+    def remembered(model, zero_point):
+        norms = real(model, zero_point)
+        means.update({one.operand: model.quantizers[one.operand].scale for found in norms for one in found})
+        return norms
+
+    captured_model.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adalog, "reparameterise", remembered)
+        check("adalog(candidates=32,steps=2,rounds=1)").steps[0].method.apply(
+            captured_model, calibration, Context(Bits.parse("w4a4"))
+        )
+    return Searched(captured_model, state_of(captured_model), means)
+
+
+@pytest.fixture
+def searched(search):
+    """The network after that search."""
+    search.model.clear()
+    restore(search.model, *search.state)
+    return search
+
+
+def test_quantizers_are_those_of_the_paper(searched):
+    model = searched.model
     q = model.quantizers
     assert isinstance(q["blocks.1.attn:matmul_1[a]"], AdaptiveLog)
     assert q["blocks.1.attn:matmul_1[a]"].scale[0] == 1, "probabilities are not scaled"
@@ -147,20 +188,10 @@ def test_norms_are_reparameterised_when_widths_are_equal(model, calibration, con
     assert not model.replaced_norms
 
 
-def test_reparameterised_operands_are_searched_again(model, calibration, context, monkeypatch):
+def test_reparameterised_operands_are_searched_again(searched):
     """They once kept the mean of the channels' scales, which the released code only begins with."""
-    means = {}
-    real = adalog.reparameterise
-
-    def remembered(model, zero_point):
-        norms = real(model, zero_point)
-        means.update({one.operand: model.quantizers[one.operand].scale for found in norms for one in found})
-        return norms
-
-    monkeypatch.setattr(adalog, "reparameterise", remembered)
-    apply(model, calibration, context, "adalog(candidates=32,steps=2,rounds=1)")
-    assert len(means) == 12
-    assert all(not torch.equal(model.quantizers[name].scale, mean) for name, mean in means.items())
+    assert len(searched.means) == 12
+    assert all(not torch.equal(searched.model.quantizers[name].scale, mean) for name, mean in searched.means.items())
 
 
 def test_the_image_stays_as_it_is_unless_told_otherwise(model, calibration, context):
@@ -178,14 +209,13 @@ def test_the_uniform_preset_has_no_logarithms(model, calibration, context):
     assert off_grid_sites(model) == []
 
 
-def test_far_closer_than_repqvit_at_four_bits(model, calibration, context):
+def test_far_closer_than_repqvit_at_four_bits(searched, calibration, context):
+    model = searched.model
     target = model.full_precision(calibration.images)
-    errors = []
-    for stack in ("adalog(candidates=32,steps=2,rounds=1)", "repqvit"):
-        model.clear()
-        apply(model, calibration, context, stack)
-        errors.append(float((model(calibration.images) - target).square().mean()))
-    assert errors[0] < 0.7 * errors[1]
+    error = float((model(calibration.images) - target).square().mean())
+    model.clear()
+    apply(model, calibration, context, "repqvit")
+    assert error < 0.7 * float((model(calibration.images) - target).square().mean())
 
 
 def test_tensor_wise_search_of_weights_equals_brute_force_on_the_first_layer(model, calibration, context):

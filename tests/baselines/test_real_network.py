@@ -11,21 +11,24 @@ from harness.models.loading import load_model
 from harness.quant.network.qmodel import quantizable
 from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
-from tests.lanes import nightly
+from tests.lanes import NIGHTLY, nightly
 from tests.shared import DEIT, IMAGES, requires_images
 
 pytestmark = requires_images
 
 
+CALIBRATION_IMAGES = 32 if NIGHTLY else 16
+
+
 class Network:
-    """``deit_tiny`` with 32 calibration images; photographs that no method sees tell how far it is from itself."""
+    """``deit_tiny`` with few calibration images; photographs that no method sees tell how far it is from itself."""
 
     def __init__(self):
         loaded = load_model("deit_tiny_patch16_224.fb_in1k", DEIT)
         preprocessing = of_model(loaded.network, {})
         source = open_source(str(IMAGES))
         self.model = quantizable(loaded.network, preprocessing.input_size, loaded.name)
-        self.calibration = source.calibration(32, 0, preprocessing)
+        self.calibration = source.calibration(CALIBRATION_IMAGES, 0, preprocessing)
         self.photographs, _ = next(iter(source.evaluation(64, preprocessing).batches(64)))
         self.target = self.model.full_precision(self.photographs)
         self._schemes, self._apart = {}, {}
@@ -69,8 +72,7 @@ def test_at_w4a4_min_max_collapses_and_repqvit_does_not(network):
     "step",
     [
         "gptq",
-        "qwt",
-        "brecq(preset=joint,iterations=15,batch=8)",
+        *(pytest.param(step, marks=nightly) for step in ("qwt", "brecq(preset=joint,iterations=15,batch=8)")),
         *(pytest.param(step, marks=nightly) for step in ("erq", "erq(preset=exact)", "qwt(preset=chain)")),
     ],
 )

@@ -24,11 +24,11 @@ apply = partial(applying.apply, bits="w3a8")
 
 # Settings that move anything in so few steps.
 LEARNING = {
-    "adaround(preset=joint,iterations=60)": 26,
-    "brecq(preset=joint,iterations=60)": 8,
-    "brecq(preset=joint,iterations=60,loss=fisher)": 8,
-    "qdrop(preset=short,iterations=60)": 8,
-    "fimaq(preset=short,iterations=60,rank=2)": 8,
+    "adaround(preset=joint,iterations=20)": 26,
+    "brecq(preset=joint,iterations=20)": 8,
+    "brecq(preset=joint,iterations=20,loss=fisher)": 8,
+    "qdrop(preset=short,iterations=20)": 8,
+    "fimaq(preset=short,iterations=20,rank=2)": 8,
 }
 
 

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM in every state of a verb: the exit code says which, no traceback, nothing stray, and it can go on."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -15,11 +16,13 @@ from harness.sweep.manifest import create, find
 from harness.sweep.plan import make_plan
 from harness.sweep.status import counts, states_of
 from harness.trial.spec import TrialSpec
+from tests.lanes import nightly
 from tests.store.test_store import record
 from tests.sweep.launch.waiting import wait_for
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-both = pytest.mark.parametrize("number", CODES)
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+EITHER = [signal.SIGINT, signal.SIGTERM]
+both = pytest.mark.parametrize("number", EITHER)
 SMALL = ["--calib", "8", "--eval-limit", "50", "--device", "cpu"]
 SEARCH = "fqvit+evolq(passes=500)"  # ends by a signal only
 
@@ -43,7 +46,7 @@ def started(tmp_path):
             [sys.executable, "-m", "harness", *words],
             stdout=(tmp_path / "out.txt").open("w"),
             stderr=(tmp_path / "err.txt").open("w"),
-            preexec_fn=_heeds_ctrl_c,
+            preexec_fn=_heeds_signals,
         )
         processes.append(process)
         return process
@@ -54,9 +57,10 @@ def started(tmp_path):
         process.wait()
 
 
-def _heeds_ctrl_c():
-    """A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that."""
+def _heeds_signals():
+    """A shell ignores Ctrl-C for what it starts in the background, ``nohup`` ignores SIGHUP, and children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -128,8 +132,14 @@ def test_during_an_import(home, started, said, ends, held, number, module, words
     ends(process, number)
 
 
-@both
-@pytest.mark.parametrize("words", [["report"], ["plan", "--method", "fqvit"], ["status"], ["store", "check"], ["resume"]])
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        *itertools.product(EITHER, [["report"], ["status"], ["store", "check"]]),
+        (signal.SIGINT, ["plan", "--method", "fqvit"]),  # what loads torch takes ten seconds
+        (signal.SIGTERM, ["resume"]),
+    ],
+)
 def test_while_records_are_read(home, started, said, ends, held, number, words):
     home.save(record("0" * 16))
     sweep = create(home, "one", "", make_plan([TrialSpec("fqvit")], home), {"kind": "local"}, "harness sweep")
@@ -151,11 +161,12 @@ def test_run_in_a_search(home, started, said, ends, number):
     assert list(home.root.rglob("partial.safetensors"))
 
 
-def test_sweep_in_a_search(home, started, ends, gate):
-    """SIGTERM; of Ctrl-C ``tests/sweep/launch/test_local.py`` knows."""
+@pytest.mark.parametrize("number", [signal.SIGHUP, pytest.param(signal.SIGTERM, marks=nightly)])
+def test_sweep_in_a_search(home, started, ends, gate, number):
+    """Ctrl-C is in ``tests/sweep/launch/test_local.py``."""
     process = started("sweep", "--method", f"minmax,{SEARCH}", *SMALL, "--workers", "1")
     beat = gate.held(home)
-    ends(process, signal.SIGTERM, "go on with: harness resume")
+    ends(process, number, "go on with: harness resume")
     wait_for(lambda: not heartbeat.process_alive(beat.pid, beat.started_process))
     states = counts(states_of(find(home, None)))
     assert states == {"done": 1, "lost": 1}

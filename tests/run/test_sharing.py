@@ -14,6 +14,7 @@ from harness.store.artifacts import Artifact
 from harness.store.prefix_states import PrefixStates, prefix_ids
 from harness.store.store import Store
 from harness.trial.spec import TrialSpec
+from tests.lanes import nightly
 
 SEARCH = "evolq(passes=2,cycles=1)"
 LADDER = ["fqvit", "fqvit+omse", "fqvit+omse+biascorr", f"fqvit+omse+biascorr+{SEARCH}"]
@@ -150,8 +151,17 @@ class StopsAt(Progress):
             raise Stop
 
 
-@pytest.mark.parametrize("step", [SEARCH, "gradopt(passes=2,steps=1)", "evolq(passes=2,cycles=1,selection=evaluation)"])
-@pytest.mark.parametrize("blocks", [1, 8])
+@pytest.mark.parametrize(
+    ("step", "blocks"),
+    [
+        (SEARCH, 1),
+        (SEARCH, 8),
+        ("gradopt(passes=2,steps=1)", 1),
+        ("gradopt(passes=2,steps=1)", 8),
+        ("evolq(passes=2,cycles=1,selection=evaluation)", 8),
+        pytest.param("evolq(passes=2,cycles=1,selection=evaluation)", 1, marks=nightly),
+    ],
+)
 def test_an_interrupted_search_goes_on_with_the_same_bytes(step, blocks, tmp_path, monkeypatch):
     method = f"fqvit+{step}"
     alone, resumed = Store(tmp_path / "alone"), Store(tmp_path / "resumed")

@@ -244,8 +244,8 @@ def test_fqvit_on_a_real_network(store):
         model="deit_tiny_patch16_224.fb_in1k",
         weights=DEIT,
         data=str(IMAGES),
-        calib=32,
-        eval_limit=100,
+        calib=16,
+        eval_limit=60,
         preprocess={"crop_pct": "0.875"},
     )
     record, _ = run_trial(spec, store)

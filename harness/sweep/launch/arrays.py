@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.sweep.files import ArrayFacts
+from harness.store.sweep_files import ArrayFacts
 from harness.sweep.launch.cluster import JobState
 from harness.sweep.submission import Submission
 

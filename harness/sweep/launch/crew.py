@@ -15,7 +15,7 @@ import torch
 from harness.errors import HarnessError
 from harness.machine.measure import environment
 from harness.store.placeholder_records import unrun
-from harness.sweep.files import PackOrder, SweepRow
+from harness.store.sweep_files import PackOrder, SweepRow
 from harness.sweep.heartbeat import read
 from harness.sweep.launch import snapshot
 from harness.sweep.launch.workers import Seat, WorkerProcess

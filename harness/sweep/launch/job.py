@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.machine.progress import LineProgress
-from harness.sweep.files import PackOrder, SweepRow
+from harness.store.sweep_files import PackOrder, SweepRow
 from harness.sweep.heartbeat import Heart, environ_job
 from harness.sweep.launch.crew import Crew, Watch
 from harness.sweep.launch.worker import run_pack

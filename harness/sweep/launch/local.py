@@ -10,8 +10,8 @@ import psutil
 import torch
 
 from harness.models.loading import full_name
+from harness.store.sweep_files import PackOrder, SweepRow
 from harness.sweep.estimate import Estimator
-from harness.sweep.files import PackOrder, SweepRow
 from harness.sweep.heartbeat import read
 from harness.sweep.launch import orders
 from harness.sweep.launch.crew import Crew, Watch

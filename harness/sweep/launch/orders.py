@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.store import sweep_files
 from harness.store.reading import size_of
-from harness.sweep import files
-from harness.sweep.files import BrokenSweepFileError, PackOrder, SweepRow
+from harness.store.sweep_files import BrokenSweepFileError, PackOrder, SweepRow
 from harness.sweep.manifest import Planned
 from harness.sweep.submission import Submission
 
@@ -50,8 +50,8 @@ def read(folder: Path, index: int) -> PackOrder:
             lines.seek(begin)
             text = lines.read(end - begin)
     except (OSError, struct.error, ValueError, OverflowError, MemoryError) as error:
-        raise BrokenSweepFileError(f"{where} is not readable: {error}") from error
-    return files.parse(text, files.ORDER, where)
+        raise BrokenSweepFileError(where, str(error)) from error
+    return sweep_files.parse(text, sweep_files.ORDER, where)
 
 
 def row(planned: Planned) -> SweepRow:

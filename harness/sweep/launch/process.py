@@ -18,16 +18,17 @@ from typing import IO
 
 from harness.machine.logs import warnings_to_stderr
 from harness.machine.progress import LineProgress
+from harness.store import sweep_files
 from harness.store.store import Store
-from harness.sweep import files
-from harness.sweep.files import SweepRow
+from harness.store.sweep_files import SweepRow
 from harness.sweep.heartbeat import Heart, environ_job
 from harness.sweep.manifest import Sweep
 
 
 def main(arguments: list[str]) -> None:
     """Serve until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the launcher decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # they reach the whole group; the launcher decides
+        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     # Loads torch. Here, not above: what libraries print while they load must not get among the answers, nor Ctrl-C end them.
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> None:
     heart = Heart(sweep.store, environ_job(), LineProgress())
     requests: queue.Queue[SweepRow] = queue.Queue()
     threading.Thread(target=_listen, args=(requests, heart.interrupt), daemon=True).start()
-    worker = Worker(sweep, files.parse(settings.encode(), files.ORDER, "the order of this process"), heart)
+    worker = Worker(sweep, sweep_files.parse(settings.encode(), sweep_files.ORDER, "the order of this process"), heart)
     _answer(answers, {"ready": True})
     while True:
         trial = requests.get()

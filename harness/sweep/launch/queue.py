@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from harness.errors import UsageError
-from harness.sweep.files import ProcessFacts
+from harness.store.sweep_files import ProcessFacts
 from harness.sweep.heartbeat import process_alive
 from harness.sweep.launch.arrays import SubmittedArray, active_arrays, jobs_of, names_of
 from harness.sweep.launch.cluster import WAITING, JobState, job_states

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.store import sweep_files
 from harness.store.inside import inside
-from harness.sweep import files
 from harness.sweep.cells import PlanCell
 from harness.sweep.estimate import Estimator
 from harness.sweep.launch import orders, slurm, snapshot
@@ -85,7 +85,7 @@ def start(
     if isinstance(options, SlurmOptions):
         return _submit(sweep, about, options, way, code, earlier)
     submission = sweep.submission(about)
-    order = files.ORDER.validate_python({**way.settings(), "gpus": 0, "cpus": 0, "trials": []})
+    order = sweep_files.ORDER.validate_python({**way.settings(), "gpus": 0, "cpus": 0, "trials": []})
     with Show(way.quiet) as show:
         watch = LocalWatch(sweep, show, Estimator(sweep.store.records()))
         return Started(submission.number, (), run_here(sweep, submission, order, options, code, watch))

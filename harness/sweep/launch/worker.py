@@ -19,8 +19,8 @@ from harness.run.run_trial import run_trial
 from harness.run.session import Session
 from harness.store.placeholder_records import unrun
 from harness.store.store import Store
+from harness.store.sweep_files import PackOrder, SweepRow
 from harness.sweep import heartbeat
-from harness.sweep.files import PackOrder, SweepRow
 from harness.sweep.heartbeat import Heart
 from harness.sweep.launch.holder import elsewhere, holder
 from harness.sweep.manifest import Sweep

@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from harness.machine.memory import WORKERS_VARIABLE
-from harness.sweep.files import SweepRow
+from harness.store.sweep_files import SweepRow
 from harness.sweep.launch import snapshot
 
 CLOSE_SECONDS = 20  # for saving a search's state

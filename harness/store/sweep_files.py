@@ -1,4 +1,8 @@
-"""What the files of a sweep look like. They are checked where they are read: one that is truncated or foreign is named."""
+"""What the files of a sweep and of a running trial look like.
+
+They are checked where they are read, by status, resume, cancel and the store's check alike: one that is truncated or foreign
+is named.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ from typing_extensions import TypedDict  # typing's own cannot be checked before
 
 from harness.errors import UsageError
 from harness.store.reading import contents, reason_of
-from harness.trial.record import Id
+from harness.trial.record import Count, Id
+from harness.trial.record_check import worded
 
 T = TypeVar("T")
 FORMAT = 1
@@ -103,9 +108,25 @@ class PackOrder(TypedDict):
     trials: list[SweepRow]
 
 
+@with_config(ConfigDict(strict=True, allow_inf_nan=False, extra="ignore"))
+class BeatContent(TypedDict):
+    """``heartbeat.json``; ``harness.sweep.heartbeat.Beat`` says what the values mean."""
+
+    host: str
+    pid: Count
+    started_process: float
+    job: NotRequired[Annotated[str, StringConstraints(pattern=r"^([0-9]+(_[0-9]+)?)?$")]]
+    stage: NotRequired[str]
+    step: NotRequired[float]
+    steps: NotRequired[float]
+    started: NotRequired[float]
+    beat: NotRequired[float]
+    interrupted: NotRequired[bool]
+
+
 def _of_a_launcher(content: JobsContent) -> JobsContent:
     if "slurm" not in content and "local" not in content:
-        raise ValueError("expected slurm or local")
+        raise ValueError("has neither jobs of SLURM nor a local launcher")
     return content
 
 
@@ -113,14 +134,23 @@ SWEEP: TypeAdapter[SweepContent] = TypeAdapter(SweepContent)
 PACKS: TypeAdapter[PacksContent] = TypeAdapter(PacksContent)
 JOBS: TypeAdapter[JobsContent] = TypeAdapter(Annotated[JobsContent, AfterValidator(_of_a_launcher)])
 ORDER: TypeAdapter[PackOrder] = TypeAdapter(PackOrder)
+BEAT: TypeAdapter[BeatContent] = TypeAdapter(BeatContent)
 
 
 class BrokenSweepFileError(UsageError):
-    """A file of a sweep that is truncated, foreign or of another version; the message names it and the reason."""
+    """A file of a sweep that is truncated, foreign or of another version; the message names it and the reason.
+
+    Attributes:
+        reason: What is wrong, without the name of the file.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where} is not readable: {reason}")
+        self.reason = reason
 
 
 def read(path: Path, kind: TypeAdapter[T]) -> T:
-    """The content of one of a sweep's files.
+    """The content of one of these files.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -131,7 +161,7 @@ def read(path: Path, kind: TypeAdapter[T]) -> T:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise BrokenSweepFileError(f"{path} is not readable: {reason_of(error)}") from error
+        raise BrokenSweepFileError(str(path), reason_of(error)) from error
     return parse(text, kind, str(path))
 
 
@@ -144,9 +174,9 @@ def parse(text: bytes, kind: TypeAdapter[T], where: str) -> T:
     try:
         content: T = kind.validate_python(from_json(text, allow_inf_nan=False))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise BrokenSweepFileError(f"{where} is not readable: {place}: {first['msg']}") from error
+        found = error.errors(include_url=False)
+        more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
+        raise BrokenSweepFileError(where, worded(found[0]) + more) from error
     except ValueError as error:
-        raise BrokenSweepFileError(f"{where} is not readable: {error}") from error
+        raise BrokenSweepFileError(where, f"no JSON: {error}") from error
     return content
