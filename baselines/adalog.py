@@ -88,7 +88,7 @@ class Adalog(Method[AdalogConfig]):
     """Search scales, zero points and logarithm bases from coarse to fine by the squared error of each layer's output."""
 
     Config = AdalogConfig
-    quick: ClassVar[Mapping[str, Any]] = {"candidates": 16, "steps": 1, "rounds": 1}
+    quick: ClassVar[Mapping[str, Any]] = {"candidates": 32, "steps": 1, "rounds": 1, "images": 4}
 
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
