@@ -18,6 +18,7 @@ from harness.models.loading import LoadedModel, load_model
 from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.quant.network.state import load_state
 from harness.run.prepare import device_of
+from harness.store.reading import reason_of, sha256_of
 from harness.store.store import Store
 from harness.trial.record import Record
 
@@ -80,6 +81,7 @@ def load_quantized(store: Store, trial_id: str, *, weights: Path | None = None, 
     """
     record = store.find(trial_id)
     path = _state_file(store, record)
+    _check_file(record, path)
     target = device_of(device)
     loaded = load_model(_architecture(record), weights)
     _check_weights(record, loaded)
@@ -130,6 +132,21 @@ def _state_file(store: Store, record: Record) -> Path:
     else:
         why = f"another library quantized its network ({record['stack']}), or {path} was deleted"
     raise UsageError(f"trial {trial} has no file of quantizers: {why}")
+
+
+def _check_file(record: Record, path: Path) -> None:
+    """The file must be the one that the trial wrote, where its record knows the hash.
+
+    Raises:
+        UsageError: It was changed, or cannot be read.
+    """
+    expected = record.get("files", {}).get(path.name)
+    try:
+        if expected is None or sha256_of(path) == expected:
+            return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {reason_of(error)}") from error
+    raise UsageError(f"{path} is not the file that the trial wrote", f"run it again: {record['command']} --force")
 
 
 def _architecture(record: Record) -> str:

@@ -105,12 +105,15 @@ def test_a_trial_of_another_library_has_no_file(store):
         load_quantized(store, "ab12")
 
 
-def test_a_broken_file_is_named(trial, tmp_path):
+def test_a_broken_file_is_named(trial, tmp_path, monkeypatch):
     store, done, _ = trial
     file = store.folder(done["id"]) / "quantizers.safetensors"
     content = file.read_bytes()
     try:
         file.write_bytes(content[:100])
+        with pytest.raises(UsageError, match=r"quantizers\.safetensors is not the file that the trial wrote"):
+            load_quantized(store, done["id"])
+        monkeypatch.setattr("harness.run.reload.sha256_of", lambda path: done["files"][path.name])
         with pytest.raises(UsageError, match=r"quantizers\.safetensors cannot be read"):
             load_quantized(store, done["id"])
     finally:

@@ -98,7 +98,16 @@ def test_flags_are_another_spelling():
     texts = flags(
         *["--method", "fqvit,fqvit+evolq(passes=3,loss=mse)", "--bits", "w4a8,w8a8", "--seed", "range(2)"],
         *["--partition", "gpu", "--timeout", "60", "--memory-gb", "16", "--setup", "module load cuda, please"],
-        *["--sbatch", "reservation=o'clock", "--preprocess", "crop_pct=0.9", "--ladder", "calib=32"],
+        *[
+            "--sbatch",
+            "reservation=o'clock",
+            "--sbatch",
+            "no-requeue",
+            "--preprocess",
+            "crop_pct=0.9",
+            "--ladder",
+            "calib=32",
+        ],
     )
     composed = compose_sweep(texts)
     assert len(composed.specs) == 2 * 2 * 2
@@ -108,7 +117,7 @@ def test_flags_are_another_spelling():
     assert isinstance(options, SlurmOptions), "an option of SLURM means SLURM"
     assert (options.partition, options.timeout_min, options.memory_gb) == ("gpu", 60, 16)
     assert options.setup == ["module load cuda, please"]
-    assert options.sbatch == {"reservation": "o'clock"}
+    assert options.sbatch == {"reservation": "o'clock", "no-requeue": True}, "an option without a value is a switch"
     assert launcher_options(compose_sweep(flags("--method", "fqvit", "--workers", "2")).launcher) == LocalOptions(workers=2)
 
 

@@ -66,14 +66,26 @@ def _add_launcher_options(how: _ActionsContainer) -> None:
     for name, (_, metavar, text) in LAUNCHER.items():
         how.add_argument(f"--{name}", metavar=metavar, help=text)
     how.add_argument("--setup", action="append", default=[], metavar="<line>", help="slurm: shell line before the job")
-    how.add_argument("--sbatch", action="append", default=[], metavar="<key=value>", help="slurm: further sbatch option")
+    how.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="<key[=value]>",
+        help="slurm: further sbatch option; without a value: a switch",
+    )
 
 
 def _launcher_overrides(arguments: argparse.Namespace) -> list[str]:
     values = {key: getattr(arguments, flag.replace("-", "_")) for flag, (key, _, _) in LAUNCHER.items()}
     texts = [f"launcher.{key}={value}" for key, value in values.items() if value is not None]
     texts += [f"launcher.setup=[{','.join(map(quoted, arguments.setup))}]"] if arguments.setup else []
-    return texts + [f"+launcher.sbatch.{_pair(item, '--sbatch', quote=True)}" for item in arguments.sbatch]
+    return texts + [f"+launcher.sbatch.{_sbatch(item)}" for item in arguments.sbatch]
+
+
+def _sbatch(item: str) -> str:
+    """One option of sbatch; one without a value is a switch, such as ``no-requeue``."""
+    key, _, value = item.partition("=")
+    return f"{key.strip()}=true" if value in ("", "true") else _pair(item, "--sbatch", quote=True)
 
 
 def _launcher(arguments: argparse.Namespace) -> Any:
