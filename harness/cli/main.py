@@ -58,6 +58,8 @@ COMMANDS = {
     "logs": Command("logs", "Print a trial's log and, if it failed, the reason with its traceback."),
     "report": Command("report", "Make leaderboards of all records: tables, pictures, a page."),
     "compare": Command("compare", "Say whether the difference between two results is real."),
+    "submit": Command("submit", "Write finished results into one file for others."),
+    "verify": Command("verify", "Check such a file, and repeat one of its trials."),
     "store": Command("store", "Check, export or merge stores of records."),
     "list": Command("listing", "List methods, models or data."),
     "describe": Command("describe", "Describe a method and its settings, or a network of the papers."),

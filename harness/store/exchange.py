@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
+
 from harness.errors import UsageError
 from harness.store.csv_file import write_csv
 from harness.store.incoming import CORRECT, FULL, Incoming, incoming
@@ -61,10 +63,7 @@ def export(
     Raises:
         UsageError: The file cannot be written.
     """
-    rows = table(record for record in store.records() if wanted(record))
-    if full:
-        rows[FULL] = [json.dumps(store.stored(trial)) for trial in rows["id"]]
-        rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
+    rows = full_rows(store, wanted) if full else table(filter(wanted, store.records()))
     writers = {
         "csv": lambda target: write_csv(rows, target),
         "parquet": lambda target: rows.to_parquet(target, index=False),
@@ -76,6 +75,14 @@ def export(
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
     return len(rows)
+
+
+def full_rows(store: Store, wanted: Callable[[Record], bool]) -> pd.DataFrame:
+    """One row per record, with the whole record as JSON and its per-image results as base64."""
+    rows = table(filter(wanted, store.records()))
+    rows[FULL] = [json.dumps(store.stored(trial)) for trial in rows["id"]]
+    rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
+    return rows
 
 
 def merge(store: Store, source: Path, origin: str | None, blocks: Blocks | None = None) -> Merged:

@@ -12,6 +12,7 @@ from typing import Any
 from harness.cli.actions.summary import print_summary
 from harness.cli.trial_options import given
 from harness.errors import UsageError
+from harness.machine.progress import Progress
 from harness.machine.signals import nothing_at_stake
 from harness.machine.terminal import terminal_progress
 from harness.store.store import Store
@@ -26,13 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("expected one of --method <stack> and --trial <id>", "for example: harness run --method fqvit")
     store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
     stored = store.find(arguments.trial) if arguments.trial else None
-    spec = TrialSpec(**given(arguments)) if stored is None else _repeated(stored, given(arguments))
+    spec = TrialSpec(**given(arguments)) if stored is None else repeated(stored, given(arguments))
     progress = terminal_progress(arguments.quiet)
-    progress.say("loading torch")
-    with nothing_at_stake():
-        from harness.run.run_trial import run_trial  # seconds: mistakes in what was asked for are told before
-
-    record, cached = run_trial(
+    record, cached = carried_out(
         spec, store, progress, force=arguments.force or stored is not None, share=not arguments.no_share
     )
     show(record, store, cached=cached, as_json=arguments.json, placed=arguments.store is not None)
@@ -41,7 +38,17 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if record["status"] == "done" else 1
 
 
-def _repeated(stored: Record, changes: Mapping[str, Any]) -> TrialSpec:
+def carried_out(
+    spec: TrialSpec, store: Store, progress: Progress, *, force: bool = False, share: bool = True
+) -> tuple[Record, bool]:
+    """The record of a trial, and whether it came from the store."""
+    progress.say("loading torch")
+    with nothing_at_stake():
+        from harness.run.run_trial import run_trial  # seconds: mistakes in what was asked for are told before
+    return run_trial(spec, store, progress, force=force, share=share)
+
+
+def repeated(stored: Record, changes: Mapping[str, Any]) -> TrialSpec:
     """The trial of a record, on this machine: what is given now says where files are and how it runs.
 
     Raises:
