@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from harness.errors import UsageError
 from harness.store.bitmap import unpacked
-from harness.store.exchange import full_rows
+from harness.store.exchange import rows_of
 from harness.store.incoming import CORRECT, FULL, UNREADABLE, Incoming, incoming
 from harness.store.reading import BrokenFile
 from harness.store.store import Store, write_aside
@@ -61,6 +61,8 @@ class Checked(NamedTuple):
 def pack(store: Store, path: Path, about: Mapping[str, str], wanted: Callable[[Record], bool]) -> int:
     """Write the finished records of a store, whole and with their per-image results, into one Parquet file.
 
+    Paths of this machine stay out (``harness.trial.portable``).
+
     Args:
         store: Where they are. Imported records are another group's to submit and stay out.
         path: The file.
@@ -73,7 +75,7 @@ def pack(store: Store, path: Path, about: Mapping[str, str], wanted: Callable[[R
     Raises:
         UsageError: There are none, or the file cannot be written.
     """
-    rows = full_rows(store, lambda one: one["status"] == "done" and "imported" not in one and wanted(one))
+    rows = rows_of(store, lambda one: _own(one) and wanted(one), full=True, public=True)
     if rows.empty:
         raise UsageError(f"no finished record of {store.root} is to be submitted", "see: harness store list")
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -87,6 +89,10 @@ def pack(store: Store, path: Path, about: Mapping[str, str], wanted: Callable[[R
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
     return len(rows)
+
+
+def _own(record: Record) -> bool:
+    return record["status"] == "done" and "imported" not in record
 
 
 def digest_of(*columns: Any) -> str:

@@ -20,6 +20,7 @@ from harness.store.reading import BrokenFile, contents
 from harness.store.store import Store, write_aside, write_json
 from harness.store.table import origin_of, table
 from harness.trial.migration import to_identity
+from harness.trial.portable import portable
 from harness.trial.record import Record
 
 FORMATS = ("csv", "parquet", "json")
@@ -46,7 +47,13 @@ class Merged:
 
 
 def export(
-    store: Store, path: Path, form: str, *, full: bool = False, wanted: Callable[[Record], bool] = lambda _: True
+    store: Store,
+    path: Path,
+    form: str,
+    *,
+    full: bool = False,
+    public: bool = False,
+    wanted: Callable[[Record], bool] = lambda _: True,
 ) -> int:
     """Write one row per record.
 
@@ -55,6 +62,7 @@ def export(
         path: Output file.
         form: ``csv``, ``parquet`` or ``json`` (a list of objects).
         full: Add the whole record and its per-image results, which ``import`` reads.
+        public: Without the paths of this machine.
         wanted: Which records.
 
     Returns:
@@ -63,7 +71,7 @@ def export(
     Raises:
         UsageError: The file cannot be written.
     """
-    rows = full_rows(store, wanted) if full else table(filter(wanted, store.records()))
+    rows = rows_of(store, wanted, full=full, public=public)
     writers = {
         "csv": lambda target: write_csv(rows, target),
         "parquet": lambda target: rows.to_parquet(target, index=False),
@@ -77,12 +85,19 @@ def export(
     return len(rows)
 
 
-def full_rows(store: Store, wanted: Callable[[Record], bool]) -> pd.DataFrame:
-    """One row per record, with the whole record as JSON and its per-image results as base64."""
-    rows = table(filter(wanted, store.records()))
-    rows[FULL] = [json.dumps(store.stored(trial)) for trial in rows["id"]]
-    rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
+def rows_of(store: Store, wanted: Callable[[Record], bool], *, full: bool, public: bool) -> pd.DataFrame:
+    """One row per record; ``full``: with the whole record as JSON and its per-image results as base64."""
+    written = portable if public else _unchanged
+    rows = table(written(record) for record in store.records() if wanted(record))
+    if full:
+        found = map(store.stored, rows["id"])
+        rows[FULL] = [json.dumps(written(record)) for record in found if record is not None]
+        rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
     return rows
+
+
+def _unchanged(record: Record) -> Record:
+    return record
 
 
 def merge(store: Store, source: Path, origin: str | None, blocks: Blocks | None = None) -> Merged:

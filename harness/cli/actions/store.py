@@ -139,7 +139,8 @@ def _versions() -> dict[str, int]:
 def _export(arguments: argparse.Namespace) -> int:
     store = Store.default(arguments.store)
     wanted = is_current if arguments.current else bool
-    count = export(store, arguments.out, arguments.format, full=arguments.full, wanted=wanted)
+    how = {"full": arguments.full, "public": arguments.public}
+    count = export(store, arguments.out, arguments.format, **how, wanted=wanted)
     warn(store.broken())
     facts = {"rows": count, "path": str(arguments.out)}
     print(json.dumps(facts, indent=1) if arguments.json else f"{count} rows in {arguments.out}")

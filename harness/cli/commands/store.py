@@ -64,6 +64,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--full", action="store_true", help="add whole records and per-image results, for harness store import"
     )
+    parser.add_argument("--public", action="store_true", help="names in the place of paths of this machine")
     parser.add_argument("--current", action="store_true", help="only records of today's versions of their methods")
 
 
