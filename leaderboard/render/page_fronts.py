@@ -67,7 +67,7 @@ def _front(members: list[Candidate], cost: str, evidence: Evidence, catalog: Cat
     found = standings([_point(one, cost, evidence) for one in members], draws)
     return {
         "points": [
-            [catalog.stacks.number(one.recipe), one.board.bits, standing.status, round(standing.share, 3)]
+            [catalog.stacks.number(one.recipe), one.board.bits, standing.status, round(standing.share, 3), standing.on_front]
             for one, standing in zip(members, found, strict=True)
         ],
         "draws": draws,

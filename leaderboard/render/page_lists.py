@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Network, Recipe, competes
@@ -42,15 +42,13 @@ class Lists:
         for network in board.networks:
             cells = {recipe: board.cells[recipe, network] for recipe in board.recipes if (recipe, network) in board.cells}
             order = sorted(cells, key=lambda recipe: (not competes(recipe, cells[recipe]), -cells[recipe].mean))
-            placed = ranks(board, network, self._evidence)
+            placed = ranks(board, network, self._evidence) or places({recipe: cells[recipe] for recipe in order})
             yield {
                 "network": self._catalog.networks.number(network),
                 "bits": board.bits,
                 "setting": self._catalog.settings.number(board),
                 "full": next(iter(cells.values())).top1_fp32,
-                "rows": [
-                    self._row(recipe, cells[recipe], board, placed.get(recipe) or _place(recipe, cells)) for recipe in order
-                ],
+                "rows": [self._row(recipe, cells[recipe], board, placed.get(recipe)) for recipe in order],
                 "steps": [self._step(gain) for gain in steps if gain.network == network],
             }
 
@@ -128,12 +126,19 @@ def verdict(gain: Gain) -> str:
     return words if gain.difference.seeds > 1 else f"{words} (one seed)"
 
 
-def _place(recipe: Recipe, cells: dict[Recipe, BoardCell]) -> Interval | None:
-    """The place by mean accuracy, where nothing says how sure it is."""
-    if not competes(recipe, cells[recipe]):
-        return None
-    place = 1 + sum(competes(other, cell) and cell.mean > cells[recipe].mean for other, cell in cells.items())
-    return Interval(place, float("nan"), float("nan"))
+def places(cells: Mapping[Recipe, BoardCell]) -> dict[Recipe, Interval]:
+    """Places by mean accuracy, where nothing says how sure they are: equal means share the first.
+
+    Args:
+        cells: Best first.
+    """
+    found: dict[Recipe, Interval] = {}
+    place, before = 0, math.nan
+    ranked = ((recipe, cell.mean) for recipe, cell in cells.items() if competes(recipe, cell))
+    for number, (recipe, mean) in enumerate(ranked, start=1):
+        place, before = (place if mean == before else number), mean
+        found[recipe] = Interval(place, math.nan, math.nan)
+    return found
 
 
 def _ends(found: Interval | None) -> list[float | None] | None:
@@ -141,4 +146,4 @@ def _ends(found: Interval | None) -> list[float | None] | None:
 
 
 def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None

@@ -30,7 +30,7 @@ def path(tmp_path_factory):
     add(store, HOSTILE, 500, model=HOSTILE, command=HOSTILE, bits="w4a8", environment={"device": HOSTILE})
     add(store, HOSTILE + "+omse", 550, model=HOSTILE, command=HOSTILE, bits="w4a8", environment={"device": HOSTILE})
     add(store, "fqvit", 840, model="x" * 120, bits="w4a8")
-    store.save(record("f" * 16, "failed", stack="broken", metrics={}, error={"kind": HOSTILE, "message": HOSTILE}))
+    store.save(record("f" * 16, "failed", stack="broken", metrics={}, error={"kind": "oom", "message": HOSTILE}))
     made = folder / "index.html"
     made.write_text(page_of(store, title=HOSTILE), encoding="utf-8")
     return made

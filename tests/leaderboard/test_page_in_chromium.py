@@ -83,17 +83,17 @@ def test_an_address_that_names_what_is_not_here_is_said(opened):
 
 def test_filtering_records(opened):
     opened.at("view=records")
-    assert opened.text("#count") == "176 of 176 records"
+    assert opened.text("#count") == "176 of 177 records"
     search = opened.one("#search")
     search.send_keys("Omse bias")
-    assert opened.text("#count") == "9 of 176 records"
+    assert opened.text("#count") == "9 of 177 records"
     assert opened.js("return document.activeElement.id") == "search"
     opened.until("return new URLSearchParams(location.hash.slice(1)).get('q') === 'Omse bias'")
     opened.js("const s = document.getElementById('filter-bits'); s.value = 'w4a8'; s.dispatchEvent(new Event('change'))")
     opened.until("return document.getElementById('count').textContent.startsWith('3 of')")
     assert set(opened.column("found", "bits")) == {"w4a8"}
     opened.at("view=records&q=oom")
-    assert opened.text("#count") == "1 of 176 records"
+    assert opened.text("#count") == "1 of 177 records"
     assert opened.column("found", "status") == ["failed: oom"]
     assert opened.one("#search").get_attribute("value") == "oom"
 
@@ -103,12 +103,12 @@ def test_records_come_in_pages(opened):
     assert len(opened.all("#found tbody tr")) == 100
     first = [float(text) for text in opened.column("found", "top1")]
     opened.one(".pager button:last-child").click()
-    opened.until("return document.querySelectorAll('#found tbody tr').length === 76")
+    opened.until("return document.querySelectorAll('#found tbody tr').length === 77")
     second = [float(text) for text in opened.column("found", "top1") if text != "–"]
     assert first + second == sorted(first + second, reverse=True)
     assert opened.state()["found.page"] == "2"
     opened.one("#search").send_keys("step")
-    assert opened.text("#count") == "130 of 176 records"
+    assert opened.text("#count") == "130 of 177 records"
     assert len(opened.all("#found tbody tr")) == 100, "a search begins at its first page"
 
 
@@ -130,7 +130,7 @@ def test_a_cell_opens_with_its_records_and_settings(opened):
     opened.one("#ranking tbody a").click()
     dialog = opened.until("return document.querySelector('dialog[open]')")
     opened.until("return /[0-9a-f]{16}/.test(document.querySelector('dialog').textContent)")
-    for part in ("seed 0: 84.00 %", "seed 2: 84.20 %", "95 % interval", "biascorr 1: {", "harness run --method", "FQ-ViT"):
+    for part in ("seed 0: 84.00 %", "seed 2: 84.20 %", "95 % interval", "biascorr, version 1: text=biascorr", "harness run --method", "FQ-ViT"):
         assert part in dialog.text, part
     opened.browser.back()
     opened.until("return !document.querySelector('dialog[open]')")

@@ -3,10 +3,10 @@ function boardColumns(list) {
   const scale = scaleOf(list.rows.filter((row) => !row.apart).map((row) => row.around));
   const number = (key, label, value, show, more = {}) => ({ key, label, value, cell: (row) => show(value(row)), ...more });
   return [
-    { key: "rank", label: "Rank", value: (row) => row.rank?.[0], cell: rankCell, first: "up", about: "by mean; in brackets the 95 % interval over images" },
+    { key: "rank", label: "Rank", kind: "rank", value: (row) => row.rank?.[0], cell: rankCell, first: "up", about: "by mean; in brackets the 95 % interval over images" },
     { key: "stack", label: "Stack", text: true, kind: "stack", value: (row) => row.label, cell: stackCell },
     { key: "mean", label: "Top-1, %", kind: "strong", value: (row) => row.mean, cell: meanCell, about: "mean ± standard deviation over seeds (number of seeds)" },
-    { key: "around", label: "95 % interval", kind: "bars", value: (row) => row.around?.[1], cell: (row) => interval(row.around, scale, endsText) },
+    { key: "around", label: "95 % interval", kind: "bars", value: (row) => row.around?.[1], about: "dashed: full precision", cell: (row) => interval(row.around, scale, endsText, list.full) },
     number("delta", "To full precision", (row) => row.delta, points),
     { key: "published", label: "Published, %", kind: "published", value: (row) => row.published.length ? boards.published[row.published[0][0]].top1 : null, cell: publishedCell },
     number("seconds", "Quantization time", (row) => row.seconds, duration),
@@ -21,7 +21,8 @@ function rankCell(row) {
   if (row.apart) return "–";
   const [rank, low, high] = row.rank ?? [null, null, null];
   if (!known(rank)) return "–";
-  return [String(rank), known(low) ? el("small", {}, ` [${low} to ${high}]`) : ""];
+  const whole = (value) => String(Math.round(value * 10) / 10);
+  return [whole(rank), known(low) ? el("small", {}, ` [${whole(low)} to ${whole(high)}]`) : ""];
 }
 
 function stackCell(row) {
@@ -48,7 +49,7 @@ function listCaption(list) {
   return [
     el("strong", {}, `${boards.networks[list.network].label}, ${list.bits}`), ` on ${boards.settings[list.setting]}. ${full} `,
     el("small", {}, `Mean ± standard deviation over seeds (number of seeds). Intervals: 95 %${over ? `, over ${over}` : ""}; rank intervals over images. `,
-      "In best set: not shown to be worse than the best."),
+      "≈ best: in the 95 % model confidence set, not shown to be worse than the best."),
   ];
 }
 
@@ -86,4 +87,8 @@ function cellDetails(list, row) {
   ];
 }
 
-const methodText = (step) => `${step.name} ${step.version ?? "?"}: ${JSON.stringify(step.config ?? {})}`;
+function methodText(step) {
+  const value = (one) => (typeof one === "string" ? one : JSON.stringify(one));
+  const settings = Object.entries(step.config ?? {}).map(([name, one]) => `${name}=${value(one)}`);
+  return `${step.name}, version ${step.version ?? "?"}${settings.length ? `: ${settings.join(", ")}` : ""}`;
+}

@@ -17,9 +17,9 @@ function fill(element, attributes, children) {
 const el = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
-// A name that may break after "+", "," and "(" only, and anywhere if it has none of them.
+// A name that breaks between its parts, and anywhere only where one of them is too long.
 function named(text, tag = "span") {
-  const parts = String(text).split(/(?<=[+,(/])/);
+  const parts = String(text).split(/(?=[+(.])|(?<=[,_])/);
   return el(tag, { class: "name" }, parts.flatMap((part, index) => (index ? [el("wbr"), part] : [part])));
 }
 

@@ -6,8 +6,8 @@ function scaleOf(arounds, include = []) {
   if (!values.length) return null;
   const middles = values.map((one) => one[0]).sort((a, b) => a - b);
   const half = middles[Math.floor(middles.length / 2)];
-  const room = Math.max(1, 3 * (middles.at(-1) - half));
-  const near = values.filter((one) => one[0] >= half - room && one[0] <= half + room * 4);
+  const room = Math.max(5, 3 * (middles.at(-1) - half));
+  const near = values.filter((one) => one[0] >= half - room);
   let low = Math.min(...near.map((one) => one[1] ?? one[0]), ...include);
   let high = Math.max(...near.map((one) => one[2] ?? one[0]), ...include);
   if (high - low < 0.1) [low, high] = [low - 0.05, high + 0.05];
@@ -21,7 +21,7 @@ function bar(around, scale, zero = null) {
   const place = (value) => 6 + (WIDTH - 12) * Math.min(1, Math.max(0, (value - scale.low) / (scale.high - scale.low)));
   const [value, low, high] = around;
   const parts = [];
-  if (zero !== null) parts.push(svg("line", { x1: place(zero), x2: place(zero), y1: 0, y2: 16, class: "zero" }));
+  if (zero !== null && zero >= scale.low && zero <= scale.high) parts.push(svg("line", { x1: place(zero), x2: place(zero), y1: 0, y2: 16, class: "zero" }));
   if (known(low)) parts.push(svg("line", { x1: place(low), x2: place(high), y1: 8, y2: 8, class: "whisker" }));
   if (value < scale.low) parts.push(svg("path", { d: "M0 8 l6 -5 v10 z", class: "beyond" }));
   else if (value > scale.high) parts.push(svg("path", { d: `M${WIDTH} 8 l-6 -5 v10 z`, class: "beyond" }));
@@ -36,7 +36,7 @@ function interval(around, scale, text, zero = null) {
 
 const MARKS = {
   best: ["best", "best mean of the list"],
-  tied: ["in best set", "not shown to be worse than the best: in the 95 % model confidence set"],
+  tied: ["≈ best", "not shown to be worse than the best: in the 95 % model confidence set"],
   unknown: ["?", "no per-image results to tell by"],
 };
 

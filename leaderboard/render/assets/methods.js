@@ -46,5 +46,5 @@ function methodVersions(name) {
       found.get(text).add(stack.label);
     }
   }
-  return [...found].map(([text, stacks]) => el("li", {}, el("pre", {}, text), el("details", {}, el("summary", {}, `${stacks.size} stacks`), el("ul", {}, [...stacks].map((one) => el("li", {}, named(one)))))));
+  return [...found].map(([text, stacks]) => el("li", {}, el("pre", {}, text), el("details", {}, el("summary", {}, stacks.size === 1 ? "1 stack" : `${stacks.size} stacks`), el("ul", {}, [...stacks].map((one) => el("li", {}, named(one)))))));
 }

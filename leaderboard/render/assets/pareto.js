@@ -27,9 +27,9 @@ function pointsOf(list, fronts, cost) {
   for (const one of boards.lists.filter((other) => other.network === list.network && other.setting === list.setting)) {
     for (const row of one.rows) rows.set(`${one.bits} ${row.stack}`, row);
   }
-  return fronts.flatMap((front, place) => front.points.map(([stack, bits, status, share]) => {
+  return fronts.flatMap((front, place) => front.points.map(([stack, bits, status, share, best]) => {
     const row = rows.get(`${bits} ${stack}`);
-    return { row, bits, status, share, front: place, x: row[cost] * UNITS[cost].scale, y: row.mean };
+    return { row, bits, status, share, best, front: place, x: row[cost] * UNITS[cost].scale, y: row.mean };
   }));
 }
 
@@ -79,10 +79,10 @@ function drawPareto(list) {
 
 function paretoCaption(points, cost, device, fronts) {
   const count = (status) => points.filter((one) => one.status === status).length;
-  const sure = count("front") ? `${count("front")} shown to be on the front (labelled${count("front") > 1 ? ", joined" : ""})` : "none is shown to be on the front";
+  const sure = count("front") ? `${count("front")} shown to be on the front (bold${count("front") > 1 ? ", joined" : ""})` : "none is shown to be on the front";
   const where = cost === "seconds" ? `Times on ${device}; each bit-width has its own front.` : "One front over all bit-widths.";
   return [
-    `${where} Of ${points.length} points ${sure}, ${count("undecided")} undecided, ${count("dominated")} dominated. `,
+    `${where} Of ${points.length} points ${sure}, ${count("undecided")} undecided, ${count("dominated")} dominated. Labelled: the front of the means. `,
     el("span", { class: "key" }, ["front", "undecided", "dominated"].map((status) => el("span", {}, svg("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, svg("g", { class: `mark ${status} bits-0` }, SHAPES[0](RADIUS))), WORDS[status]))),
     el("small", {}, ` On the front or dominated: in at least 95 % of ${Math.min(...fronts.map((one) => one.draws)).toLocaleString("en")} draws of images and seeds. Bars: 95 % interval of accuracy${cost === "seconds" ? ", lowest to highest time" : ""}.`),
   ];

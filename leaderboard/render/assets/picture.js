@@ -19,10 +19,11 @@ function drawPicture(box, { points, bits, cost, fronts, full, width }) {
 function scales(points, cost, full, frame) {
   const values = points.map((one) => one.y).sort((a, b) => a - b);
   const [half, best] = [values[Math.floor(values.length / 2)], values.at(-1)];
-  const near = values.filter((value) => value >= best - Math.max(1, 3 * (best - half)));
-  const span = Math.max(best - near[0], 0.2);
-  const top = full <= best + span * 0.5 ? Math.max(full, best) : best;
-  const [low, high] = [near[0] - 0.12 * span, top + 0.12 * span];
+  const near = values.filter((value) => value >= best - Math.max(5, 2.5 * (best - half)));
+  const ends = points.filter((one) => one.y >= near[0]).flatMap((one) => (known(one.row.around?.[1]) ? one.row.around.slice(1) : []));
+  const [least, most] = [Math.min(near[0], ...ends), Math.max(best, ...ends)];
+  const span = Math.max(most - least, 0.2);
+  const [low, high] = [least - 0.06 * span, (full <= most + span * 0.3 ? Math.max(full, most) : most) + 0.06 * span];
   const costs = points.flatMap((one) => (cost === "seconds" ? one.row.spread.filter(known) : [one.x]));
   const x = costScale(Math.min(...costs), Math.max(...costs), UNITS[cost].log, frame);
   return { low, high, ...x, y: (value) => frame.y + frame.height * (1 - (value - low) / (high - low)) };
@@ -54,8 +55,8 @@ function fullPrecision(scale, full, frame) {
   const right = frame.x + frame.width;
   const within = full >= scale.low && full <= scale.high;
   return svg("g", { class: "full" },
-    svg("text", { x: right, y: 14, "text-anchor": "end" }, `full precision ${percent(full)} %${within ? "" : full > scale.high ? " (above)" : " (below)"}`),
-    within ? svg("path", { d: `M${right} ${scale.y(full)} h10 M${right + 5} ${scale.y(full)} V18` }) : "");
+    svg("text", { x: right + 8, y: 14, "text-anchor": "end" }, `${within ? "◂ " : ""}full precision ${percent(full)} %${within ? "" : full > scale.high ? " (above)" : " (below)"}`),
+    within ? svg("path", { d: `M${right + 1} ${scale.y(full)} l9 -5 v10 z` }) : "");
 }
 
 function joined(members, cost) {
@@ -78,10 +79,11 @@ function whiskers(one, scale, cost) {
 const markBox = ({ at }) => ({ x: at.x - RADIUS - 2, y: at.y - RADIUS - 2, width: 2 * RADIUS + 4, height: 2 * RADIUS + 4 });
 
 function labelsOf(shown, frame, width) {
-  const front = shown.filter((one) => one.status === "front").sort((a, b) => a.x - b.x);
+  const front = shown.filter((one) => !one.below && (one.status === "front" || (one.best && one.status === "undecided")));
+  front.sort((a, b) => (b.status === "front") - (a.status === "front") || a.x - b.x);
   const labels = front.map((one) => {
     const lines = linesOf(one.row.label, SIZE, Math.min(260, width * 0.4));
-    return { ...one.at, one, lines, width: Math.max(...lines.map((line) => textWidth(line, SIZE))) + 4, height: lines.length * SIZE * 1.2 + 2 };
+    return { ...one.at, one, lines, width: Math.max(...lines.map((line) => textWidth(line, SIZE))) * 1.08 + 4, height: lines.length * SIZE * 1.2 + 2 };
   });
   const places = placeLabels(labels, shown.map(markBox), frame);
   return svg("g", { class: "labels", "aria-hidden": "true" }, labels.map((label, i) => (places[i] ? drawnLabel(label, places[i]) : "")));
@@ -91,7 +93,7 @@ function drawnLabel({ one, lines }, place) {
   const [x, y] = [place.x + place.width / 2, place.y + place.height / 2];
   const end = { x: Math.min(place.x + place.width, Math.max(place.x, one.at.x)), y: Math.min(place.y + place.height, Math.max(place.y, one.at.y)) };
   const leader = place.leader ? svg("line", { x1: one.at.x, y1: one.at.y, x2: end.x, y2: end.y }) : "";
-  return [leader, svg("text", { class: `label bits-${one.shape}`, "text-anchor": "middle" }, lines.map((line, i) => svg("tspan", { x, y: y + (i - (lines.length - 1) / 2) * SIZE * 1.2 + SIZE * 0.35 }, line)))];
+  return [leader, svg("text", { class: `label ${one.status} bits-${one.shape}`, "text-anchor": "middle" }, lines.map((line, i) => svg("tspan", { x, y: y + (i - (lines.length - 1) / 2) * SIZE * 1.2 + SIZE * 0.35 }, line)))];
 }
 
 // One stop for the Tab key; the arrows go from point to point in the order of cost.
