@@ -11,8 +11,10 @@ import pandas as pd
 
 from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Network, Recipe, boards
 from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.export import long_rows
 from harness.leaderboard.board.ladder import gains, ladder_markdown
 from harness.leaderboard.board.noise import noise_markdown
+from harness.leaderboard.board.versions import versions_markdown
 from harness.leaderboard.published.numbers import (
     PublishedRuntime,
     accuracies,
@@ -44,6 +46,8 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
     parts += ["### Published numbers beside ours", published] if published else []
     orders = ordering_markdown(orderings(found, evidence))
     parts += ["### Order of methods beside the published one", orders] if orders else []
+    versions = versions_markdown(rows)
+    parts += [versions] if versions else []
     failed = tables.not_done_markdown(rows)
     parts += [failed] if failed else []
     imported = tables.imported_markdown(rows)
@@ -56,7 +60,7 @@ def _board_parts(board: Board, evidence: Evidence) -> Iterator[str]:
     ladder = ladder_markdown(gains(board, evidence), networks=len(board.networks) > 1)
     if ladder:
         yield f"What each step adds, at the same seeds and on the same images:\n\n{ladder}"
-    noise = noise_markdown(board, evidence)
+    noise = noise_markdown(board)
     if noise:
         yield f"How far the order can be trusted:\n\n{noise}"
 
@@ -82,7 +86,7 @@ def _point(recipe: Recipe, cell: BoardCell, axis: str, evidence: Evidence) -> Po
     cost = getattr(cell, axis)
     costs = cell.seconds_by_seed if axis == "seconds" else (cost,)
     correct = evidence.correct(cell.ids)
-    return Point(recipe.label, costs, cell.top1, None if correct is None else correct.mean(0))
+    return Point(recipe.label, costs, cell.top1, None if correct is None else correct.mean(0), cell.key)
 
 
 def published_points(board: Board, network: Network) -> list[tuple[PublishedRuntime, float]]:
@@ -126,7 +130,7 @@ def write(
     target = ReportFolder(folder, overwrite=overwrite)
     found = boards(rows, evidence)
     pictures = [path for cost in costs for path in _figures(found, evidence, target, cost)] if "svg" in formats else []
-    long = tables.long_rows(found)
+    long = long_rows(found)
     makers: dict[str, Callable[[], Path]] = {
         "md": lambda: _text(target, "README.md", _readme(_markdown(rows, found, evidence), pictures)),
         "csv": lambda: target.write("leaderboard.csv", lambda path: write_csv(long, path)),
@@ -164,7 +168,8 @@ def _figures(found: Sequence[Board], evidence: Evidence, folder: ReportFolder, c
 def _file_name(kind: str, label: str, board: Board, hardware: str) -> str:
     """A name without path separators, blanks or dots at its ends; a long one ends with its hash."""
     generated = "" if board.calib_source == DATA else board.calib_source
-    parts = [kind, label, board.bits, board.data, f"c{board.calib}", generated, hardware]
+    apart = board.title.removeprefix(board.setting.title(board.data)) if board.setting is not None else ""
+    parts = [kind, label, board.bits, board.data, f"c{board.calib}", generated, apart, hardware]
     name = "-".join(re.sub(r"[^\w.]+", "_", part).strip("_.") for part in parts if part)
     written = name.encode()
     if len(written) <= LONGEST_NAME:

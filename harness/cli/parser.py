@@ -59,4 +59,8 @@ class CommandParser(Parser):
             self._module = None
             self.epilog = f"examples:\n{command.EXAMPLES}"
             command.add_options(self)
-        return super().parse_known_args(args, namespace)
+        found, rest = super().parse_known_args(args, namespace)
+        if hasattr(found, "overrides"):  # argparse takes positional words of one place only; key=value may stand anywhere
+            found.overrides = [*found.overrides, *(word for word in rest if not word.startswith("-"))]
+            rest = [word for word in rest if word.startswith("-")]
+        return found, rest

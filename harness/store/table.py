@@ -12,6 +12,7 @@ import pandas as pd
 
 from harness.trial.fields import fields_of
 from harness.trial.identity import is_id
+from harness.trial.migration import identity_version
 from harness.trial.record import CoverageRow, Environment, Record, Status
 from harness.trial.spec import DATA, TrialSpec
 
@@ -66,7 +67,12 @@ COLUMNS: dict[str, str] = {
     "calib_source": "string",
     "origin": "string",
     "overlap": "Int64",
+    "identity": "string",
+    "identity_version": "Int64",
+    "load": "Float64",
 }
+# Parts of an identity that differ between trials of one group: the seed, and the images that it draws.
+OF_SEED = ("seed", "calibration_fingerprint")
 # A field of a trial that is declared with a column of its own stands behind them without a line here.
 COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
 CHUNK = 2000
@@ -83,9 +89,10 @@ NEVER_MISSING = [
     "data_fingerprint",
     "methods",
     "preprocessing",
+    "identity",
 ]
 RESULTS = ["top1", "top1_fp32", "agreement", "n_images", "n_correct", "on_grid", "size_bytes", "bit_operations"]
-AS_JSON = ("methods", "preprocessing", "stages")
+AS_JSON = ("methods", "preprocessing", "stages", "identity")
 SIZES = ("size_bytes", "size_bytes_fp32", "bit_operations", "bit_operations_fp32")
 
 
@@ -120,6 +127,9 @@ def row(record: Record) -> dict[str, Any]:
         "coverage": _coverage(record.get("coverage", [])),
         "calib_source": record.get("calib_source", DATA),
         "origin": origin_of(record),
+        "identity": json.dumps({name: value for name, value in spec.items() if name not in OF_SEED}, sort_keys=True),
+        "identity_version": _identity_version(record),
+        "load": _load(machine),
     }
     asked = record.get("asked", {})
     values |= {one.name: asked.get(one.name, one.default) for one in fields_of(TrialSpec) if one.about.column}
@@ -191,6 +201,20 @@ def _device(machine: Environment) -> str | None:
     if machine.get("device") != "cpu":
         return machine.get("device")
     return ", ".join(["CPU", str(machine.get("cpu") or "unknown"), f"{machine.get('threads', '?')} threads"])
+
+
+def _identity_version(record: Record) -> int | None:
+    """The version of the identity that gives the record its id; None when none does."""
+    try:
+        return identity_version(record["spec"], record["id"])
+    except ValueError:  # a setting that is no number: nothing has an id then
+        return None
+
+
+def _load(machine: Environment) -> float | None:
+    """Work that waited for the processors while the trial ran, where its record says so."""
+    found = machine.get("load")
+    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
 def _coverage(rows: Iterable[CoverageRow]) -> str | None:

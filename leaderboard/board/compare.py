@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.stats.difference import Difference, Estimate, difference, estimate
-from harness.leaderboard.stats.inference import accuracy
+from harness.leaderboard.board.grouping import Group, Network, Row, Setting, data_name, gathered, with_distinct_seeds
+from harness.leaderboard.board.labels import told_apart
+from harness.leaderboard.stats.difference import Difference, Estimate, difference
 from harness.method.stack import check
 from harness.text import split_outside
 from harness.trial.spec import calibrated
 
-SETTING = [
-    "model",
-    "weights_sha256",
-    "data",
-    "data_fingerprint",
-    "preprocessing",
-    "n_images",
-    "bits",
-    "calib",
-    "calib_source",
-]
+Place = tuple[Setting, Network]
 WORDS = {"better": "the second is better", "worse": "the first is better", "equal": "no difference on any image"}
 
 
@@ -93,64 +82,92 @@ def _filtered(rows: pd.DataFrame, what: str) -> pd.DataFrame:
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame, evidence: Evidence) -> list[Pair]:
-    """Compare wherever both have records of the same setting; several of a setting are paired by seed.
+    """Compare wherever both have records of the same setting and network; several of a setting are paired by seed.
+
+    A stack of several versions makes a pair for each of them.
 
     Raises:
-        UsageError: They have no setting in common.
+        UsageError: They have no setting in common, or one side has several stacks there.
     """
-    pairs = []
-    for setting, one in _by_setting(first).items():
-        other = _by_setting(second).get(setting)
-        if other is None:
-            continue
-        if len(one) == len(other) == 1:  # two single trials may have different seeds
-            pairs.append(_pair(setting, one, other, evidence))
-            continue
-        seeds = [seed for seed in one["seed"].unique() if seed in set(other["seed"])]
-        if seeds:
-            pairs.append(_pair(setting, _of_seeds(one, seeds), _of_seeds(other, seeds), evidence))
-    if not pairs:
+    known = gathered(pd.concat([first, second]).drop_duplicates("id"))  # together, for labels that tell both sides apart
+    ones, others = _by_place(known, set(first["id"])), _by_place(known, set(second["id"]))
+    shared = [place for place in ones if place in others]
+    names = _names(shared, [[*ones[place], *others[place]] for place in shared])
+    found = [
+        _pair(f"{names[place]}{_versions(one, other)}", one, other, evidence)
+        for place in shared
+        for one in _versions_of(ones[place], "first")
+        for other in _versions_of(others[place], "second")
+        if _common(one, other)
+    ]
+    if not found:
         raise UsageError(
             "the two have no setting in common: expected records on the same model, data, bits, calibration size and images"
         )
-    return pairs
+    return found
 
 
-def _by_setting(rows: pd.DataFrame) -> dict[tuple[str, ...], pd.DataFrame]:
-    texts = rows[SETTING].astype(str)
-    return {tuple(map(str, key)): rows.loc[part.index] for key, part in texts.groupby(SETTING)}
+def _by_place(known: Sequence[Group], ids: Collection[str]) -> dict[Place, list[Group]]:
+    """The part of each group that is on one side, by setting and network."""
+    found: dict[Place, list[Group]] = {}
+    for group in known:
+        mine = tuple(row for row in group.rows if row["id"] in ids)
+        if mine:
+            part = with_distinct_seeds(replace(group, rows=mine))
+            found.setdefault((group.setting, replace(group.network, label="")), []).append(part)
+    return found
 
 
-def _of_seeds(rows: pd.DataFrame, seeds: Sequence[object]) -> pd.DataFrame:
-    kept = rows[rows["seed"].isin(seeds)].sort_values("seed")
-    if kept["seed"].duplicated().any():
-        stacks = ", ".join(sorted(set(map(str, kept["stack"]))))
-        raise UsageError(f"several records with the same seed: {stacks}", "name one stack or trial")
-    return kept
+def _names(places: Sequence[Place], members: Sequence[Sequence[Group]]) -> dict[Place, str]:
+    """What the places are called: no two of them the same."""
+    names = [
+        f"{network.model}, {setting.bits}, {data_name(groups)}, {calibrated(setting.calib, setting.calib_source)}"
+        for (setting, network), groups in zip(places, members, strict=True)
+    ]
+    labels = told_apart(names, [{**network.parts(), **setting.parts()} for setting, network in places])
+    return dict(zip(places, labels, strict=True))
 
 
-def _pair(setting: tuple[str, ...], one: pd.DataFrame, other: pd.DataFrame, evidence: Evidence) -> Pair:
-    values = dict(zip(SETTING, setting, strict=True))
-    about = f"{values['model']}, {values['bits']}, {values['data']}, {calibrated(values['calib'], values['calib_source'])}"
-    first, second = evidence.correct(list(one["id"])), evidence.correct(list(other["id"]))
+def _versions_of(members: Sequence[Group], side: str) -> Sequence[Group]:
+    """The groups of one stack at one place: they differ in their versions only.
+
+    Raises:
+        UsageError: There are several stacks.
+    """
+    stacks = sorted({group.recipe.stack for group in members})
+    if len(stacks) > 1:
+        raise UsageError(f"the {side} has several stacks in one setting: {', '.join(stacks)}", "name one stack or trial")
+    return members
+
+
+def _versions(one: Group, other: Group) -> str:
+    """Which versions are compared, where there are several of a stack."""
+    labels = [group.recipe.label for group in (one, other)]
+    return f" ({labels[0]} against {labels[1]})" if labels != [one.recipe.stack, other.recipe.stack] else ""
+
+
+def _common(one: Group, other: Group) -> list[tuple[Row, Row]]:
+    """Records of the same seed; two single trials may have different ones."""
+    if len(one.rows) == len(other.rows) == 1:
+        return [(one.rows[0], other.rows[0])]
+    by_seed = dict(zip(other.seeds, other.rows, strict=True))
+    return [(row, by_seed[seed]) for seed, row in zip(one.seeds, one.rows, strict=True) if seed in by_seed]
+
+
+def _pair(setting: str, one: Group, other: Group, evidence: Evidence) -> Pair:
+    ids = tuple((str(a["id"]), str(b["id"])) for a, b in _common(one, other))
+    firsts, seconds = zip(*ids, strict=True)
+    first, second = evidence.correct(firsts), evidence.correct(seconds)
     found = difference(first, second) if first is not None and second is not None and first.shape == second.shape else None
     return Pair(
-        setting=about,
-        ids=tuple(zip(one["id"], other["id"], strict=True)),
-        seeds=tuple(int(seed) for seed in one["seed"]),
-        first=_accuracy(one, first),
-        second=_accuracy(other, second),
+        setting=setting,
+        ids=ids,
+        seeds=tuple(int(row["seed"]) for row, _ in _common(one, other)),
+        first=evidence.accuracy(firsts),
+        second=evidence.accuracy(seconds),
         difference=found,
         verdict=_verdict(found),
     )
-
-
-def _accuracy(rows: pd.DataFrame, correct: np.ndarray | None) -> Estimate:
-    """Accuracy with its interval; from the mean count of one seed's images where there are no per-image results."""
-    if correct is not None and correct.shape[1] > 1:
-        return estimate(correct)
-    found = accuracy(round(float(rows["n_correct"].mean())), int(rows["n_images"].iloc[0]))
-    return Estimate(found, math.nan, None, len(rows))
 
 
 def _verdict(found: Difference | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError
+from harness.leaderboard.stats.difference import Estimate, estimate
+from harness.leaderboard.stats.inference import accuracy
 from harness.store.store import Store
 
 
@@ -23,6 +26,7 @@ class Evidence:
     def __init__(self, store: Store, rows: pd.DataFrame) -> None:
         self._store = store
         self._counts = dict(zip(rows["id"], rows["n_images"], strict=True))
+        self._right = dict(zip(rows["id"], rows["n_correct"], strict=True))
         self._one = lru_cache(maxsize=4096)(self._read)
 
     def correct(self, ids: Sequence[str]) -> np.ndarray | None:
@@ -32,6 +36,20 @@ class Evidence:
             return None
         present = [one for one in found if one is not None]
         return np.stack(present) if len(present) == len(found) else None
+
+    def accuracy(self, ids: Sequence[str]) -> Estimate:
+        """Accuracy of one stack over images and seeds with its interval.
+
+        Without per-image results it is Wilson's interval from the mean count of one seed's images.
+
+        Args:
+            ids: Done records of a stack, one per seed.
+        """
+        correct = self.correct(ids)
+        if correct is not None and correct.shape[1] > 1:
+            return estimate(correct)
+        right = round(float(np.mean([int(self._right[trial]) for trial in ids])))
+        return Estimate(accuracy(right, int(self._counts[ids[0]])), math.nan, None, len(ids))
 
     def _read(self, trial: str) -> np.ndarray | None:
         count = self._counts.get(trial)

@@ -53,9 +53,9 @@ class Gain:
 
 def gains(board: Board, evidence: Evidence) -> list[Gain]:
     """Every step of every stack whose shorter stack is on the board too."""
-    by_methods = {recipe.methods: recipe for recipe in board.recipes if recipe.methods}
+    by_methods = {(recipe.methods, recipe.identity_version): recipe for recipe in board.recipes if recipe.methods}
     found = (
-        _gain(board, network, by_methods.get(_shorter(recipe)), recipe, evidence)
+        _gain(board, network, by_methods.get((_shorter(recipe), recipe.identity_version)), recipe, evidence)
         for network in board.networks
         for recipe in sorted(board.recipes, key=lambda one: (len(_steps(one)), one.stack))
     )
@@ -101,7 +101,7 @@ def ladder_markdown(found: Sequence[Gain], *, networks: bool) -> str:
     lines = [
         [
             text.code(gain.step),
-            text.code(gain.below.stack),
+            text.code(gain.below.label or gain.below.stack),
             *([text.markdown(gain.network.label)] if networks else []),
             f"{gain.mean:+.2f}" + (f" ± {gain.deviation:.2f}" if gain.deviation is not None else ""),
             _ends(gain.difference),

@@ -9,19 +9,12 @@ import numpy as np
 
 from harness.leaderboard import text
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe, competes
-from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.stats.inference import Interval, VarianceSplit, rank_intervals, variance_split
+from harness.leaderboard.stats.inference import Interval, VarianceSplit, variance_split
 
 
-def ranks(board: Board, network: Network, evidence: Evidence) -> dict[Recipe, Interval]:
+def ranks(board: Board, network: Network) -> dict[Recipe, Interval]:
     """Ranks of the stacks that compete on a network, with 95 % intervals over images; empty without per-image results."""
-    cells = dict(_competing(board, network))
-    correct = {recipe.label: evidence.correct(cell.ids) for recipe, cell in cells.items()}
-    known = {label: found.mean(0) for label, found in correct.items() if found is not None}
-    if len(known) < max(2, len(cells)) or len({one.shape for one in known.values()}) > 1:
-        return {}
-    found = rank_intervals(known)
-    return {recipe: found[recipe.label] for recipe in cells}
+    return {recipe: cell.rank for recipe, cell in _competing(board, network) if cell.rank is not None}
 
 
 def split(board: Board, network: Network) -> VarianceSplit | None:
@@ -40,15 +33,15 @@ def _competing(board: Board, network: Network) -> Iterator[tuple[Recipe, BoardCe
             yield recipe, cell
 
 
-def noise_markdown(board: Board, evidence: Evidence) -> str:
+def noise_markdown(board: Board) -> str:
     """Both in a few lines; empty where nothing can be said."""
-    lines = [line for network in board.networks for line in _lines(board, network, evidence)]
+    lines = [line for network in board.networks for line in _lines(board, network)]
     return "\n".join(lines)
 
 
-def _lines(board: Board, network: Network, evidence: Evidence) -> Iterator[str]:
+def _lines(board: Board, network: Network) -> Iterator[str]:
     where = f" on {text.markdown(network.label)}" if len(board.networks) > 1 else ""
-    found = ranks(board, network, evidence)
+    found = ranks(board, network)
     if found:
         shown = (f"{text.code(recipe.label)} {_rank(interval)}" for recipe, interval in found.items())
         yield f"- Ranks{where} with 95 % intervals over images: {', '.join(shown)}."

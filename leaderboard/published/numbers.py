@@ -13,7 +13,8 @@ from tabulate import tabulate
 
 from harness.errors import HarnessError
 from harness.leaderboard import text
-from harness.leaderboard.board.boards import Board, BoardCell
+from harness.leaderboard.board.boards import Board, BoardCell, Network
+from harness.leaderboard.published.matching import measured, stands_for
 from harness.models.cards import cards
 from harness.trial.spec import DATA
 
@@ -22,7 +23,8 @@ IMAGENET_IMAGES = 50_000
 CHECKPOINT_POINTS = 0.3  # full precision further apart than this is another checkpoint or another preprocessing
 ROUNDING = 0.005  # published numbers have two decimals at best
 
-# Published methods that are a stack of this project, and the paper's networks as timm names them today.
+# The stack of this project for a published method, wherever its table does not say otherwise (column ``stack``). A name that
+# is not here has none: PSAQ-ViT-V2 is known to us from its abstract only.
 STACKS = {
     "FP32": "fp32",
     "MinMax": "minmax",
@@ -42,12 +44,16 @@ STACKS = {
     "FIMA-Q": "adalog(preset=uniform)+fimaq",
     "BRECQ": "repqvit+brecq",
     "PSAQ-ViT": "minmax",
-    "PSAQ-ViT-V2": "minmax+psaqv2",
-    "Evol-Q": "fqvit+omse+biascorr+evolq",
-    "Evol-Q on FQ-ViT + OMSE + Bias Corr": "fqvit+omse+biascorr+evolq",
+    "Evol-Q": "fqvit+evolq(preset=paper)",
+    "CPT-V": "fqvit+evolq(preset=paper)",  # the earlier preprint of Evol-Q
+    "Evol-Q on FQ-ViT + OMSE + Bias Corr": "fqvit+omse+biascorr+evolq(preset=paper)",
+    "SGD on scales": "fqvit+gradopt(optimizer=sgd)",
+    "Adam on scales": "fqvit+gradopt",
+    "AdamW on scales": "fqvit+gradopt(optimizer=adamw)",
 }
+NONE = "-"  # in the column: an experiment that no stack of ours repeats
 # Published methods that calibrate on synthetic images, with our source; all others calibrate on images of the data.
-SOURCES = {"PSAQ-ViT": "psaq", "PSAQ-ViT-V2": "psaq"}
+SOURCES = {"PSAQ-ViT": "psaq"}
 
 
 @cache
@@ -74,6 +80,7 @@ class Accuracy:
         top1: Percent on ImageNet's validation images.
         source: Paper and table, or repository.
         notes: What to know about it.
+        stack: Of its experiment where the method's name does not say it; ``-`` for none.
     """
 
     method: str
@@ -83,11 +90,18 @@ class Accuracy:
     top1: float
     source: str
     notes: str
+    stack: str = ""
 
     @property
     def bits(self) -> str:
         """As tables show them."""
         return f"w{self.weight_bits:g}a{self.activation_bits:g}"
+
+    @property
+    def ours(self) -> str:
+        """The stack that repeats its experiment; empty when there is none."""
+        found = self.stack or STACKS.get(self.method, "")
+        return "" if found == NONE else found
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ def accuracies(path: Path = FOLDER / "accuracies.csv") -> tuple[Accuracy, ...]:
     Raises:
         PublishedError: A row is not what it should be; the message names the line.
     """
-    names = ("method", "model", "weight_bits", "activation_bits", "top1", "source", "notes")
+    names = ("method", "model", "weight_bits", "activation_bits", "top1", "source", "notes", "stack")
     return tuple(_accuracy(path, line, row) for line, row in _rows(path, names))
 
 
@@ -153,7 +167,8 @@ def _accuracy(path: Path, line: int, row: dict[str, str]) -> Accuracy:
     weights, activations = _bits(path, line, row["weight_bits"]), _bits(path, line, row["activation_bits"])
     top1 = _number(path, line, "top1", row["top1"], 0, 100)
     _check_named(path, line, row)
-    return Accuracy(row["method"], row["model"], weights, activations, top1, row["source"], row["notes"])
+    rest = row["source"], row["notes"] or "", row["stack"] or ""
+    return Accuracy(row["method"], row["model"], weights, activations, top1, *rest)
 
 
 def _runtime(path: Path, line: int, row: dict[str, str]) -> PublishedRuntime:
@@ -213,19 +228,25 @@ def compare(boards: Sequence[Board], numbers: Sequence[Accuracy] | None = None) 
             if number.bits != board.bits:
                 continue
             networks = [network for network in board.networks if network.model == models().get(number.model)]
-            for network in networks:
-                cells = [cell for (r, n), cell in board.cells.items() if n == network and _is(number, r.stack, board)]
-                found += [_judged(number, cell, board) for cell in cells] or [Comparison(number, None, "published only")]
+            found += [_compared(number, board, network) for network in networks]
     return found
+
+
+def _compared(number: Accuracy, board: Board, network: Network) -> Comparison:
+    """A number beside the row that stands for its experiment."""
+    fits = bool(number.ours) and same_source(number.method, board)
+    recipe = stands_for(number.ours, measured(board, network)) if fits else None
+    if recipe is None:
+        return Comparison(number, None, "published only")
+    cell = board.cells[recipe, network]
+    if recipe.stack != number.ours:
+        return Comparison(number, cell, "not comparable", f"other settings: {recipe.stack}")
+    return _judged(number, cell, board)
 
 
 def same_source(method: str, board: Board) -> bool:
     """Whether the calibration images of a published method came from where a board's images came from."""
     return SOURCES.get(method, DATA) == board.calib_source.partition("(")[0]
-
-
-def _is(number: Accuracy, stack: str, board: Board) -> bool:
-    return STACKS.get(number.method) == stack and same_source(number.method, board)
 
 
 def _judged(number: Accuracy, cell: BoardCell, board: Board) -> Comparison:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-from scipy.stats import kendalltau
 from tabulate import tabulate
 
 from harness.leaderboard import text
-from harness.leaderboard.board.boards import Board, BoardCell, Network
+from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.published.numbers import STACKS, accuracies, models, same_source
+from harness.leaderboard.published.matching import measured, stands_for
+from harness.leaderboard.published.numbers import Accuracy, accuracies, models, same_source
 from harness.leaderboard.stats.difference import difference
-from harness.leaderboard.stats.inference import Interval
-from harness.text import split_outside
+from harness.leaderboard.stats.inference import LEVEL, Interval
+from harness.leaderboard.stats.order import drawn_accuracies, kendall
 
 FEWEST = 3  # with fewer methods there is no order to compare
 CONFIDENT = 1.96
@@ -37,6 +37,7 @@ class Placed:
         here: Mean over seeds.
         error: Binomial standard error of ours.
         correct: Per-image results ``(seeds, images)``; None without them.
+        seeds: The seeds.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Placed:
     here: float
     error: float
     correct: np.ndarray | None = field(default=None, compare=False, repr=False)
+    seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,19 @@ class Ordering:
 
     @property
     def tau(self) -> float:
-        """Kendall's tau between both orders: 1 for the same, -1 for the reverse; NaN where all are equal."""
-        tau, _ = kendalltau([one.published for one in self.placed], [one.here for one in self.placed])
-        return float(tau)
+        """Kendall's tau between both orders: 1 for the same, -1 for the reverse, 0 where one side has no order."""
+        return float(kendall(self._published, np.array([one.here for one in self.placed])))
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Its 95 % interval over images and seeds."""
+        drawn = kendall(self._published, drawn_accuracies(self.placed))
+        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return Interval(self.tau, float(low), float(high))
+
+    @property
+    def _published(self) -> np.ndarray:
+        return np.array([one.published for one in self.placed])
 
     @property
     def reversed(self) -> Iterator[Reversal]:
@@ -96,47 +108,46 @@ class Ordering:
 
 def _ahead(better: Placed, worse: Placed) -> Interval:
     """The lead over common images and seeds, or with two independent binomial errors without per-image results."""
-    if better.correct is not None and worse.correct is not None and better.correct.shape == worse.correct.shape:
+    alike = better.seeds == worse.seeds
+    if alike and better.correct is not None and worse.correct is not None and better.correct.shape == worse.correct.shape:
         return difference(better.correct, worse.correct).interval
     lead, noise = worse.here - better.here, CONFIDENT * math.hypot(better.error, worse.error)
     return Interval(lead, lead - noise, lead + noise)
 
 
 def orderings(boards: Sequence[Board], evidence: Evidence) -> list[Ordering]:
-    """One for each network and bit-width with at least three methods that have published numbers."""
+    """One for each network and bit-width with at least three methods whose published numbers put them in an order."""
     found = [_ordering(board, network, evidence) for board in boards for network in board.networks]
-    return [one for one in found if len(one.placed) >= FEWEST]
+    return [one for one in found if len(one.placed) >= FEWEST and len({p.published for p in one.placed}) > 1]
 
 
 def _ordering(board: Board, network: Network, evidence: Evidence) -> Ordering:
-    placed = []
-    for (recipe, other), cell in board.cells.items():
-        methods = [
-            name for name, stack in STACKS.items() if _names(stack) == _names(recipe.stack) and same_source(name, board)
-        ]
-        values = [
-            one.top1
-            for one in accuracies()
-            if one.method in methods and one.bits == board.bits and models().get(one.model) == network.model
-        ]
-        if other == network and values:
-            placed.append(_placed(methods, values, recipe.label, cell, board, evidence))
-    return Ordering(f"{network.label}, {board.title}", tuple(sorted(placed, key=lambda one: -one.published)))
+    """Each published method once, by the row that stands for its experiment."""
+    rows = measured(board, network)
+    numbers: dict[Recipe, list[Accuracy]] = {}
+    for one in accuracies():
+        if one.bits != board.bits or models().get(one.model) != network.model or not same_source(one.method, board):
+            continue
+        recipe = stands_for(one.ours, rows) if one.ours else None
+        if recipe is not None:
+            numbers.setdefault(recipe, []).append(one)
+    placed = [_placed(found, recipe, board.cells[recipe, network], board, evidence) for recipe, found in numbers.items()]
+    ordered = sorted(placed, key=lambda one: (-one.published, one.stack))
+    return Ordering(f"{network.label}, {board.title}", tuple(ordered))
 
 
-def _placed(
-    methods: list[str], values: list[float], stack: str, cell: BoardCell, board: Board, evidence: Evidence
-) -> Placed:
+def _placed(found: Sequence[Accuracy], recipe: Recipe, cell: BoardCell, board: Board, evidence: Evidence) -> Placed:
     share, images = cell.mean / 100, (board.images or 1) * len(cell.top1)
-    error = 100 * math.sqrt(max(share * (1 - share), 1 / images) / images)
     return Placed(
-        " / ".join(methods), statistics.median(values), len(values), stack, cell.mean, error, evidence.correct(cell.ids)
+        method=" / ".join(dict.fromkeys(one.method for one in found)),
+        published=statistics.median(one.top1 for one in found),
+        sources=len(found),
+        stack=recipe.label,
+        here=cell.mean,
+        error=100 * math.sqrt(max(share * (1 - share), 1 / images) / images),
+        correct=evidence.correct(cell.ids),
+        seeds=cell.seeds,
     )
-
-
-def _names(stack: str) -> tuple[str, ...]:
-    """The methods of a stack without settings, most of which control effort; ``sequential`` changes the method and stays."""
-    return tuple(re.sub(r"\((?!sequential).*\)$", "", step) for step in split_outside(stack, "+"))
 
 
 def ordering_markdown(found: Sequence[Ordering]) -> str:
@@ -156,8 +167,10 @@ def _markdown(one: Ordering) -> str:
         f"({pair.ahead.low:.1f} to {pair.ahead.high:.1f}{'' if pair.shown else ': noise'})"
         for pair in one.reversed
     ]
+    ends = f"{one.interval.low:.2f} to {one.interval.high:.2f}"
     return (
-        f"**{text.markdown(one.title)}**: Kendall's tau {one.tau:.2f} over {len(one.placed)} methods "
-        f"(published: median over sources; settings of effort and images differ; ± binomial standard error)\n\n{table}\n\n"
+        f"**{text.markdown(one.title)}**: Kendall's tau {one.tau:.2f} over {len(one.placed)} methods, 95 % interval over "
+        f"images and seeds {ends} (published: median over sources; settings of effort and images differ; ± binomial "
+        f"standard error)\n\n{table}\n\n"
         f"Other order here, in points with 95 % intervals over images and seeds: {'; '.join(pairs) or 'none'}."
     )

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import pandas as pd
 from tabulate import tabulate
 
@@ -127,40 +124,6 @@ def imported_markdown(rows: pd.DataFrame) -> str:
 
 def _reason(row: pd.Series) -> str:
     return "-" if pd.isna(row["error_kind"]) else f"{row['error_kind']}: {row['error_message']}"
-
-
-def long_rows(boards: Sequence[Board]) -> pd.DataFrame:
-    """One row per cell, for CSV and Parquet; ``records`` lists the ids of its records."""
-    return pd.DataFrame([_long(board, *place, cell) for board in boards for place, cell in board.cells.items()])
-
-
-def _long(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> dict[str, Any]:
-    return {
-        "data": board.data,
-        "n_images": board.images,
-        "bits": board.bits,
-        "calib": board.calib,
-        "model": network.label,
-        "stack": recipe.label,
-        "protocol": recipe.protocol,
-        "top1_mean": cell.mean,
-        "top1_sd": cell.deviation,
-        "n_seeds": len(cell.top1),
-        "n_expected": cell.expected,
-        "top1_fp32": cell.top1_fp32,
-        "to_fp32": cell.mean - cell.top1_fp32,
-        "mark": cell.mark,
-        "agreement": cell.agreement,
-        "seconds": cell.seconds,
-        "size_bytes": cell.size_bytes,
-        "bit_operations": cell.bit_operations,
-        "device": cell.device,
-        "coverage": cell.coverage,
-        "records": " ".join(cell.ids),
-        "command": cell.command,
-        "calib_source": board.calib_source,
-        "overlap": cell.overlap,
-    }
 
 
 def board_latex(board: Board) -> str:

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 from harness.leaderboard.board.boards import boards
+from harness.leaderboard.published.numbers import accuracies
 from harness.leaderboard.published.ordering import Ordering, Placed, ordering_markdown, orderings
 from harness.leaderboard.report import markdown
+from harness.leaderboard.stats.order import drawn_accuracies, kendall
 from tests.leaderboard.synthetic import add, evidence, rows
 
 DEIT = "deit_tiny_patch16_224.fb_in1k"
@@ -44,6 +47,81 @@ def test_fewer_than_three_methods_make_no_order(store):
     add(store, "repqvit", 570, bits="w4a4", model=DEIT)
     add(store, "adalog", 640, bits="w4a4", model=DEIT)
     assert found(store) == []
+
+
+def test_several_settings_of_a_method_are_one_method(store):
+    """Four losses used to be four methods; the row that stands for the method is chosen without looking at accuracy."""
+    add(store, "fqvit", 570, bits="w4a8", model=DEIT)
+    add(store, "fqvit+evolq(passes=3)", 640, bits="w4a8", model=DEIT)
+    add(store, "fqvit+evolq(preset=paper)", 630, bits="w4a8", model=DEIT)
+    for loss in ("mse", "cosine", "kl"):
+        add(store, f"fqvit+evolq(loss={loss})", 650, bits="w4a8", model=DEIT)
+    assert found(store) == [], "two methods make no order"
+    add(store, "fqvit+omse", 600, bits="w4a8", model=DEIT)
+    (one,) = found(store)
+    assert [(p.method, p.stack) for p in one.placed] == [
+        ("Evol-Q / CPT-V", "fqvit+evolq(preset=paper)"),
+        ("FQ-ViT", "fqvit"),
+        ("FQ-ViT + OMSE", "fqvit+omse"),
+    ]
+
+
+def test_rows_that_saw_evaluation_images_stand_for_nothing(store):
+    for stack, right in (("repqvit", 570), ("adalog", 640), ("repqvit+erq", 600)):
+        add(store, stack, right, bits="w4a4", model=DEIT, protocol="paper" if stack == "adalog" else "strict")
+    assert found(store) == []
+
+
+def test_tau_is_a_number_with_an_interval(store):
+    def order(*values, images=400):
+        spread = np.random.default_rng(0)
+        results = [spread.random((3, images)) < here / 100 for _, here in values]
+        return Ordering(
+            "x",
+            tuple(
+                Placed(str(i), p, 1, str(i), 100 * c.mean(), 2.0, c, (0, 1, 2))
+                for i, ((p, _), c) in enumerate(zip(values, results, strict=True))
+            ),
+        )
+
+    clear = order((70, 80), (60, 60), (50, 40), (40, 20))
+    assert (clear.tau, clear.interval.low, clear.interval.high) == (1, 1, 1)
+    unclear = order((70, 50), (60, 50), (50, 50), (40, 50))
+    assert unclear.interval.low < 0 < unclear.interval.high
+    equal = Ordering("x", tuple(Placed(name, 70, 1, name, 60, 0.0) for name in "abcd"))
+    assert (equal.tau, equal.interval.low, equal.interval.high) == (0, 0, 0), "no order, and not nan"
+    assert "nan" not in ordering_markdown([equal])
+
+
+def test_methods_that_were_published_equal_make_no_order(store, monkeypatch):
+    same = [replace(one, top1=60.0) for one in accuracies()]
+    monkeypatch.setattr("harness.leaderboard.published.ordering.accuracies", lambda: same)
+    for stack, right in (("repqvit", 570), ("adalog", 640), ("repqvit+erq", 600)):
+        add(store, stack, right, bits="w4a4", model=DEIT)
+    assert found(store) == []
+
+
+def test_kendall_against_scipy():
+    generator = np.random.default_rng(1)
+    for size in (3, 5, 9):
+        first, second = generator.integers(0, 4, size).astype(float), generator.integers(0, 4, (20, size)).astype(float)
+        expected = [kendalltau(first, one).statistic for one in second]
+        assert kendall(first, second) == pytest.approx(np.nan_to_num(expected))
+
+
+def test_draws_follow_images_and_seeds():
+    """Their spread is that of a bootstrap written out; seeds are drawn together where they are the same."""
+    generator = np.random.default_rng(2)
+    base = generator.random(500) < 0.7
+    table = np.stack([base ^ (generator.random(500) < share) for share in (0.02, 0.10, 0.20)])
+    one = Placed("a", 1, 1, "a", 100 * table.mean(), 1.0, table, (0, 1, 2))
+    drawn = drawn_accuracies([one, replace(one, method="b")], draws=3000)
+    assert (drawn[:, 0] == drawn[:, 1]).all()
+    brute = [100 * table[generator.integers(3, size=3)][:, generator.integers(500, size=500)].mean() for _ in range(3000)]
+    assert drawn[:, 0].std() == pytest.approx(np.std(brute), rel=0.08)
+    assert drawn[:, 0].mean() == pytest.approx(one.here, abs=0.2)
+    other = replace(one, seeds=(3, 4, 5))
+    assert (drawn_accuracies([one, other], draws=50) != drawn_accuracies([one, one], draws=50)).any()
 
 
 def test_tau_and_reversed_pairs():

@@ -4,7 +4,9 @@ import pytest
 
 from harness.leaderboard.board.boards import boards
 from harness.leaderboard.published import numbers as published
+from harness.leaderboard.published.matching import methods_of
 from harness.leaderboard.published.numbers import (
+    STACKS,
     Accuracy,
     PublishedError,
     accuracies,
@@ -50,7 +52,7 @@ def test_names_lead_to_stacks_and_networks_that_exist():
 )
 def test_a_wrong_row_is_named(tmp_path, line, said):
     path = tmp_path / "x.csv"
-    path.write_text(f"method,model,weight_bits,activation_bits,top1,source,notes\n{line}\n")
+    path.write_text(f"method,model,weight_bits,activation_bits,top1,source,notes,stack\n{line},\n")
     with pytest.raises(PublishedError, match=said):
         accuracies(path)
 
@@ -119,9 +121,73 @@ def test_conflicting_sources_are_all_shown(store):
 
 
 def test_stacks_beside_published_names_are_canonical_and_names_are_published():
-    from harness.leaderboard.published.numbers import STACKS
-    from harness.method.stack import check
-
     names = {one.method for one in accuracies()}
     assert set(STACKS) <= names
-    assert all(str(check(stack)) == stack for stack in STACKS.values())
+    stacks = {*STACKS.values(), *(one.ours for one in accuracies() if one.ours)}
+    assert all(str(check(stack)) == stack for stack in stacks)
+
+
+@pytest.mark.parametrize(
+    ("source", "method", "stack"),
+    [
+        ("Evol-Q paper Table 2", "Evol-Q", "fqvit+evolq(preset=paper)"),
+        ("Evol-Q paper Table 5", "Evol-Q", "fqvit+evolq(preset=paper)"),
+        ("Evol-Q paper Table 6", "Evol-Q", "fqvit(levit=release)+evolq(preset=paper)"),
+        ("Evol-Q paper Table 6", "FQ-ViT", "fqvit(levit=release)"),
+        ("Evol-Q paper Table 8", "BRECQ", "minmax+brecq"),
+        ("I&S-ViT paper Table 1", "BRECQ", "repqvit+brecq"),
+        ("Evol-Q supplement Table 1b", "Evol-Q on FQ-ViT + OMSE + Bias Corr", "fqvit+omse+biascorr+evolq(preset=paper)"),
+        ("Evol-Q paper Table 2", "PSAQ-ViT-V2", ""),
+        ("GLF-Q paper Table 5", "FIMA-Q", ""),
+    ],
+)
+def test_an_experiment_not_a_name_has_a_stack(source, method, stack):
+    found = {one.ours for one in accuracies() if (one.source, one.method) == (source, method)}
+    assert found == {stack}
+
+
+def test_four_bit_attention_maps_are_another_stack():
+    maps = {one.ours for one in accuracies() if one.notes == "4-bit attention map"}
+    assert maps == {"fqvit(lis=true)"}
+
+
+def compared(store, *stacks):
+    for stack in stacks:
+        metrics = {"top1": 67.2, "top1_fp32": 72.2, "agreement": 95.0, "n_images": 50_000, "n_correct": 33_600}
+        add(store, stack, 700, model=DEIT, bits="w4a8", metrics=metrics)
+    numbers = [
+        one for one in accuracies() if one.model == "DeiT-T" and one.source.startswith("Evol-Q") and one.weight_bits == 4
+    ]
+    return {
+        (one.published.source.removeprefix("Evol-Q "), one.published.method): (one.verdict, one.why)
+        for one in compare(boards(rows(store), evidence(store)), numbers)
+    }
+
+
+def test_the_long_stack_is_the_supplements_not_the_papers(store):
+    found = compared(store, "fqvit+omse+biascorr+evolq(preset=paper)")
+    assert found["paper Table 3", "Evol-Q"] == ("published only", "")
+    assert found["supplement Table 1b", "Evol-Q on FQ-ViT + OMSE + Bias Corr"][0] in ("better", "within noise", "worse")
+
+
+def test_other_settings_are_shown_and_not_judged(store):
+    found = compared(store, "fqvit+evolq")
+    assert found["paper Table 3", "Evol-Q"] == ("not comparable", "other settings: fqvit+evolq")
+    assert compared(store, "fqvit+evolq(preset=paper)")["paper Table 3", "Evol-Q"][0] == "within noise"
+
+
+@pytest.mark.parametrize(
+    ("stack", "methods"),
+    [
+        ("adalog(candidates=32,steps=2)", ("adalog",)),
+        ("easyquant(sequential=false)", ("easyquant(sequential=false)",)),
+        ("fqvit(levit=release)+evolq(preset=paper,passes=3)", ("fqvit(levit=release)", "evolq")),
+        ("repqvit+brecq(preset=joint)", ("repqvit", "brecq(preset=joint)")),
+        ("repqvit+brecq(preset=short,iterations=9)", ("repqvit", "brecq")),
+        ("fqvit+evolq(passes=1,loss=mse)", ("fqvit", "evolq(loss=mse)")),
+        ("", ("",)),
+        ("odd(x", ("odd(x",)),
+    ],
+)
+def test_settings_of_effort_do_not_make_another_method(stack, methods):
+    assert methods_of(stack) == methods

@@ -161,7 +161,7 @@ def test_ranks_and_the_spread_over_seeds(store):
     parts = variance_split(values)
     found = split(board(store), board(store).networks[0])
     assert (found.calibration, found.method) == pytest.approx((parts.calibration, parts.method))
-    intervals = ranks(board(store), board(store).networks[0], evidence(store))
+    intervals = ranks(board(store), board(store).networks[0])
     assert {recipe.stack: (one.low, one.value, one.high) for recipe, one in intervals.items()} == {
         "good": (1, 1, 1),
         "bad": (2, 2, 2),
@@ -322,7 +322,7 @@ def test_compare_two_trials(store, capsys):
     [
         (["fqvit", "fqvit+omze"], "Did you mean fqvit+omse"),
         (["stakc=fqvit", "fqvit"], "Did you mean stack"),
-        (["bits=w8a8", "fqvit"], "several records with the same seed"),
+        (["bits=w8a8", "fqvit"], "the first has several stacks in one setting: fqvit, fqvit+omse"),
         (["bits=w8a8,stack=fqvit", "bits=w4a8"], "no setting in common"),
     ],
 )

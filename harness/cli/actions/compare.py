@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from dataclasses import asdict
-from typing import Any
 
-from harness.cli.actions.printing import warn
+from harness.cli.actions.printing import plain, warn
 from harness.leaderboard.board.compare import Pair, compare, select
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.stats.difference import Estimate
@@ -27,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         select(found.table, arguments.first), select(found.table, arguments.second), Evidence(store, found.table)
     )
     if arguments.json:
-        print(json.dumps([_plain(asdict(pair)) for pair in pairs], indent=1, allow_nan=False))
+        print(json.dumps([plain(asdict(pair)) for pair in pairs], indent=1, allow_nan=False))
     else:
         print("\n\n".join(told(pair, arguments.first, arguments.second) for pair in pairs))
     return 0
@@ -53,12 +51,3 @@ def _accuracy(found: Estimate) -> str:
 
 def _points(interval: Interval) -> str:
     return f"{interval.value:+.2f} points [{interval.low:+.2f}, {interval.high:+.2f}]"
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no infinity: an unknown end of an interval is null."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

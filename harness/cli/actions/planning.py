@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.cli.commands.grid_options import overrides
@@ -35,8 +35,19 @@ class Asked:
     imported: int = 0
 
 
-def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> Asked:
+def plan_of(
+    arguments: argparse.Namespace,
+    store: Store,
+    progress: Progress,
+    beside: Callable[[Sequence[TrialSpec]], Sequence[TrialSpec]] | None = None,
+) -> Asked:
     """Compose, expand and plan.
+
+    Args:
+        arguments: Options of a grid.
+        store: Where records are.
+        progress: Display.
+        beside: Further trials for those of the grid.
 
     Raises:
         UsageError: Something in it is not understood or not possible.
@@ -46,6 +57,7 @@ def plan_of(arguments: argparse.Namespace, store: Store, progress: Progress) -> 
     progress.say("loading torch")
     with nothing_at_stake():
         specs = expand(composed.specs, ladder=composed.ladder)
+    specs += beside(specs) if beside is not None else []
     plan = planned(specs, store, progress, options, share=composed.share)
     imported = sum("imported" in (store.stored(cell.id) or {}) for cell in plan.to_run)
     return Asked(composed, options, plan, imported)

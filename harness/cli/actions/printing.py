@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from harness.store.reading import BrokenFile
 
@@ -17,3 +19,12 @@ def warn(broken: Iterable[BrokenFile]) -> None:
     """Name files that are no records on standard error."""
     for problem in broken:
         print(f"warning: {problem.path} is no record: {problem.reason}", file=sys.stderr)
+
+
+def plain(value: Any) -> Any:
+    """A value for JSON, which has no infinity: an unknown end of an interval is null."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

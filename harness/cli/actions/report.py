@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-from harness.cli.actions.printing import warn
+from harness.cli.actions.printing import plain, warn
 from harness.cli.commands.report import COSTS, FORMATS
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.history import moves, moves_markdown
 from harness.leaderboard.report import markdown, write
 from harness.machine.terminal import terminal_progress
 from harness.store.exchange import merge
@@ -23,12 +26,33 @@ from harness.store.table_cache import rows
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     formats, costs = known(arguments.format, FORMATS, "format"), known(arguments.cost, COSTS, "cost")
-    if arguments.records is None:
-        return report(Store.default(arguments.store), arguments, formats, costs)
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        warn(merge(store, arguments.records, None).refused)
-        return report(store, arguments, formats, costs)
+    with contextlib.ExitStack() as stack:
+        store = _opened(arguments.records, stack) if arguments.records is not None else Store.default(arguments.store)
+        if arguments.against is None:
+            return report(store, arguments, formats, costs)
+        if arguments.out is not None:
+            raise UsageError("--against prints what moved and writes no files", "leave out --out")
+        return history(store, _opened(arguments.against, stack), arguments)
+
+
+def _opened(path: Path, stack: contextlib.ExitStack) -> Store:
+    """The records of a file or another store, in a store of their own until the stack is left."""
+    store = Store(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+    warn(merge(store, path, None).refused)
+    return store
+
+
+def history(store: Store, older: Store, arguments: argparse.Namespace) -> int:
+    """Print what moved since older records."""
+    progress = terminal_progress(arguments.quiet)
+    before, now = rows(older, progress), rows(store, progress)
+    warn(now.broken)
+    found = moves(before.table, now.table, Evidence(older, before.table), Evidence(store, now.table))
+    if arguments.json:
+        print(json.dumps([plain({**asdict(one), "verdict": one.verdict}) for one in found], indent=1, allow_nan=False))
+    else:
+        print(moves_markdown(found, str(arguments.against)))
+    return 0
 
 
 def known(text: str, choices: Sequence[str], what: str) -> list[str]:

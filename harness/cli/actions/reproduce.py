@@ -22,6 +22,7 @@ from harness.sweep.manifest import Sweep
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; exit code 1 when a trial failed."""
+    _sort_words(arguments)
     if arguments.preset is None:
         return _list(as_json=arguments.json)
     known = reproductions()
@@ -33,7 +34,9 @@ def run(arguments: argparse.Namespace) -> int:
     reproduction = Reproduction.of(known[arguments.preset])
     _scale(arguments, reproduction)
     store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
-    asked = plan_of(arguments, store, terminal_progress(arguments.quiet))
+    chosen = arguments.method or any(text.partition("=")[0] in ("method", "calib_source") for text in arguments.overrides)
+    beside = None if chosen or arguments.calib_source else reproduction.beside
+    asked = plan_of(arguments, store, terminal_progress(arguments.quiet), beside)
     if arguments.plan:
         facts = summary(asked)
         print(json.dumps(facts, indent=1) if arguments.json else "\n".join(lines(asked.plan, facts)))
@@ -42,6 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.json:
         print("\n" + _beside(store, sweep, reproduction))
     return code
+
+
+def _sort_words(arguments: argparse.Namespace) -> None:
+    """The name is the word that is no ``key=value``, wherever it stands."""
+    words = [word for word in (arguments.preset, *arguments.overrides) if word is not None]
+    names = [word for word in words if "=" not in word]
+    if len(names) > 1:
+        raise UsageError(f"several names: {', '.join(map(repr, names))}", "give one; see: harness reproduce")
+    arguments.preset = names[0] if names else None
+    arguments.overrides = [word for word in words if "=" in word]
 
 
 def _list(*, as_json: bool) -> int:

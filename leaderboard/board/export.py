@@ -1,0 +1,100 @@
+"""Cells of leaderboards for other programs: flat rows for CSV and Parquet, plain values for the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
+from harness.leaderboard.stats.inference import Interval
+
+Place = tuple[Board, Recipe, Network, BoardCell]
+
+
+def long_rows(boards: Sequence[Board]) -> pd.DataFrame:
+    """One row per cell, for CSV and Parquet; ``records`` lists the ids of its records. Columns are only added at the end."""
+    return pd.DataFrame([{**_first(*place), **_facts(*place)} for place in _places(boards)])
+
+
+def aggregates(boards: Sequence[Board]) -> list[dict[str, Any]]:
+    """One dictionary of plain JSON values per cell, for the page; what is not known is None."""
+    return [
+        {
+            **{name: _plain(value) for name, value in {**_first(*place), **_facts(*place)}.items()},
+            "board": place[0].title,
+            "ids": list(place[3].ids),
+            "seeds": list(place[3].seeds),
+            "top1": list(place[3].top1),
+            "seconds_by_seed": [_plain(value) for value in place[3].seconds_by_seed],
+        }
+        for place in _places(boards)
+    ]
+
+
+def _places(boards: Sequence[Board]) -> Iterator[Place]:
+    for board in boards:
+        for (recipe, network), cell in board.cells.items():
+            yield board, recipe, network, cell
+
+
+def _first(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> dict[str, Any]:
+    """The columns that there were from the beginning."""
+    return {
+        "data": board.data,
+        "n_images": board.images,
+        "bits": board.bits,
+        "calib": board.calib,
+        "model": network.label,
+        "stack": recipe.label,
+        "protocol": recipe.protocol,
+        "top1_mean": cell.mean,
+        "top1_sd": cell.deviation,
+        "n_seeds": len(cell.top1),
+        "n_expected": cell.expected,
+        "top1_fp32": cell.top1_fp32,
+        "to_fp32": cell.mean - cell.top1_fp32,
+        "mark": cell.mark,
+        "agreement": cell.agreement,
+        "seconds": cell.seconds,
+        "size_bytes": cell.size_bytes,
+        "bit_operations": cell.bit_operations,
+        "device": cell.device,
+        "coverage": cell.coverage,
+        "records": " ".join(cell.ids),
+        "command": cell.command,
+        "calib_source": board.calib_source,
+        "overlap": cell.overlap,
+    }
+
+
+def _facts(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> dict[str, Any]:
+    """How sure it is, and what exactly was measured where."""
+    return {
+        "group": cell.key,
+        **_ends("top1", cell.interval),
+        "rank": cell.rank.value if cell.rank is not None else None,
+        **_ends("rank", cell.rank),
+        "seeds": " ".join(map(str, cell.seeds)),
+        "weights_sha256": network.weights,
+        "preprocessing": network.preprocessing,
+        "data_fingerprint": board.fingerprint,
+        "eval_limit": board.setting.eval_limit if board.setting is not None else None,
+        "methods": recipe.methods,
+        "method_versions": recipe.versions,
+        "identity_version": recipe.identity_version,
+        "commit": " ".join(cell.commits),
+        "origin": "; ".join(cell.origins),
+        "load": cell.load,
+    }
+
+
+def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
+    low, high = (interval.low, interval.high) if interval is not None else (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
