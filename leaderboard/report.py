@@ -26,6 +26,7 @@ from harness.leaderboard.published.numbers import (
 from harness.leaderboard.published.ordering import ordering_markdown, orderings
 from harness.leaderboard.render import tables
 from harness.leaderboard.render.folder import ReportFolder
+from harness.leaderboard.render.page import page
 from harness.leaderboard.stats.pareto import Point, Standing, standings
 from harness.store.csv_file import write_csv
 from harness.trial.spec import DATA
@@ -135,7 +136,7 @@ def write(
         "csv": lambda: target.write("leaderboard.csv", lambda path: write_csv(long, path)),
         "parquet": lambda: target.write("leaderboard.parquet", lambda path: long.to_parquet(path, index=False)),
         "latex": lambda: _text(target, "leaderboard.tex", "\n\n".join(map(tables.board_latex, found)) + "\n"),
-        "html": lambda: _page(target, rows),
+        "html": lambda: _text(target, "index.html", page(rows, found, evidence)),
     }
     return [*pictures, *(make() for form, make in makers.items() if form in formats)]
 
@@ -143,12 +144,6 @@ def write(
 def _readme(boards_and_more: str, pictures: Sequence[Path]) -> str:
     shown = "\n\n".join(f"![{path.stem}]({path.name})" for path in pictures if path.suffix == ".svg")
     return f"# Leaderboard\n\n{boards_and_more}\n\n{shown}".rstrip() + "\n"
-
-
-def _page(folder: ReportFolder, rows: pd.DataFrame) -> Path:
-    from harness.leaderboard.render.page import page  # plotly, only for the page
-
-    return _text(folder, "index.html", page(rows))
 
 
 def _text(folder: ReportFolder, name: str, content: str) -> Path:

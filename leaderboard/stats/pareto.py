@@ -57,10 +57,15 @@ def on_front(cost: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
         cost: ``(..., points)``.
         accuracy: ``(..., points)``.
     """
-    cheaper = cost[..., None, :] <= cost[..., :, None]
-    better = accuracy[..., None, :] >= accuracy[..., :, None]
-    strictly = (cost[..., None, :] < cost[..., :, None]) | (accuracy[..., None, :] > accuracy[..., :, None])
-    front: np.ndarray = np.asarray(np.logical_not(np.any(cheaper & better & strictly, axis=-1)))
+    order = np.lexsort((-accuracy, cost), axis=-1)  # cheapest first, of equal cost the most accurate first
+    cost, accuracy = np.take_along_axis(cost, order, -1), np.take_along_axis(accuracy, order, -1)
+    best = np.maximum.accumulate(accuracy, axis=-1)
+    first = np.concatenate([np.ones_like(cost[..., :1], bool), cost[..., 1:] > cost[..., :-1]], axis=-1)
+    start = np.maximum.accumulate(np.where(first, np.arange(cost.shape[-1]), 0), axis=-1)  # of the points of equal cost
+    before = np.take_along_axis(np.concatenate([np.full(best[..., :1].shape, -np.inf), best], axis=-1), start, -1)
+    kept = (accuracy > before) & (accuracy == np.take_along_axis(accuracy, start, -1))
+    front: np.ndarray = np.empty_like(kept)
+    np.put_along_axis(front, order, kept, -1)
     return front
 
 

@@ -1,166 +1,199 @@
-"""The page in a real browser, where there is one: sort, filter, open a trial; nothing hostile runs, nothing complains."""
+"""The page's file and its data: nothing from outside, small, and every figure that of the tables."""
 
-import shutil
-import time
+import base64
+import gzip
+import hashlib
+import json
+import re
 
+import pandas as pd
 import pytest
 
-from harness.leaderboard.render.page import embedded_json, page
-from tests.leaderboard.synthetic import add, rows
+from benchmarks.page_load import made_up
+from harness.leaderboard.board.boards import boards
+from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.noise import ranks
+from harness.leaderboard.published.numbers import compare
+from harness.leaderboard.render.page import packed, page
+from harness.leaderboard.render.page_catalog import distinct
+from harness.leaderboard.render.page_records import columns
+from harness.leaderboard.stats.difference import estimate
+from tests.leaderboard.synthetic import add, evidence, rows
 from tests.store.test_store import record
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-HOSTILE = "</script><script>window.broken = 1</script><img src=x onerror='window.broken = 2'>"
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+DEIT = "deit_tiny_patch16_224.fb_in1k"
 
 
-def fill(store, count=40):
-    for number in range(count):
-        stack = ["fqvit", "fqvit+omse", "minmax"][number % 3]
-        add(store, stack, 700 + number, number // 3, seconds=1 + number % 3, bits=["w8a8", "w4a8"][number % 2])
-    add(store, HOSTILE, 500, model=HOSTILE, command=HOSTILE)
-    store.save(record("f" * 16, "failed", stack="broken", metrics={}, error={"kind": "oom", "message": HOSTILE}))
+def page_of(store, **more):
+    found = rows(store)
+    known = Evidence(store, found)
+    return page(found, boards(found, known), known, **more)
 
 
-def test_the_page_is_one_file_without_links_to_elsewhere(store):
+def unpacked(text):
+    return json.loads(gzip.decompress(base64.b64decode(text)))
+
+
+def data(text, name):
+    (found,) = re.findall(rf'<script id="{name}" type="application/octet-stream">([^<]*)</script>', text)
+    return unpacked(found)
+
+
+def fill(store):
+    for bits, lost in (("w8a8", 0), ("w4a8", 30), ("w3a8", 200)):
+        for seed in range(3):
+            add(store, "fp32", 900, seed, bits=bits)
+            for place, stack in enumerate(("minmax", "fqvit", "fqvit+omse", "fqvit+omse+biascorr")):
+                right = 780 + 30 * place - lost + seed
+                add(store, stack, right, seed, seconds=1 + place, draw=0, bits=bits, size_bytes=10**6 * int(bits[1]), model=DEIT)
+    add(store, "percentile", 700, bits="w4a8", model=DEIT, size_bytes=4_000_000)
+    store.save(record("f" * 16, "failed", stack="broken", metrics={}, error={"kind": "oom", "message": "no memory"}))
+
+
+def test_the_page_is_one_small_file_without_links_to_elsewhere(store):
     fill(store)
-    text = page(rows(store), title="a < b")
+    text = page_of(store, title="a < b")
     assert "<title>a &lt; b</title>" in text
-    assert "{{" not in text.partition("<script>")[0]
-    own = text.partition("<script>")[0] + text.rpartition('type="application/json">')[2]
-    assert "http://" not in own
-    assert "https://" not in own
-    assert "<link" not in own
-    assert 'src="' not in own
+    assert "{{" not in text
+    assert not re.search(r"https?:|<link|src=|@import|url\(|import\(|fetch\(|XMLHttpRequest|innerHTML|eval\(", text)
+    assert len(text) < 150_000
+
+
+def test_only_the_script_and_style_of_the_page_may_run(store):
+    fill(store)
+    text = page_of(store)
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    script = text.rpartition("<script>")[2].partition("</script>")[0]
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    for part, content in (("script-src", script), ("style-src", style)):
+        wanted = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{part} 'sha256-{wanted}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
 
 
 def test_data_cannot_end_its_element():
-    assert "<" not in embedded_json(HOSTILE)
-    assert "&" not in embedded_json("&lt;")
+    written = packed({"a": ["</script>&\u2028", 1 / 3, None, (True, 2)]})
+    assert re.fullmatch(r"[A-Za-z0-9+/=]+", written)
+    assert unpacked(written) == {"a": ["</script>&\\u2028", 0.3333333, None, [True, 2]]}
     with pytest.raises(ValueError, match="JSON"):
-        embedded_json(float("nan"))
+        packed(float("nan"))
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no chromium with chromedriver here")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, "--window-size=1280,1600"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture
-def opened(browser, store, tmp_path):
+def test_the_same_records_give_the_same_page(store):
     fill(store)
-    path = tmp_path / "index.html"
-    path.write_text(page(rows(store)), encoding="utf-8")
-    browser.get(path.as_uri())
-    yield browser
-    complaints = [line for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
-    assert complaints == []
-    assert browser.execute_script("return window.broken") is None
+    assert page_of(store) == page_of(store)
 
 
-def column(browser, number):
-    script = (
-        "return [...document.querySelectorAll(`#table tbody tr td:nth-child(${arguments[0]})`)].map((c) => c.textContent)"
-    )
-    return browser.execute_script(script, number)
+def test_rows_are_the_cells_of_the_tables(store):
+    fill(store)
+    known = evidence(store)
+    text = page_of(store)
+    made, ids = data(text, "boards"), data(text, "records")["id"]
+    compared = 0
+    for board in boards(rows(store), known):
+        for network in board.networks:
+            (shown,) = (
+                one
+                for one in made["lists"]
+                if one["bits"] == board.bits and made["networks"][one["network"]]["label"] == network.label
+            )
+            placed = ranks(board, network, known)
+            by_label = {made["stacks"][row["stack"]]["label"]: row for row in shown["rows"]}
+            for recipe in board.recipes:
+                if (recipe, network) not in board.cells:
+                    continue
+                cell, row = board.cells[recipe, network], by_label.pop(recipe.label)
+                around = estimate(known.correct(cell.ids)).interval
+                assert row["mean"] == pytest.approx(cell.mean, abs=1e-4)
+                assert row["sd"] == pytest.approx(cell.deviation, abs=1e-4)
+                assert row["around"] == pytest.approx([around.value, around.low, around.high], abs=1e-4)
+                assert row["mark"] == cell.mark
+                if recipe in placed:
+                    assert row["rank"] == [placed[recipe].value, placed[recipe].low, placed[recipe].high]
+                assert [ids[place] for place in row["records"]] == list(cell.ids)
+                compared += 1
+            assert by_label == {}
+    assert compared == 16
 
 
-def test_sorting(opened):
-    heads = opened.find_elements("css selector", "#table th button")
-    names = [head.text for head in heads]
-    top1 = names.index("top-1 %")
-    values = [float(value) for value in column(opened, top1 + 1) if value != "-"]
-    assert values == sorted(values, reverse=True), "best first"
-    heads[top1].click()
-    values = [float(value) for value in column(opened, top1 + 1) if value != "-"]
-    assert values == sorted(values)
-    assert heads[top1].find_element("xpath", "..").get_attribute("aria-sort") == "ascending"
-    heads[names.index("stack")].click()
-    stacks = column(opened, names.index("stack") + 1)
-    assert stacks[-1] == "minmax"
+def test_what_is_not_ranked_comes_last_and_says_why(store):
+    fill(store)
+    add(store, "ema", 890, 0, bits="w8a8", model=DEIT, protocol="paper")
+    made = data(page_of(store), "boards")
+    apart = {made["stacks"][row["stack"]]["stack"]: row["apart"] for one in made["lists"] for row in one["rows"] if row["apart"]}
+    assert apart == {"fp32": "full precision", "percentile": "1 of 3 seeds", "ema": "protocol paper: saw evaluation images"}
+    for one in made["lists"]:
+        reasons = [bool(row["apart"]) for row in one["rows"]]
+        assert reasons == sorted(reasons)
 
 
-def test_filtering(opened):
-    assert opened.find_element("id", "count").text == "42 of 42 records"
-    opened.find_element("id", "search").send_keys("omse")
-    assert opened.find_element("id", "count").text == "13 of 42 records"
-    opened.execute_script(
-        "const b = document.getElementById('bits'); b.value = 'w4a8'; b.dispatchEvent(new Event('change'))"
-    )
-    assert all(bits == "w4a8" for bits in column(opened, 4))
-    opened.find_element("id", "search").clear()
-    opened.find_element("id", "search").send_keys("oom")
-    assert opened.find_element("id", "count").text == "0 of 42 records"
+def test_published_values_stand_beside_the_cells_that_they_belong_to(store):
+    fill(store)
+    text = page_of(store)
+    made = data(text, "boards")
+    wanted = {(one.published.method, one.published.bits, one.published.top1, one.verdict, one.cell.ids)
+              for one in compare(boards(rows(store), evidence(store))) if one.cell}  # fmt: skip
+    ids = data(text, "records")["id"]
+    shown = {
+        (one["method"], one["bits"], one["top1"], verdict, tuple(ids[place] for place in row["records"]))
+        for a_list in made["lists"]
+        for row in a_list["rows"]
+        for number, verdict, _ in row["published"]
+        for one in [made["published"][number]]
+    }
+    assert shown == wanted
+    assert len(shown) > 3
+    assert {one["model"] for one in made["published"]} == {DEIT}
+    assert {one["model"] for one in made["runtimes"]} == {DEIT}
 
 
-def test_opening_a_trial(opened):
-    opened.find_element("id", "search").send_keys("onerror")
-    opened.find_element("css selector", "#table tbody td button").click()
-    dialog = opened.find_element("id", "trial")
-    assert dialog.get_attribute("open")
-    assert "harness run --trial" in dialog.text
-    assert "onerror" in dialog.text, "shown as text, not run"
-    assert "2.00 s  fqvit" in dialog.text
+def test_sizes_are_compared_across_bit_widths_and_times_within_one(store):
+    fill(store)
+    made = data(page_of(store), "boards")
+    network = next(place for place, one in enumerate(made["networks"]) if one["model"] == DEIT)
+    fronts = [one for one in made["fronts"] if one["network"] == network]
+    assert sorted((one["cost"], one["bits"]) for one in fronts) == [
+        ("bitops", ""), ("seconds", "w3a8"), ("seconds", "w4a8"), ("seconds", "w8a8"), ("size", ""),
+    ]  # fmt: skip
+    (size,) = (one for one in fronts if one["cost"] == "size")
+    standing = {(made["stacks"][stack]["stack"], bits): status for stack, bits, status, *_ in size["points"]}
+    assert len(standing) == 13
+    assert {key for key, status in standing.items() if status == "front"} == {
+        ("fqvit+omse+biascorr", bits) for bits in ("w8a8", "w4a8", "w3a8")
+    }
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (390, "light"), (1280, "dark")])
-def test_phone_and_dark_mode(opened, width, scheme):
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    time.sleep(0.3)
-    assert opened.execute_script("return document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
-    script = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
-    ink, paper = (_brightness(value) for value in opened.execute_script(script))
-    assert (ink > paper) == (scheme == "dark")
-    assert abs(ink - paper) > 120, "readable"
-    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+def test_records_are_all_there_as_columns(store):
+    fill(store)
+    table = rows(store)
+    made = columns(table)
+    assert sorted(made) == sorted(table.columns)
+    for name in table.columns:
+        column = made[name]
+        read = column if isinstance(column, list) else [column["texts"][i] if i >= 0 else None for i in column["at"]]
+        if name == "stages":
+            read = [
+                json.dumps([[part, seconds] for part, seconds in zip(names.split("\n") if names else [], times, strict=True)])
+                for names, times in zip(read, column["seconds"], strict=True)
+            ]
+        assert read == [None if pd.isna(value) else value for value in table[name]], name
 
 
-def _brightness(value):
-    numbers = [float(part) for part in value[value.index("(") + 1 : -1].split(",")[:3]]
-    return sum(numbers) / 3
+def test_a_report_without_finished_records_has_a_page(store):
+    store.save(record("f" * 16, "failed", stack="broken", metrics={}, error={"kind": "oom", "message": "no memory"}))
+    text = page_of(store)
+    assert data(text, "boards")["lists"] == []
+    assert data(text, "records")["error_kind"] == ["oom"] or data(text, "records")["error_kind"]["texts"] == ["oom"]
 
 
-def test_plots_are_drawn_with_tooltips(opened):
-    for name in ("pareto", "calibration", "seeds", "stages"):
-        traces = opened.execute_script("return document.getElementById(arguments[0]).data.length", name)
-        assert traces > 0, name
-    texts = opened.execute_script("return document.getElementById('pareto').data.flatMap((t) => t.text ?? [])")
-    assert any("harness run --trial" in text and "Test CPU" in text for text in texts)
-    assert not any("<img" in text for text in texts)
+def test_labels_that_two_share_are_told_apart():
+    assert distinct([("a", "x"), ("b", ""), ("a", "y"), ("b", "")]) == ["a (x)", "b", "a (y)", "b (2)"]
 
 
-def test_a_thousand_records(browser, store, tmp_path):
-    for number in range(1200):
-        add(store, f"fqvit+omse{number % 12}", 600 + number % 300, number // 12)
-    path = tmp_path / "index.html"
-    path.write_text(page(rows(store)), encoding="utf-8")
-    browser.get(path.as_uri())
-    assert browser.find_element("id", "count").text == "1200 of 1200 records"
-    assert len(browser.find_elements("css selector", "#table tbody tr")) == 200, "the rest is one click away"
-    browser.execute_script("document.getElementById('more').click()")
-    assert len(browser.find_elements("css selector", "#table tbody tr")) == 400
+def test_twenty_thousand_records_are_under_six_megabytes(store):
+    made = made_up(20_000)
+    known = Evidence(store, made)
+    text = page(made, boards(made, known), known)
+    assert len(text) < 6_000_000
+    assert data(text, "boards")["records"] == len(data(text, "records")["seed"]) == 20_000

@@ -1,0 +1,80 @@
+"""Pareto fronts of the page: where each cell stands in cost against accuracy.
+
+Quantization takes about as long at every bit-width, so times are compared within a board; sizes and bit-operations are what
+a lower bit-width buys, so those are compared across the bit-widths of a setting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Network, Recipe
+from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.render.page_catalog import Catalog
+from harness.leaderboard.stats.pareto import DRAWS, Point, standings
+
+MOST_PAIRS = 20_000_000  # pairs of points over all draws: more points get fewer draws
+FEWEST_DRAWS = 200
+COSTS = {"seconds": "seconds", "size": "size_bytes", "bitops": "bit_operations"}  # as rows of lists call them
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A cell that takes part.
+
+    Attributes:
+        board: Its board.
+        recipe: Its row.
+        cell: The cell.
+    """
+
+    board: Board
+    recipe: Recipe
+    cell: BoardCell
+
+
+def fronts(boards: Sequence[Board], evidence: Evidence, catalog: Catalog) -> Iterator[dict[str, Any]]:
+    """One for each network, setting, cost and hardware; for times also for each bit-width."""
+    groups: dict[tuple[Any, ...], list[Candidate]] = {}
+    for board in boards:
+        for (recipe, network), cell in board.cells.items():
+            if takes_part(recipe, cell):
+                for group in _groups(board, network, cell, catalog):
+                    groups.setdefault(group, []).append(Candidate(board, recipe, cell))
+    for (network, setting, cost, bits, device), members in groups.items():
+        found = _front(members, COSTS[cost], evidence, catalog)
+        yield {"network": network, "setting": setting, "cost": cost, "bits": bits, "device": device, **found}
+
+
+def takes_part(recipe: Recipe, cell: BoardCell) -> bool:
+    """Full precision and what saw evaluation images are no trade-off that anyone can have."""
+    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and not cell.overlap
+
+
+def _groups(board: Board, network: Network, cell: BoardCell, catalog: Catalog) -> Iterator[tuple[Any, ...]]:
+    where = (catalog.networks.number(network), catalog.settings.number(board))
+    for cost, attribute in COSTS.items():
+        if not math.isfinite(getattr(cell, attribute)):
+            continue
+        yield (*where, cost, *((board.bits, catalog.texts.number(cell.device)) if cost == "seconds" else ("", None)))
+
+
+def _front(members: list[Candidate], cost: str, evidence: Evidence, catalog: Catalog) -> dict[str, Any]:
+    draws = max(FEWEST_DRAWS, min(DRAWS, MOST_PAIRS // len(members) ** 2))
+    found = standings([_point(one, cost, evidence) for one in members], draws)
+    return {
+        "points": [
+            [catalog.stacks.number(one.recipe), one.board.bits, standing.status, round(standing.share, 3), standing.on_front]
+            for one, standing in zip(members, found, strict=True)
+        ],
+        "draws": draws,
+    }
+
+
+def _point(one: Candidate, cost: str, evidence: Evidence) -> Point:
+    costs = one.cell.seconds_by_seed if cost == "seconds" else (float(getattr(one.cell, cost)),)
+    correct = evidence.correct(one.cell.ids)
+    return Point(one.recipe.label, costs, one.cell.top1, None if correct is None else correct.mean(0))
