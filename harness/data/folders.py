@@ -1,4 +1,4 @@
-"""Image folders: ``train/`` and ``val/``, each with one folder per class named by its WordNet id (or class index)."""
+"""Image files: two sides of files, and folders of them with ``train/`` and ``val/`` or one tree of class folders."""
 
 from __future__ import annotations
 
@@ -24,41 +24,33 @@ HELD_OUT_SHARE = 5  # without train/ and val/, one image in five is for calibrat
 FINGERPRINT_FORM = 2  # raised when a fingerprint is of something else than before: ids of trials on folders change
 
 
-class FolderSource(DataSource):
-    """A folder with ``train/`` and ``val/``, or one tree of class folders that is split by a hash of the file name.
+class FileSource(DataSource):
+    """Image files on two sides.
 
     The fingerprint covers names and content of all evaluation images and the names of all calibration images.
     ``calibration_fingerprint`` covers the content of those that are drawn: nobody reads 1.28 million files to use 256.
 
     Args:
-        root: The folder.
+        name: What the user called it.
+        calibration: One side.
+        evaluation: The other.
+        split: How they were separated.
         say: Gets a line of text now and then when hashing takes more than a few seconds.
 
     Raises:
-        DataError: It does not exist, has no images, a class folder cannot be mapped to a class, or a file cannot be read.
+        DataError: An evaluation image cannot be read.
     """
 
-    def __init__(self, root: Path, say: Say = silent) -> None:
-        if not os.path.isdir(root):
-            what = "is no folder" if os.path.exists(root) else "does not exist"
-            raise DataError(f"data folder {str(root)!r} {what}", _neighbours(root))
-        _check_name(root)
-        self.name = str(root)
-        self.classes = IMAGENET_CLASSES
-        train, val = root / "train", next((root / n for n in ("val", "validation", "test") if (root / n).is_dir()), None)
-        if train.is_dir() and val is not None:
-            self._calibration, self._evaluation = scan(train), scan(val)
-            self.split = f"calibration from {train.name}/, evaluation from {val.name}/"
-        else:
-            side = scan(root)
-            held_out = [_held_out(name) for name in side.names]
-            self._calibration, self._evaluation = side.chosen(held_out), side.chosen([not one for one in held_out])
-            self.split = f"by hash of the file name: one image in {HELD_OUT_SHARE} for calibration, the rest for evaluation"
-        self._hashes = ContentHashes(self._calibration.folder)
-        evaluated = ContentHashes(self._evaluation.folder).of(self._evaluation.names, say)
+    classes = IMAGENET_CLASSES
+
+    def __init__(self, name: str, calibration: Side, evaluation: Side, split: str, say: Say = silent) -> None:
+        self.name, self.split = name, split
+        self._calibration, self._evaluation = calibration, evaluation
+        self._hashes = ContentHashes(calibration.folder)
+        evaluated = ContentHashes(evaluation.folder).of(evaluation.names, say)
         self._evaluated = frozenset(evaluated)
         self._drawn: dict[tuple[int, int], dict[str, str]] = {}
-        self.fingerprint = _fingerprint(self._calibration.names, self._evaluation.names, evaluated)
+        self.fingerprint = _fingerprint(calibration.names, evaluation.names, evaluated)
 
     @property
     def calibration_size(self) -> int:
@@ -88,6 +80,38 @@ class FolderSource(DataSource):
             names = [self._calibration.names[i] for i in draw(len(self._calibration), count, seed, self.name)]
             self._drawn[count, seed] = dict(zip(names, self._hashes.of(names), strict=True))
         return self._drawn[count, seed]
+
+
+class FolderSource(FileSource):
+    """A folder with ``train/`` and ``val/``, or one tree of class folders that is split by a hash of the file name.
+
+    Class folders are named by WordNet id or class index.
+
+    Args:
+        root: The folder.
+        say: Gets a line of text now and then when hashing takes more than a few seconds.
+
+    Raises:
+        DataError: It does not exist, has no images, a class folder cannot be mapped to a class, or a file cannot be read.
+    """
+
+    def __init__(self, root: Path, say: Say = silent) -> None:
+        if not os.path.isdir(root):
+            what = "is no folder" if os.path.exists(root) else "does not exist"
+            raise DataError(f"data folder {str(root)!r} {what}", _neighbours(root))
+        _check_name(root)
+        super().__init__(str(root), *_sides(root), say)
+
+
+def _sides(root: Path) -> tuple[Side, Side, str]:
+    """Calibration, evaluation, and how they were separated."""
+    train, val = root / "train", next((root / n for n in ("val", "validation", "test") if (root / n).is_dir()), None)
+    if train.is_dir() and val is not None:
+        return scan(train), scan(val), f"calibration from {train.name}/, evaluation from {val.name}/"
+    side = scan(root)
+    held_out = [_held_out(name) for name in side.names]
+    split = f"by hash of the file name: one image in {HELD_OUT_SHARE} for calibration, the rest for evaluation"
+    return side.chosen(held_out), side.chosen([not one for one in held_out]), split
 
 
 class _Images(Dataset[tuple[Tensor, int] | DataError]):
@@ -179,7 +203,7 @@ def _check_name(root: Path) -> None:
 
 def _neighbours(root: Path) -> str:
     parent = root.parent
-    hint = "give a folder with train/ and val/, or one folder per class, or the word embedded"
+    hint = "give a folder with train/ and val/, or one folder per class, or the word embedded or photos"
     try:
         close = nearest(root.name, [entry.name for entry in parent.iterdir() if entry.is_dir()])
     except (OSError, ValueError):  # the hint only: there can be no such place, or it cannot be listed

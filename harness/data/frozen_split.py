@@ -18,7 +18,7 @@ from torch import Tensor
 from harness.data.image_file import read_image
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, draw
-from harness.data.sources import EMBEDDED, EmbeddedSource
+from harness.data.sources import EMBEDDED, PHOTOS, open_source
 from harness.errors import DataError
 from harness.text import user_path
 
@@ -65,17 +65,17 @@ def parted_files(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def frozen_split(data: str, preprocessing: Preprocessing) -> FrozenSplit:
-    """The split of a data folder's ``train/``, or of the embedded calibration images.
+    """The split of a data folder's ``train/``, or of the calibration images of built-in data.
 
     Args:
-        data: ``embedded``, or a folder that has ``train/`` with images at any depth.
+        data: ``embedded``, ``photos``, or a folder that has ``train/`` with images at any depth.
         preprocessing: Of the network.
 
     Raises:
         DataError: The folder has no ``train/``, too few images, or one that cannot be read.
     """
-    if data == EMBEDDED:
-        source = EmbeddedSource()
+    if data in (EMBEDDED, PHOTOS):
+        source = open_source(data)
         images = source.calibration(source.calibration_size, FROZEN_SEED, preprocessing).images
         count = len(images) - len(images) // HELD_OUT
         return FrozenSplit(data, images[:count], images[count:])

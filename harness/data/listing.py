@@ -7,7 +7,7 @@ what operating systems leave behind (``LEFT_BEHIND``, ``Thumbs.db``), other file
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,24 @@ def scan(folder: Path) -> Side:
     if not side.names:
         raise DataError(f"no images in {str(folder)!r}: expected class folders with {', '.join(EXTENSIONS)} files")
     return side
+
+
+def listed(folder: Path, names: Sequence[str]) -> Side:
+    """Images of a list instead of a scan, sorted by class folder, then by file name.
+
+    Args:
+        folder: Where the class folders are.
+        names: ``class/file``; classes are WordNet ids or class indices.
+
+    Raises:
+        DataError: A class is none of ImageNet-1k.
+    """
+    wnids = _class_index()
+    ordered = sorted(names)
+    for name in ordered:
+        if name.partition("/")[0] not in wnids:
+            raise DataError(f"{name!r} of the list of {str(folder)!r} is in no ImageNet-1k class", "expected n01440764/...")
+    return Side(folder, ordered, [wnids[name.partition("/")[0]] for name in ordered])
 
 
 def ignored(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Open a data source by name: ``embedded`` or the path of an image folder."""
+"""Open a data source by name: ``embedded``, ``photos`` or the path of an image folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from harness.data.content import Say, silent
 from harness.data.folders import FolderSource
+from harness.data.photographs import PHOTOS, photographs
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
 from harness.embedded import assets
@@ -60,12 +61,14 @@ def open_source(name: str, say: Say = silent) -> DataSource:
     """The data source of that name or path.
 
     Args:
-        name: ``embedded`` or a path.
+        name: ``embedded``, ``photos`` or a path.
         say: Gets a line of text now and then when opening takes more than a few seconds.
 
     Raises:
-        DataError: The path is no usable image folder.
+        DataError: The path is no usable image folder, or the photographs are not there.
     """
+    if name == PHOTOS:
+        return photographs(say)
     return EmbeddedSource() if name == EMBEDDED else FolderSource(user_path(name), say)
 
 

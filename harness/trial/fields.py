@@ -62,6 +62,7 @@ class About:
         at_least: Smallest whole number.
         settings: Its text may hold settings in parentheses, whose commas separate no values.
         path: It names a file or folder: made absolute before it is written down, unless it is the default.
+        names: Words that stand for something of the package, where a path could stand too.
         keys: Names of a mapping's entries.
         spelled: Written in the command that repeats a trial, also at its default.
         column: pandas type of its own column in exported tables; empty where a column shows it under another name.
@@ -75,6 +76,7 @@ class About:
     at_least: int | None = None
     settings: bool = False
     path: bool = False
+    names: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     spelled: bool = False
     column: str = ""
@@ -88,7 +90,7 @@ class SpecField:
         name: In Python, in grids and in records.
         kind: ``str``, ``int``, ``bool``, ``Path`` or ``dict``.
         optional: None is allowed.
-        default: Its default; ``dataclasses.MISSING`` where it must be given.
+        default: Its default; ``dataclasses.MISSING`` where it must be given; None where it depends on other fields.
         about: What is known of it.
     """
 
@@ -119,7 +121,7 @@ class SpecField:
         Raises:
             UsageError: It cannot be read as the field's type.
         """
-        if value is None and self.optional:
+        if value is None and (self.optional or self.default is None):
             return None
         if self.kind is int:
             return self._whole(value)
@@ -150,7 +152,7 @@ class SpecField:
 
     def plain(self, value: Any) -> Any:
         """The value as JSON holds it; places made absolute, because another process may start in another folder."""
-        if value is None or (self.about.path and value == self.default):
+        if value is None or (self.about.path and value in (self.default, *self.about.names)):
             return value
         if self.about.path:
             return str(user_path(str(value)).absolute())

@@ -19,6 +19,9 @@ from harness.trial.fields import IdRule, Part, SpecField, about, fields_of
 from harness.trial.overrides import READERS, read_overrides
 
 EMBEDDED = "embedded"
+PHOTOS = "photos"  # images that come with the project: harness/data/photographs.py
+CALIB = 256
+CALIB_OF = {PHOTOS: 100}  # where there are not that many
 DATA = "data"  # calibration images come from the data
 
 
@@ -65,7 +68,16 @@ class TrialSpec:
     )
     data: str = field(
         default=EMBEDDED,
-        metadata=about("image folder", "path", Part.DATA, identity=IdRule.RESOLVED, nesting=30, path=True, spelled=True),
+        metadata=about(
+            "image folder, embedded or photos",
+            "path",
+            Part.DATA,
+            identity=IdRule.RESOLVED,
+            nesting=30,
+            path=True,
+            names=(PHOTOS,),
+            spelled=True,
+        ),
     )
     bits: str = field(
         default="w8a8",
@@ -79,9 +91,9 @@ class TrialSpec:
         ),
     )
     calib: int = field(
-        default=256,
+        default=None,  # type: ignore[assignment]  # a number after __post_init__: what is usual depends on the data
         metadata=about(
-            "calibration images",
+            f"calibration images (default: {CALIB}; {CALIB_OF[PHOTOS]} with --data {PHOTOS})",
             "n",
             Part.CALIBRATION,
             identity=IdRule.ALWAYS,
@@ -154,6 +166,8 @@ class TrialSpec:
     )
 
     def __post_init__(self) -> None:
+        if self.calib is None:
+            object.__setattr__(self, "calib", CALIB_OF.get(self.data, CALIB))
         parse_size(self.memory)
         read_overrides(self.preprocess)
         for declared in fields_of(type(self)):

@@ -30,8 +30,11 @@ SHIPPED = (
     "harness/conf/sweep.yaml",
     "harness/embedded/images.npz",
     "harness/embedded/weights.safetensors",
+    "harness/data/photos/split.csv",
+    "harness/data/photos/attribution.csv",
     "harness/testing/plugin.py",
 )
+MOST_BYTES = 40e6
 SNAPSHOT = """
     import sys
     from pathlib import Path
@@ -90,6 +93,10 @@ def test_the_wheel_is_complete(built):
     left_out = {"__pycache__", "results"}  # measured results are for readers of the repository
     expected = {f"harness/{path.relative_to(ROOT).as_posix()}" for path in sources if not left_out & set(path.parts)}
     assert expected <= names, "methods, baselines and leaderboard with their assets and tables"
+    photographs = {path.relative_to(ROOT).as_posix() for path in (ROOT / "harness" / "data" / "photos").glob("*/*.jpg")}
+    assert photographs <= names
+    assert len(photographs) == 500
+    assert built[0].stat().st_size < MOST_BYTES
     assert {name for name in names if name.endswith("METADATA")}
 
 
