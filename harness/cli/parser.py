@@ -36,7 +36,9 @@ class Parser(argparse.ArgumentParser):
         words = list(sys.argv[1:] if args is None else args)
         options = [option for action in self._actions for option in action.option_strings]
         for word in [] if self._subparsers else words:
-            name = word.partition("=")[0]
+            name, _, value = word.partition("=")
+            if name.startswith("--") and value == "--":  # argparse makes an empty list of it
+                self.exit(2, f"error: {word}: '--' is no value. See: {self.prog} --help\n")
             if name.startswith("--") and name != "--" and not any(option.startswith(name) for option in options):
                 self.exit(2, f"error: unknown option {name}.{nearest(name, options)} See: {self.prog} --help\n")
         return super().parse_known_args(words, namespace)

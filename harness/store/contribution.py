@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from harness.errors import UsageError
 from harness.store.bitmap import unpacked
 from harness.store.exchange import rows_of
 from harness.store.incoming import CORRECT, FULL, UNREADABLE, Incoming, incoming
+from harness.store.parquet_file import about_parquet, columns_of, write_parquet
 from harness.store.reading import BrokenFile
 from harness.store.store import Store, write_aside
 from harness.trial.identity import ID_VERSION
@@ -81,11 +80,9 @@ def pack(store: Store, path: Path, about: Mapping[str, str], wanted: Callable[[R
     created = datetime.now(UTC).isoformat(timespec="seconds")
     digest = digest_of(rows[FULL], rows[CORRECT])
     header = {"format": FORMAT, **about, "created": created, "records": len(rows), "sha256": digest}
-    content = pa.Table.from_pandas(rows, preserve_index=False)
-    content = content.replace_schema_metadata({**(content.schema.metadata or {}), HEADER: json.dumps(header).encode()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_aside(path, lambda target: pq.write_table(content, target))
+        write_aside(path, lambda target: write_parquet(target, rows, {HEADER: json.dumps(header).encode()}))
     except OSError as error:
         raise UsageError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
     return len(rows)
@@ -136,7 +133,7 @@ def header_of(path: Path) -> Mapping[str, Any]:
     if path.suffix != ".parquet" or not path.is_file():
         raise UsageError(f"{str(path)!r} is no file that harness submit wrote", "expected a .parquet file")
     try:
-        text = (pq.read_schema(path).metadata or {}).get(HEADER, b"")
+        text = about_parquet(path).get(HEADER, b"")
     except UNREADABLE as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise UsageError(f"{str(path)!r} cannot be read: {lines[0]}") from error
@@ -154,7 +151,7 @@ def _header(text: bytes) -> Mapping[str, Any]:
 def _against_header(path: Path, header: Mapping[str, Any]) -> Iterator[Finding]:
     if not header:
         return
-    columns = pq.read_table(path, columns=[FULL, CORRECT]).to_pydict()
+    columns = columns_of(path, [FULL, CORRECT])
     if header.get("records") != len(columns[FULL]):
         yield Finding(path.name, True, f"holds {len(columns[FULL])} records, its header says {header.get('records')}")
     elif header.get("sha256") != digest_of(columns[FULL], columns[CORRECT]):

@@ -16,6 +16,7 @@ from harness.errors import UsageError
 from harness.store.csv_file import write_csv
 from harness.store.incoming import CORRECT, FULL, Incoming, incoming
 from harness.store.inside import inside
+from harness.store.parquet_file import write_parquet
 from harness.store.reading import BrokenFile, contents
 from harness.store.store import Store, write_aside, write_json
 from harness.store.table import origin_of, table
@@ -74,7 +75,7 @@ def export(
     rows = rows_of(store, wanted, full=full, public=public)
     writers = {
         "csv": lambda target: write_csv(rows, target),
-        "parquet": lambda target: rows.to_parquet(target, index=False),
+        "parquet": lambda target: write_parquet(target, rows),
         "json": lambda target: rows.to_json(target, orient="records", indent=1, double_precision=15),
     }
     try:

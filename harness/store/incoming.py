@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from harness.errors import UsageError, nearest
 from harness.store.bitmap import BitmapError, check_counts, unpacked
+from harness.store.parquet_file import read_parquet
 from harness.store.reading import BrokenFile, contents, reason_of
 from harness.store.store import Store
 from harness.trial.record import Record
@@ -153,6 +154,6 @@ def _of_json(source: Path) -> dict[str, list[Any]]:
 
 READERS: dict[str, Callable[[Path], dict[str, list[Any]]]] = {
     "csv": _of_csv,
-    "parquet": lambda source: _columns(pd.read_parquet(source)),
+    "parquet": lambda source: _columns(read_parquet(source)),
     "json": _of_json,
 }

@@ -35,6 +35,7 @@ ENVIRONMENT_VARIABLE = "HARNESS_HOME"
 DEFAULT_ROOT = "runs"
 BESIDE = ("correct.npy", "quantizers.safetensors")  # what belongs to a record and would be written over with it
 WHILE_IT_RUNS = ("log.txt", "heartbeat.json")
+DEEPEST = 200  # folders above a store
 LEAST_SPACE = 2**16  # bytes: a record and the quantizers of a small network
 
 
@@ -68,6 +69,11 @@ class Store:
         Raises:
             DiskError: Nothing can be written there.
         """
+        depth = len(self.root.parts)
+        if depth > DEEPEST:  # making and walking them one in the other would end in the middle
+            raise DiskError(
+                f"the store lies below {depth:,} folders, expected at most {DEEPEST}", "give a folder with --store DIR"
+            )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root) as handle:

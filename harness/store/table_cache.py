@@ -17,6 +17,7 @@ from pyarrow import ArrowException
 
 from harness.machine.disk import explained
 from harness.machine.progress import Progress
+from harness.store.parquet_file import read_parquet, write_parquet
 from harness.store.reading import BrokenFile, read_record
 from harness.store.store import Store, write_aside
 from harness.store.table import COLUMNS, table, unfit
@@ -78,7 +79,7 @@ def path_of(store: Store) -> Path:
 def check_cache(store: Store, path: Path) -> Iterator[BrokenFile]:
     """What is wrong with the file; an old one that reports bring up to date is right."""
     try:
-        reason = _unfit(pd.read_parquet(path))
+        reason = _unfit(read_parquet(path))
     except UNREADABLE as error:
         reason = f"not readable: {(str(error).splitlines() or [type(error).__name__])[0]}"
     if reason:
@@ -96,7 +97,7 @@ def _keep(store: Store, fresh: pd.DataFrame) -> None:
 
 
 def _write(store: Store, fresh: pd.DataFrame) -> None:
-    write_aside(path_of(store), lambda path: fresh.to_parquet(path, index=False))
+    write_aside(path_of(store), lambda path: write_parquet(path, fresh))
 
 
 def _cached(store: Store) -> pd.DataFrame | None:
@@ -105,7 +106,7 @@ def _cached(store: Store) -> pd.DataFrame | None:
     if not path.is_file():
         return None
     try:
-        cached = pd.read_parquet(path)
+        cached = read_parquet(path)
     except UNREADABLE:
         return None
     return None if _unfit(cached) else cached

@@ -50,7 +50,7 @@ def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
         UsageError: Nothing matches.
     """
     done = rows[rows["status"] == "done"]
-    found = done[done["stack"] == _canonical(what)]
+    found = _equal(done, "stack", _canonical(what))
     if not len(found) and what.isalnum():
         found = done[done["id"].str.startswith(what)]
     if not len(found) and "=" in what.partition("(")[0]:
@@ -62,6 +62,11 @@ def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
             "or filters such as stack=fqvit,bits=w4a8"
         )
     return found
+
+
+def _equal(rows: pd.DataFrame, column: str, wanted: str) -> pd.DataFrame:
+    """Rows with that text in a column; compared by Python, because a command line may hold what no column of text can."""
+    return rows[[str(value) == wanted for value in rows[column]]]
 
 
 def _canonical(what: str) -> str:
@@ -77,7 +82,7 @@ def _filtered(rows: pd.DataFrame, what: str) -> pd.DataFrame:
         if column not in rows:
             raise UsageError(f"unknown column {column!r}.{nearest(column, map(str, rows.columns))}")
         wanted = _canonical(value) if column == "stack" else value
-        rows = rows[rows[column].astype(str) == wanted]
+        rows = _equal(rows, column, wanted)
     return rows
 
 

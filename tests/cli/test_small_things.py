@@ -12,6 +12,7 @@ from harness.cli.actions.summary import print_summary
 from harness.cli.main import main
 from harness.errors import UsageError
 from harness.machine.terminal import BarProgress
+from harness.store.store import Store
 from harness.trial.spec import TrialSpec
 from tests.store.test_store import record
 
@@ -174,3 +175,29 @@ def test_outputs_that_cannot_take_it(odd_store, verb, case):
         assert ended.stderr.count(b"error: output cannot be written: No space left on device") == 1
     else:
         assert ended.returncode == 0, ended.stderr
+
+
+def test_a_store_below_too_many_folders(capsys):
+    """Making them one in the other ended in the middle."""
+    words = ["run", "--method", "minmax", "--calib", "4", "--eval-limit", "8", "--quiet", "--store", "a/" * 1500]
+    assert main(words) == 2
+    assert "expected at most 200" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--model", "--weights", "--preprocess"])
+def test_two_hyphens_are_no_value(option, capsys):
+    """argparse makes an empty list of them."""
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "--method", "minmax", f"{option}=--"])
+    assert ended.value.code == 2
+    assert f"error: {option}=--: '--' is no value" in capsys.readouterr().err
+
+
+def test_a_store_whose_name_is_not_unicode(tmp_path, capsys):
+    store = Store(tmp_path / "\udcff")
+    store.save(record("0" * 16))
+    assert main(["store", "rebuild", "--store", str(store.root)]) == 0
+    assert (store.root / "results.parquet").is_file()
+    assert main(["report", "--store", str(store.root)]) == 0
+    assert main(["compare", "\udcff", "fqvit", "--store", str(store.root)]) == 2
+    assert "\\udcff" in capsys.readouterr().err
