@@ -46,14 +46,14 @@ def _project(rows: pd.DataFrame) -> str:
 
 def _entries(papers: str) -> Iterator[tuple[str, str]]:
     """Key and entry of every paper that a method's text names; one in another form is kept as a note."""
-    for text in map(str.strip, papers.split(";")):
+    for number, text in enumerate(map(str.strip, papers.split(";"))):
         text = text.removeprefix("empirical: ")
         found = PREPRINT.match(text) or PAPER.match(text)
         if found is not None:
             key, fields = _fields(found)
             yield key, _entry("misc" if "eprint" in fields else "inproceedings", key, fields)
-        elif text[:1].isupper():
-            key = re.sub(r"[^a-z0-9]", "", text.lower())[:20]
+        elif text and (not number or text[0].isupper()):  # else a remark on the paper before
+            key = re.sub(r"[^a-z0-9]", "", text.lower())[:20] or "unnamed"
             yield key, _entry("misc", key, {"note": _plain(text)})
 
 

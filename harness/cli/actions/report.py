@@ -16,8 +16,10 @@ from harness.cli.commands.report import COSTS, FORMATS
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.history import moves, moves_markdown
+from harness.leaderboard.render.bibtex import bibtex
 from harness.leaderboard.report import markdown, write
 from harness.machine.terminal import terminal_progress
+from harness.store.contribution import header_of
 from harness.store.exchange import merge
 from harness.store.store import Store
 from harness.store.table_cache import rows
@@ -27,12 +29,33 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     formats, costs = known(arguments.format, FORMATS, "format"), known(arguments.cost, COSTS, "cost")
     with contextlib.ExitStack() as stack:
-        store = _opened(arguments.records, stack) if arguments.records is not None else Store.default(arguments.store)
+        store = _chosen(arguments, stack)
         if arguments.against is None:
             return report(store, arguments, formats, costs)
         if arguments.out is not None:
             raise UsageError("--against prints what moved and writes no files", "leave out --out")
         return history(store, _opened(arguments.against, stack), arguments)
+
+
+def _chosen(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> Store:
+    """The records that were asked for; submissions are added to a copy, never to the store."""
+    own = Store.default(arguments.store)
+    if arguments.records is None and arguments.submissions is None:
+        return own
+    submissions = _submissions(arguments.submissions)
+    store = _opened(arguments.records or own.root, stack)
+    for path in submissions:
+        by = str(header_of(path).get("by", path.stem))
+        warn(merge(store, path, by).refused)
+    return store
+
+
+def _submissions(folder: Path | None) -> list[Path]:
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise UsageError(f"{str(folder)!r} is no folder of submissions", "give the folder where files of harness submit lie")
+    return sorted(folder.glob("*.parquet"))
 
 
 def _opened(path: Path, stack: contextlib.ExitStack) -> Store:
@@ -79,6 +102,9 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     warn(found.broken)
     if not len(found.table):
         print(f"no records in {store.root} (start with: harness run --method fqvit)", file=sys.stderr)
+        return 0
+    if arguments.cite:
+        print(bibtex(found.table))
         return 0
     if arguments.out is None:
         print(markdown(found.table, Evidence(store, found.table)))

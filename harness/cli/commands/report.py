@@ -11,6 +11,7 @@ EXAMPLES = """  harness report                                     Markdown tabl
   harness report --out leaderboard/results            tables, LaTeX, CSV, Parquet, pictures, the page
   harness report --out board --format html            the interactive page only
   harness report --records results/records.parquet    from a full export instead of a store
+  harness report --cite                              BibTeX of what the records rest on
   harness report --against old/records.parquet        what moved since, beyond what interval, and why
 """
 FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
@@ -24,6 +25,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", default=",".join(FORMATS), metavar="<list>", help=f"any of {','.join(FORMATS)}")
     parser.add_argument("--cost", default="seconds", metavar="<list>", help=f"axes of the pictures: {','.join(COSTS)}")
     parser.add_argument("--records", type=Path, metavar="<file>", help="a full export (harness store export --full)")
+    parser.add_argument(
+        "--submissions", type=Path, metavar="<dir>", help="add the files of harness submit in a folder, with their origin"
+    )
+    parser.add_argument("--cite", action="store_true", help="print BibTeX for the board, its methods, networks and images")
     parser.add_argument("--against", type=Path, metavar="<file>", help="say what moved since an older full export or store")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     add_store(parser)
