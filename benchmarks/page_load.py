@@ -32,6 +32,14 @@ STACKS = (
 )  # fmt: skip
 IMAGES = 50_000
 COVERAGE = "4 bit: weights, attention weights; 8 bit: conv outputs, embeddings, residual sums, layer_norm outputs, logits"
+CONSTANT: dict[str, Any] = {
+    "status": "done", "top1_fp32": 75.0, "top5_fp32": 92.0, "n_images": IMAGES, "n_correct_fp32": 37_500,
+    "protocol": "strict", "on_grid": True, "size_bytes_fp32": 4 * 10**6, "bit_operations_fp32": 10**11,
+    "forward_passes": 3.0, "data": "made up", "data_fingerprint": "0" * 64, "overlap": 0,
+    "preprocessing": '{"crop_pct": 0.9}', "weights_sha256": "0" * 64, "identity_version": 1,
+    "device": "CPU, made up, 2 threads", "commit": "0" * 40, "torch": "2.9", "timm": "1.0",
+    "coverage": COVERAGE, "calib_source": "data",
+}  # fmt: skip
 CHROMIUM = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --window-size=1400,1000"
@@ -49,38 +57,74 @@ requestAnimationFrame(() => setTimeout(() => done(performance.now() - started)))
 
 def made_up(count: int) -> pd.DataFrame:
     """Rows of records that nobody measured; as many different figures as real ones have."""
-    generator = np.random.default_rng(0)
-    number = np.arange(count)
-    seed, rest = number % SEEDS, number // SEEDS
-    stack, rest = np.array(STACKS, dtype=object)[rest % len(STACKS)], rest // len(STACKS)
-    bits, rest = np.array(BITS, dtype=object)[rest % len(BITS)], rest // len(BITS)
-    network, calib = rest % NETWORKS, np.array(CALIB)[rest // NETWORKS % len(CALIB)]
-    correct = (IMAGES * (0.7 + 0.01 * generator.standard_normal(count))).astype(int)
-    times = generator.exponential(30, (count, 5))
-    values: dict[str, Any] = {
-        "id": [f"{one * 0x9E3779B97F4A7C15 % 2**64:016x}" for one in range(1, count + 1)],
-        "status": "done", "model": [f"synthetic_{one}.made_up_in1k" for one in network], "bits": bits, "stack": stack,
-        "calib": calib, "seed": seed, "top1": correct / IMAGES * 100, "top1_fp32": 75.0 + network / 10,
-        "top5": 90 + generator.random(count), "top5_fp32": 92.0, "agreement": 90 + 5 * generator.random(count),
-        "logit_sqnr_db": 20 * generator.random(count), "logit_mse": generator.random(count), "n_images": IMAGES,
-        "n_correct": correct, "n_correct_fp32": 37_500, "n_agree": correct + 100, "protocol": "strict", "on_grid": True,
-        "size_bytes": 10**6 + number % 977, "size_bytes_fp32": 4 * 10**6, "bit_operations": 10**9 + number % 971,
-        "bit_operations_fp32": 10**11, "seconds_stack": times[:, :4].sum(1), "seconds_evaluate": times[:, 4],
-        "seconds_shared": times[:, 0], "seconds_wall": times.sum(1), "forward_passes": 3.0,
-        "peak_memory_bytes": 10**9 + generator.integers(10**9, size=count), "data": "made up", "data_fingerprint": "0" * 64,
-        "eval_limit": pd.NA, "overlap": 0, "preprocessing": '{"crop_pct": 0.9}', "weights_sha256": "0" * 64,
-        "methods": [json.dumps([{"config": {}, "name": name.partition("(")[0], "version": 1} for name in one.split("+")])
-                    for one in stack],
-        "error_kind": pd.NA, "error_message": pd.NA, "device": "CPU, made up, 2 threads", "commit": "0" * 40, "torch": "2.9",
-        "timm": "1.0", "stages": [json.dumps([["capture", a], ["load calibration images", b], [one, c], ["finish", d],
-                                              ["evaluate", e]]) for one, (a, b, c, d, e) in zip(stack, times, strict=True)],
-        "coverage": COVERAGE, "calib_source": "data", "origin": pd.NA,
-        "created": [f"2026-01-{1 + one % 28:02d}T{one % 24:02d}:{one % 60:02d}:{one % 59:02d}+00:00" for one in number],
-        "command": [f"harness run --method '{a}' --model synthetic_{b} --bits {c} --calib {d} --seed {e}"
-                    for a, b, c, d, e in zip(stack, network, bits, calib, seed, strict=True)],
-    }  # fmt: skip
+    asked = _asked(np.arange(count))
+    values = {**CONSTANT, **asked, **_texts(asked), **_figures(count, asked)}
     plain = {name: pd.Series(values.get(name, pd.NA), index=range(count)).astype(kind) for name, kind in COLUMNS.items()}
     return pd.DataFrame(plain)
+
+
+def _asked(number: np.ndarray) -> dict[str, Any]:
+    """What tells the trials apart."""
+    rest = number // SEEDS
+    stack, rest = rest % len(STACKS), rest // len(STACKS)
+    bits, rest = rest % len(BITS), rest // len(BITS)
+    network, calib = rest % NETWORKS, rest // NETWORKS % len(CALIB)
+    return {
+        "id": [f"{one * 0x9E3779B97F4A7C15 % 2**64:016x}" for one in range(1, len(number) + 1)],
+        "stack": np.array(STACKS, dtype=object)[stack],
+        "bits": np.array(BITS, dtype=object)[bits],
+        "model": [f"synthetic_{one}.made_up_in1k" for one in network],
+        "calib": np.array(CALIB)[calib],
+        "seed": number % SEEDS,
+    }
+
+
+def _texts(asked: dict[str, Any]) -> dict[str, Any]:
+    """What records say of themselves in words."""
+    trials = list(zip(*(asked[name] for name in ("stack", "model", "bits", "calib", "seed")), strict=True))
+    steps = {
+        stack: [{"config": {}, "name": name.partition("(")[0], "version": 1} for name in stack.split("+")]
+        for stack in STACKS
+    }
+    return {
+        "methods": [json.dumps(steps[stack]) for stack, *_ in trials],
+        "identity": [
+            json.dumps({"stack": steps[one], "bits": bits, "calib": int(calib)}) for one, _, bits, calib, _ in trials
+        ],
+        "command": [
+            f"harness run --method '{stack}' --model {model} --bits {bits} --calib {calib} --seed {seed}"
+            for stack, model, bits, calib, seed in trials
+        ],
+        "created": [f"2026-01-{1 + i % 28:02d}T{i % 24:02d}:{i % 60:02d}:{i % 59:02d}+00:00" for i in range(len(trials))],
+    }
+
+
+def _figures(count: int, asked: dict[str, Any]) -> dict[str, Any]:
+    """Results and costs, no two alike."""
+    generator = np.random.default_rng(0)
+    correct = (IMAGES * (0.7 + 0.01 * generator.standard_normal(count))).astype(int)
+    times = generator.exponential(30, (count, 5))
+    stages = [("capture", "load calibration images", stack, "finish", "evaluate") for stack in asked["stack"]]
+    return {
+        "top1": correct / IMAGES * 100,
+        "n_correct": correct,
+        "n_agree": correct + 100,
+        "top5": 90 + generator.random(count),
+        "agreement": 90 + 5 * generator.random(count),
+        "logit_sqnr_db": 20 * generator.random(count),
+        "logit_mse": generator.random(count),
+        "load": 1.5 + generator.random(count),
+        "size_bytes": 10**6 + np.arange(count) % 977,
+        "bit_operations": 10**9 + np.arange(count) % 971,
+        "peak_memory_bytes": 10**9 + generator.integers(10**9, size=count),
+        "seconds_stack": times[:, :4].sum(1),
+        "seconds_evaluate": times[:, 4],
+        "seconds_shared": times[:, 0],
+        "seconds_wall": times.sum(1),
+        "stages": [
+            json.dumps(list(zip(names, row, strict=True))) for names, row in zip(stages, times.tolist(), strict=True)
+        ],
+    }
 
 
 def in_chromium(path: Path) -> dict[str, float]:
@@ -127,7 +171,8 @@ def main() -> None:
         made = time.perf_counter()
         path = (given.out or Path(folder) / "index.html").resolve()
         path.write_text(text, encoding="utf-8")
-        print(f"{given.records} records: {len(text) / 1e6:.2f} MB; boards {grouped - started:.1f} s, page {made - grouped:.1f} s")
+        print(f"{given.records} records: {len(text) / 1e6:.2f} MB")
+        print(f"boards {grouped - started:.1f} s, page {made - grouped:.1f} s")
         if shutil.which("chromium") and shutil.which("chromedriver"):
             print(", ".join(f"{name} {seconds:.2f} s" for name, seconds in in_chromium(path).items()))
         else:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from harness.leaderboard.board.boards import Board, Network, Recipe
+from harness.leaderboard.board.grouping import Setting
+from harness.leaderboard.board.labels import told_apart
 
-WITHIN_A_SETTING = {"bits", "networks", "recipes", "cells", "title"}  # all else of a board is what its results were measured under
 Item = TypeVar("Item", bound=Hashable)
 
 
@@ -51,45 +52,25 @@ class Catalog:
         self.texts: Numbered[str] = Numbered()
 
     def plain(self) -> dict[str, Any]:
-        """For JSON. Labels are distinct: a label that two share gets what tells them apart."""
-        stacks, networks = self.stacks.items, self.networks.items
+        """For JSON. Labels are distinct: names that several share get what tells them apart, here over all boards."""
+        stacks, networks, settings = self.stacks.items, self.networks.items, self.settings.items
+        of_stacks = told_apart([one.stack for one in stacks], [one.parts() for one in stacks])
+        of_networks = told_apart([one.model for one in networks], [one.parts() for one in networks])
+        titles = [one.title.removeprefix(f"{one.bits}, ") for one in settings]
         return {
             "networks": [
                 {"label": label, "model": one.model, "weights": one.weights, "preprocessing": one.preprocessing}
-                for one, label in zip(networks, distinct([(n.label or n.model, n.weights[:6]) for n in networks]), strict=True)
+                for one, label in zip(networks, of_networks, strict=True)
             ],
             "stacks": [
-                {"label": label, "stack": one.stack, "protocol": one.protocol, "methods": steps(one)}
-                for one, label in zip(stacks, distinct([(s.label, versions(s)) for s in stacks]), strict=True)
+                {"label": label, "stack": one.stack, "protocol": one.protocol, "methods": json.loads(one.methods or "[]")}
+                for one, label in zip(stacks, of_stacks, strict=True)
             ],
-            "settings": distinct([(board.title.removeprefix(f"{board.bits}, "), "") for board in self.settings.items]),
+            "settings": told_apart(titles, [one.setting.parts() if one.setting else {} for one in settings]),
             "texts": self.texts.items,
         }
 
 
-def setting(board: Board) -> tuple[Hashable, ...]:
+def setting(board: Board) -> Setting | None:
     """What a board was measured under: everything but its bit-width."""
-    return tuple(getattr(board, one.name) for one in fields(board) if one.name not in WITHIN_A_SETTING)
-
-
-def steps(recipe: Recipe) -> list[dict[str, Any]]:
-    """Names, versions and settings of a stack's methods."""
-    found: list[dict[str, Any]] = json.loads(recipe.methods or "[]")
-    return found
-
-
-def versions(recipe: Recipe) -> str:
-    """``method versions 1.2.1, strict``."""
-    return f"method versions {'.'.join(str(step.get('version', '?')) for step in steps(recipe)) or '?'}, {recipe.protocol}"
-
-
-def distinct(labels: list[tuple[str, str]]) -> list[str]:
-    """Labels that are not told apart by themselves with what is said behind them, and with a number where that is the same."""
-    names = [label for label, _ in labels]
-    longer = [f"{label} ({more})" if names.count(label) > 1 and more else label for label, more in labels]
-    taken: dict[str, int] = {}
-    found = []
-    for label in longer:
-        taken[label] = taken.get(label, 0) + 1
-        found.append(label if taken[label] == 1 else f"{label} ({taken[label]})")
-    return found
+    return None if board.setting is None else replace(board.setting, bits="")

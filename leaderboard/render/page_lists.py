@@ -8,15 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Network, Recipe, competes
+from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Recipe, competes
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.ladder import Gain, gains
-from harness.leaderboard.board.noise import ranks
 from harness.leaderboard.render.page_catalog import Catalog
 from harness.leaderboard.render.page_published import ByCell
-from harness.leaderboard.stats.difference import estimate
-from harness.leaderboard.stats.inference import Interval, accuracy
+from harness.leaderboard.stats.inference import Interval
 
+OWN = "own"  # as cells call the origin of what their store measured
 VERDICTS = {"better": "helps", "worse": "hurts", "equal": "changes no result"}
 
 
@@ -33,8 +32,6 @@ class Lists:
     def __init__(self, rows: pd.DataFrame, evidence: Evidence, catalog: Catalog, published: ByCell) -> None:
         self._evidence, self._catalog, self._published = evidence, catalog, published
         self._places = {trial: place for place, trial in enumerate(rows["id"])}
-        imported = rows[rows["origin"].notna()]
-        self._origins = dict(zip(imported["id"], imported["origin"], strict=True))
 
     def of(self, board: Board) -> Iterator[dict[str, Any]]:
         """One list for each network of a board."""
@@ -42,26 +39,25 @@ class Lists:
         for network in board.networks:
             cells = {recipe: board.cells[recipe, network] for recipe in board.recipes if (recipe, network) in board.cells}
             order = sorted(cells, key=lambda recipe: (not competes(recipe, cells[recipe]), -cells[recipe].mean))
-            placed = ranks(board, network, self._evidence) or places({recipe: cells[recipe] for recipe in order})
+            placed = places({recipe: cells[recipe] for recipe in order})
             yield {
                 "network": self._catalog.networks.number(network),
                 "bits": board.bits,
                 "setting": self._catalog.settings.number(board),
                 "full": next(iter(cells.values())).top1_fp32,
-                "rows": [self._row(recipe, cells[recipe], board, placed.get(recipe)) for recipe in order],
+                "rows": [self._row(recipe, cells[recipe], placed.get(recipe)) for recipe in order],
                 "steps": [self._step(gain) for gain in steps if gain.network == network],
             }
 
-    def _row(self, recipe: Recipe, cell: BoardCell, board: Board, rank: Interval | None) -> dict[str, Any]:
-        around, over = interval(cell, board.images, self._evidence)
+    def _row(self, recipe: Recipe, cell: BoardCell, place: Interval | None) -> dict[str, Any]:
         text = self._catalog.texts.number
         return {
             "stack": self._catalog.stacks.number(recipe),
-            "rank": _ends(rank),
+            "rank": _ends(cell.rank or place),
             "mean": cell.mean,
             "sd": cell.deviation,
-            "around": _ends(around),
-            "over": over,
+            "around": _ends(cell.interval),
+            "over": measured_over(cell, self._evidence),
             "expected": cell.expected,
             "delta": cell.mean - cell.top1_fp32,
             "mark": cell.mark,
@@ -77,7 +73,9 @@ class Lists:
             "seeds": cell.seeds,
             "top1": cell.top1,
             "records": [self._places[trial] for trial in cell.ids],
-            "origins": sorted({text(str(self._origins[trial])) for trial in cell.ids if trial in self._origins}),
+            "origins": [text(origin) for origin in cell.origins if origin != OWN],
+            "commits": [text(commit) for commit in cell.commits],
+            "load": cell.load,
             "published": self._published.get(cell.ids, []),
         }
 
@@ -94,15 +92,12 @@ class Lists:
         }
 
 
-def interval(cell: BoardCell, images: int | None, evidence: Evidence) -> tuple[Interval | None, str]:
-    """The 95 % interval of a cell's mean, and over what; from the count of one seed where there are no per-image results."""
+def measured_over(cell: BoardCell, evidence: Evidence) -> str:
+    """What the interval of a cell is over."""
     correct = evidence.correct(cell.ids)
-    if correct is not None and correct.shape[1] > 1:
-        return estimate(correct).interval, "images and seeds" if len(correct) > 1 else "images"
-    if not images:
-        return None, ""
-    found = accuracy(round(cell.mean / 100 * images), images)
-    return Interval(cell.mean, found.low, found.high), "images, from counts"
+    if correct is None or correct.shape[1] < 2:
+        return "the images of one seed, from counts"
+    return "images and seeds" if len(correct) > 1 else "images of one seed"
 
 
 def why_not_ranked(recipe: Recipe, cell: BoardCell) -> str:

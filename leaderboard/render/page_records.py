@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.store.table import COLUMNS
 
+LEFT_OUT = {"identity"}  # says again what the other columns say
 REPEATED = 0.5  # a text column with fewer distinct values than this share of its rows is written as numbers of them
 
 
@@ -25,6 +26,8 @@ def columns(rows: pd.DataFrame) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
+        if name in LEFT_OUT:
+            continue
         if name == "stages":
             found[name] = _stages(rows[name])
         elif kind == "string":

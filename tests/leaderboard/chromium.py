@@ -63,12 +63,15 @@ class Opened:
         script = """
             const heads = [...document.querySelectorAll(`#${arguments[0]} thead th`)];
             const place = heads.findIndex((one) => one.dataset.key === arguments[1]);
-            return place < 0 ? null : [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map((row) => row.children[place].textContent);
+            const rows = [...document.querySelectorAll(`#${arguments[0]} tbody tr`)];
+            return place < 0 ? null : rows.map((row) => row.children[place].textContent);
         """
         return self.js(script, table, key)
 
     def keys(self, table):
-        return self.js("return [...document.querySelectorAll(`#${arguments[0]} thead th`)].map((one) => one.dataset.key)", table)
+        return self.js(
+            "return [...document.querySelectorAll(`#${arguments[0]} thead th`)].map((one) => one.dataset.key)", table
+        )
 
     def state(self):
         return self.js("return Object.fromEntries(new URLSearchParams(location.hash.slice(1)))")

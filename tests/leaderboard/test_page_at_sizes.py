@@ -15,8 +15,8 @@ return [...document.querySelectorAll('body *')].filter((one) => {
     if (one.closest('.skip, noscript, option, dialog:not([open])') || one instanceof HTMLSelectElement) return false;
     const box = one.getBoundingClientRect();
     const outside = box.width > 0 && (box.right > innerWidth + 1 || box.left < -1);
-    const cut = !(one instanceof SVGElement) && getComputedStyle(one).overflowX !== 'visible' && one.scrollWidth > one.clientWidth + 1;
-    return outside || cut;
+    const hides = !(one instanceof SVGElement) && getComputedStyle(one).overflowX !== 'visible';
+    return outside || (hides && one.scrollWidth > one.clientWidth + 1);
 }).map((one) => `${one.tagName} ${one.id} ${one.getAttribute('class') ?? ''} ${one.textContent.slice(0, 40)}`);
 """
 
@@ -68,7 +68,10 @@ def test_light_and_dark_can_be_read(opened, scheme):
     for view in VIEWS:
         opened.at(f"view={view}&network={DEIT}&bits=w4a8")
         assert (opened.js("return getComputedStyle(document.body).colorScheme") or "").startswith(("light", "normal"))
-        ink, paper = (luminance(value) for value in opened.js("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"))
+        ink, paper = (
+            luminance(value)
+            for value in opened.js("const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]")
+        )
         assert (ink > paper) == (scheme == "dark")
         faint = [(text, round(found, 1)) for text, found in contrasts(opened) if found < 4.5]
         assert faint == [], view
@@ -78,11 +81,20 @@ def contrasts(opened):
     """The text of every element that has any of its own, with its contrast to what is behind it, as WCAG 2 counts it."""
     script = """
     const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-    const rgb = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
-    const behind = (one) => { for (let at = one; at; at = at.parentElement) { const found = rgb(getComputedStyle(at).backgroundColor); if (found[3] > 250) return found; } };
+    const rgb = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const behind = (one) => {
+        const found = rgb(getComputedStyle(one).backgroundColor);
+        return found[3] > 250 ? found : behind(one.parentElement);
+    };
+    const ink = (one) => rgb(getComputedStyle(one)[one instanceof SVGElement ? 'fill' : 'color']);
     return [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && !one.disabled &&
         [...one.childNodes].some((node) => node.nodeType === 3 && node.data.trim()))
-        .map((one) => [one.textContent.slice(0, 40), rgb(getComputedStyle(one)[one instanceof SVGElement ? 'fill' : 'color']), behind(one)]);
+        .map((one) => [one.textContent.slice(0, 40), ink(one), behind(one)]);
     """
     for text, ink, paper in opened.js(script):
         high, low = sorted((luminance(ink), luminance(paper)), reverse=True)
@@ -91,7 +103,9 @@ def contrasts(opened):
 
 def luminance(colour):
     numbers = colour if isinstance(colour, list) else [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (one / 255 for one in numbers[:3])]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (one / 255 for one in numbers[:3])
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 

@@ -3,17 +3,59 @@ function boardColumns(list) {
   const scale = scaleOf(list.rows.filter((row) => !row.apart).map((row) => row.around));
   const number = (key, label, value, show, more = {}) => ({ key, label, value, cell: (row) => show(value(row)), ...more });
   return [
-    { key: "rank", label: "Rank", kind: "rank", value: (row) => row.rank?.[0], cell: rankCell, first: "up", about: "by mean; in brackets the 95 % interval over images" },
+    {
+      key: "rank",
+      label: "Rank",
+      kind: "rank",
+      value: (row) => row.rank?.[0],
+      cell: rankCell,
+      first: "up",
+      about: "by mean; in brackets the 95 % interval over images",
+    },
     { key: "stack", label: "Stack", text: true, kind: "stack", value: (row) => row.label, cell: stackCell },
-    { key: "mean", label: "Top-1, %", kind: "strong", value: (row) => row.mean, cell: meanCell, about: "mean ± standard deviation over seeds (number of seeds)" },
-    { key: "around", label: "95 % interval", kind: "bars", value: (row) => row.around?.[1], about: "dashed: full precision", cell: (row) => interval(row.around, scale, endsText, list.full) },
+    {
+      key: "mean",
+      label: "Top-1, %",
+      kind: "strong",
+      value: (row) => row.mean,
+      cell: meanCell,
+      about: "mean ± standard deviation over seeds (number of seeds)",
+    },
+    {
+      key: "around",
+      label: "95 % interval",
+      kind: "bars",
+      value: (row) => row.around?.[1],
+      about: "dashed: full precision",
+      cell: (row) => interval(row.around, scale, endsText, list.full),
+    },
     number("delta", "To full precision", (row) => row.delta, points),
-    { key: "published", label: "Published, %", kind: "published", value: (row) => row.published.length ? boards.published[row.published[0][0]].top1 : null, cell: publishedCell },
+    {
+      key: "published",
+      label: "Published, %",
+      kind: "published",
+      value: (row) => (row.published.length ? boards.published[row.published[0][0]].top1 : null),
+      cell: publishedCell,
+    },
     number("seconds", "Quantization time", (row) => row.seconds, duration),
-    number("size", "Size, MB", (row) => row.size, (value) => (known(value) ? (value / 1e6).toFixed(2) : "–")),
-    number("bitops", "Bit-operations, G", (row) => row.bitops, (value) => (known(value) ? significant(value / 1e9) : "–"), { wide: true }),
+    number(
+      "size",
+      "Size, MB",
+      (row) => row.size,
+      (value) => (known(value) ? (value / 1e6).toFixed(2) : "–")
+    ),
+    number(
+      "bitops",
+      "Bit-operations, G",
+      (row) => row.bitops,
+      (value) => (known(value) ? significant(value / 1e9) : "–"),
+      { wide: true }
+    ),
     number("latency", "Latency, ms", (row) => row.latency, fixed(2)),
-    number("agreement", "Agreement, %", (row) => row.agreement, percent, { wide: true, about: "images on which the label is that of full precision" }),
+    number("agreement", "Agreement, %", (row) => row.agreement, percent, {
+      wide: true,
+      about: "images on which the label is that of full precision",
+    }),
   ];
 }
 
@@ -21,13 +63,20 @@ function rankCell(row) {
   if (row.apart) return "–";
   const [rank, low, high] = row.rank ?? [null, null, null];
   if (!known(rank)) return "–";
-  const whole = (value) => String(Math.round(value * 10) / 10);
-  return [whole(rank), known(low) ? el("small", {}, ` [${whole(low)} to ${whole(high)}]`) : ""];
+  const tenths = (value) => String(Math.round(value * 10) / 10);
+  return [tenths(rank), known(low) ? el("small", {}, ` [${tenths(low)} to ${tenths(high)}]`) : ""];
 }
 
 function stackCell(row) {
-  const origins = row.origins.length ? el("span", { class: "badge", title: "not measured by this store" }, "measured elsewhere") : null;
-  return [link(named(row.label), { cell: row.label }, { class: "open" }), badge(row.mark), row.apart ? el("span", { class: "badge apart" }, row.apart) : null, origins];
+  const origins = row.origins.length
+    ? el("span", { class: "badge", title: "not measured by this store" }, "measured elsewhere")
+    : null;
+  return [
+    link(named(row.label), { cell: row.label }, { class: "open" }),
+    badge(row.mark),
+    row.apart ? el("span", { class: "badge apart" }, row.apart) : null,
+    origins,
+  ];
 }
 
 function meanCell(row) {
@@ -47,9 +96,15 @@ function listCaption(list) {
   const full = `Full precision: ${percent(list.full)} %.`;
   const over = inOrder(list.rows.map((row) => row.over).filter(Boolean)).join("; ");
   return [
-    el("strong", {}, `${boards.networks[list.network].label}, ${list.bits}`), ` on ${boards.settings[list.setting]}. ${full} `,
-    el("small", {}, `Mean ± standard deviation over seeds (number of seeds). Intervals: 95 %${over ? `, over ${over}` : ""}; rank intervals over images. `,
-      "≈ best: in the 95 % model confidence set, not shown to be worse than the best."),
+    el("strong", {}, `${boards.networks[list.network].label}, ${list.bits}`),
+    ` on ${boards.settings[list.setting]}. ${full} `,
+    el(
+      "small",
+      {},
+      "Mean ± standard deviation over seeds (number of seeds). ",
+      `Intervals: 95 %${over ? `, over ${over}` : ""}; rank intervals over images. `,
+      "≈ best: in the 95 % model confidence set, not shown to be worse than the best."
+    ),
   ];
 }
 
@@ -57,8 +112,14 @@ function drawBoard(view) {
   const list = currentList();
   if (!list) return view.append(el("p", { class: "none" }, "No finished records: see the records."));
   view.append(
-    table("ranking", listCaption(list), boardColumns(list), list.rows, { sort: "rank", heading: 1, rowClass: (row) => (row.apart ? "apart" : row.mark) }),
-    paretoSection(list), ladderSection(list));
+    table("ranking", listCaption(list), boardColumns(list), list.rows, {
+      sort: "rank",
+      heading: 1,
+      rowClass: (row) => (row.apart ? "apart" : row.mark),
+    }),
+    paretoSection(list),
+    ladderSection(list)
+  );
   drawPareto(list);
 }
 
@@ -67,23 +128,45 @@ function cellDetails(list, row) {
   const stack = boards.stacks[row.stack];
   const published = row.published.map(([number, verdict, why]) => {
     const one = boards.published[number];
-    return el("li", {}, `${percent(one.top1)} % as ${one.method}, ${one.source}${one.notes ? ` (${one.notes})` : ""}: ${verdict}${why ? `, ${why}` : ""}`);
+    return el(
+      "li",
+      {},
+      `${percent(one.top1)} % as ${one.method}, ${one.source}${one.notes ? ` (${one.notes})` : ""}: `,
+      `${verdict}${why ? `, ${why}` : ""}`
+    );
   });
-  const seeds = row.seeds.map((seed, i) => el("li", {}, `seed ${seed}: ${percent(row.top1[i])} %, `, recordLink(row.records[i])));
+  const seeds = row.seeds.map((seed, i) =>
+    el("li", {}, `seed ${seed}: ${percent(row.top1[i])} %, `, recordLink(row.records[i]))
+  );
   return [
     pairs([
-      ["Network", boards.networks[list.network].label], ["Measured on", `${list.bits}, ${boards.settings[list.setting]}`],
+      ["Network", boards.networks[list.network].label],
+      ["Measured on", `${list.bits}, ${boards.settings[list.setting]}`],
       ["Top-1", `${meanText(row)} %, 95 % interval ${endsText(row.around)}${row.over ? ` (over ${row.over})` : ""}`],
-      ["To full precision", `${points(row.delta)} points`], ["Not ranked", row.apart],
+      ["To full precision", `${points(row.delta)} points`],
+      ["Not ranked", row.apart],
       ["Quantization time", `${duration(row.seconds)} (${duration(row.spread[0])} to ${duration(row.spread[1])})`],
-      ["Hardware", boards.texts[row.device]], ["Quantized", boards.texts[row.coverage]],
+      ["Hardware", boards.texts[row.device]],
+      ["Quantized", boards.texts[row.coverage]],
+      ["Load of the machine", known(row.load) ? row.load.toFixed(1) : ""],
+      ["Commits", row.commits.map((number) => boards.texts[number].slice(0, 12)).join(", ")],
       ["From elsewhere", row.origins.map((number) => boards.texts[number]).join("; ")],
     ]),
-    el("h3", {}, "Seeds and records"), el("ul", {}, seeds),
+    el("h3", {}, "Seeds and records"),
+    el("ul", {}, seeds),
     published.length ? [el("h3", {}, "Published"), el("ul", {}, published)] : "",
-    el("h3", {}, "Repeat the first"), el("pre", {}, row.command),
-    el("h3", {}, "Methods and settings"), el("pre", {}, stack.methods.map(methodText).join("\n")),
-    el("p", {}, stack.methods.map((step, i) => [i ? ", " : "See method ", link(step.name, { view: "methods", method: step.name, cell: "", record: "" })])),
+    el("h3", {}, "Repeat the first"),
+    el("pre", {}, row.command),
+    el("h3", {}, "Methods and settings"),
+    el("pre", {}, stack.methods.map(methodText).join("\n")),
+    el(
+      "p",
+      {},
+      stack.methods.map((step, i) => [
+        i ? ", " : "See method ",
+        link(step.name, { view: "methods", method: step.name, cell: "", record: "" }),
+      ])
+    ),
   ];
 }
 

@@ -1,8 +1,17 @@
 // The choices above a view: selects whose values stand in the address.
 const CHOICES = {
-  network: { label: "Network", options: () => boards.networks.map((one) => one.label).filter((label) => listsOf({ network: label }).length) },
+  network: {
+    label: "Network",
+    options: () => boards.networks.map((one) => one.label).filter((label) => listsOf({ network: label }).length),
+  },
   bits: { label: "Bit-width", options: () => distinctBits(listsOf({ network: state.network })) },
-  setting: { label: "Data and calibration", options: () => inOrder(listsOf({ network: state.network, bits: usesBits() ? state.bits : "" }).map((one) => boards.settings[one.setting])) },
+  setting: {
+    label: "Data and calibration",
+    options: () =>
+      inOrder(
+        listsOf({ network: state.network, bits: usesBits() ? state.bits : "" }).map((one) => boards.settings[one.setting])
+      ),
+  },
   method: { label: "Method", options: methodNames },
   across: { label: "Columns", options: () => ["bit-widths", "data and calibration"] },
 };
@@ -12,8 +21,12 @@ const usesBits = () => VIEWS[state.view].choices.includes("bits");
 
 // Lists with a network, bit-width and setting; an empty one means any.
 function listsOf({ network = "", bits = "", setting = "" }) {
-  return boards.lists.filter((one) => (!network || boards.networks[one.network].label === network) &&
-    (!bits || one.bits === bits) && (!setting || boards.settings[one.setting] === setting));
+  return boards.lists.filter(
+    (one) =>
+      (!network || boards.networks[one.network].label === network) &&
+      (!bits || one.bits === bits) &&
+      (!setting || boards.settings[one.setting] === setting)
+  );
 }
 
 // Fill in what the address does not say, say so where it names what is not here, and draw the selects.
@@ -34,8 +47,11 @@ function drawChoices(names) {
 function choice(name) {
   const options = CHOICES[name].options();
   if (name === "across" && CHOICES.setting.options().length < 2) return null;
-  const select = el("select", { id: `choose-${name}`, onchange: (event) => go({ [name]: event.target.value, ...clean() }) },
-    options.map((value) => el("option", { value, selected: value === state[name] }, value)));
+  const select = el(
+    "select",
+    { id: `choose-${name}`, onchange: (event) => go({ [name]: event.target.value, ...clean() }) },
+    options.map((value) => el("option", { value, selected: value === state[name] }, value))
+  );
   return el("label", { class: name }, CHOICES[name].label, select);
 }
 

@@ -33,7 +33,12 @@ class Records {
     this.names = Object.keys(columns);
     this.orders = new Map();
     const parts = ["stack", "id", "status", "model", "bits", "error_kind", "origin"];
-    this.texts = Array.from({ length: this.length }, (_, i) => parts.map((name) => this.get(name, i) ?? "").join(" ").toLowerCase());
+    this.texts = Array.from({ length: this.length }, (_, i) =>
+      parts
+        .map((name) => this.get(name, i) ?? "")
+        .join(" ")
+        .toLowerCase()
+    );
   }
 
   get(name, i) {

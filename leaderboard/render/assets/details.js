@@ -7,7 +7,10 @@ async function showDetails() {
     return;
   }
   const close = button("Close", () => dialog.close(), { class: "close" });
-  dialog.replaceChildren(el("div", { class: "top" }, el("h2", { id: "details-title" }, named(made.title)), close), el("div", { class: "body" }, made.content));
+  dialog.replaceChildren(
+    el("div", { class: "top" }, el("h2", { id: "details-title" }, named(made.title)), close),
+    el("div", { class: "body" }, made.content)
+  );
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
 }
@@ -29,14 +32,20 @@ async function recordDetails(id) {
   if (i === undefined) return { title: `There is no record ${id} here`, content: "" };
   const value = (name) => records.get(name, i);
   const stages = records.stages(i).map(([name, seconds]) => `${(seconds ?? 0).toFixed(2).padStart(10)} s  ${name}`);
-  const facts = records.names.filter((name) => !["stages", "command", "methods", "id", "stack"].includes(name)).map((name) => [name, known(value(name)) ? String(value(name)) : ""]);
+  const facts = records.names
+    .filter((name) => !["stages", "command", "methods", "id", "stack"].includes(name))
+    .map((name) => [name, known(value(name)) ? String(value(name)) : ""]);
   return {
     title: value("stack") ?? id,
     content: [
-      el("h3", {}, "Repeat it"), el("pre", {}, `${value("command") ?? ""}\nharness run --trial ${id}`),
-      el("h3", {}, "Time by stage"), el("pre", {}, stages.join("\n") || "–"),
-      el("h3", {}, "All that it says"), pairs([["id", id], ...facts]),
-      el("h3", {}, "Methods and settings"), el("pre", {}, value("methods") ?? "–"),
+      el("h3", {}, "Repeat it"),
+      el("pre", {}, `${value("command") ?? ""}\nharness run --trial ${id}`),
+      el("h3", {}, "Time by stage"),
+      el("pre", {}, stages.join("\n") || "–"),
+      el("h3", {}, "All that it says"),
+      pairs([["id", id], ...facts]),
+      el("h3", {}, "Methods and settings"),
+      el("pre", {}, value("methods") ?? "–"),
     ],
   };
 }

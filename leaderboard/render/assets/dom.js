@@ -20,7 +20,11 @@ const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS
 // A name that breaks between its parts, and anywhere only where one of them is too long.
 function named(text, tag = "span") {
   const parts = String(text).split(/(?=[+(.])|(?<=[,_])/);
-  return el(tag, { class: "name" }, parts.flatMap((part, index) => (index ? [el("wbr"), part] : [part])));
+  return el(
+    tag,
+    { class: "name" },
+    parts.flatMap((part, index) => (index ? [el("wbr"), part] : [part]))
+  );
 }
 
 function button(label, onclick, attributes = {}) {
@@ -32,7 +36,11 @@ const link = (label, changes, attributes = {}) => el("a", { href: address(change
 
 function pairs(entries) {
   const shown = entries.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return el("dl", {}, shown.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)]));
+  return el(
+    "dl",
+    {},
+    shown.flatMap(([term, value]) => [el("dt", {}, term), el("dd", {}, value)])
+  );
 }
 
 function section(title, ...content) {

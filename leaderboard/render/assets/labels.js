@@ -21,7 +21,12 @@ function placeLabels(labels, markers, edge) {
     for (const distance of DISTANCES) {
       for (const angle of RING) {
         const box = boxAt(one, angle, distance);
-        if (!inside(box, edge) || markers.some((other) => overlaps(box, other)) || placed.some((other) => overlaps(box, other))) continue;
+        if (
+          !inside(box, edge) ||
+          markers.some((other) => overlaps(box, other)) ||
+          placed.some((other) => overlaps(box, other))
+        )
+          continue;
         placed.push(box);
         return { ...box, leader: distance > 18 };
       }

@@ -50,8 +50,14 @@ function focusPlace() {
 async function start() {
   await loadBoards();
   const newest = boards.newest ? `, the newest of ${boards.newest.slice(0, 10)}` : "";
-  byId("summary").textContent = `${boards.records.toLocaleString("en")} records (${boards.done.toLocaleString("en")} done${newest}); networks: ${boards.networks.length}, stacks: ${boards.stacks.length}`;
-  byId("views").append(...Object.entries(VIEWS).map(([name, one]) => el("li", {}, el("a", { href: `#view=${name}`, "data-view": name }, one.label))));
+  byId("summary").textContent =
+    `${whole(boards.records)} records (${whole(boards.done)} done${newest}); ` +
+    `networks: ${boards.networks.length}, stacks: ${boards.stacks.length}`;
+  byId("views").append(
+    ...Object.entries(VIEWS).map(([name, one]) =>
+      el("li", {}, el("a", { href: `#view=${name}`, "data-view": name }, one.label))
+    )
+  );
   document.querySelector(".skip").addEventListener("click", (event) => {
     event.preventDefault();
     byId("main").focus();

@@ -21,7 +21,8 @@ function bar(around, scale, zero = null) {
   const place = (value) => 6 + (WIDTH - 12) * Math.min(1, Math.max(0, (value - scale.low) / (scale.high - scale.low)));
   const [value, low, high] = around;
   const parts = [];
-  if (zero !== null && zero >= scale.low && zero <= scale.high) parts.push(svg("line", { x1: place(zero), x2: place(zero), y1: 0, y2: 16, class: "zero" }));
+  if (zero !== null && zero >= scale.low && zero <= scale.high)
+    parts.push(svg("line", { x1: place(zero), x2: place(zero), y1: 0, y2: 16, class: "zero" }));
   if (known(low)) parts.push(svg("line", { x1: place(low), x2: place(high), y1: 8, y2: 8, class: "whisker" }));
   if (value < scale.low) parts.push(svg("path", { d: "M0 8 l6 -5 v10 z", class: "beyond" }));
   else if (value > scale.high) parts.push(svg("path", { d: `M${WIDTH} 8 l-6 -5 v10 z`, class: "beyond" }));

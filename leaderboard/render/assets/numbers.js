@@ -2,6 +2,7 @@
 const known = (value) => value !== null && value !== undefined;
 const fixed = (digits) => (value) => (known(value) ? value.toFixed(digits) : "–");
 const percent = fixed(2);
+const whole = (value) => value.toLocaleString("en");
 
 function points(value) {
   return known(value) ? (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2) : "–";
@@ -15,8 +16,18 @@ function duration(seconds) {
 
 const UNITS = {
   seconds: { label: "Quantization time", axis: "quantization time, s", scale: 1, show: duration, log: true },
-  size: { label: "Model size", axis: "model size, MB", scale: 1e-6, show: (value) => (known(value) ? `${significant(value / 1e6)} MB` : "–") },
-  bitops: { label: "Bit-operations", axis: "bit-operations per image, G", scale: 1e-9, show: (value) => (known(value) ? `${significant(value / 1e9)} G` : "–") },
+  size: {
+    label: "Model size",
+    axis: "model size, MB",
+    scale: 1e-6,
+    show: (value) => (known(value) ? `${significant(value / 1e6)} MB` : "–"),
+  },
+  bitops: {
+    label: "Bit-operations",
+    axis: "bit-operations per image, G",
+    scale: 1e-9,
+    show: (value) => (known(value) ? `${significant(value / 1e9)} G` : "–"),
+  },
 };
 
 function significant(value) {

@@ -8,7 +8,9 @@ function readState() {
 
 // The address of this state with some changes; an empty value takes a part away.
 function address(changes) {
-  const next = Object.entries({ ...state, ...changes }).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const next = Object.entries({ ...state, ...changes }).filter(
+    ([, value]) => value !== "" && value !== null && value !== undefined
+  );
   return `#${new URLSearchParams(next)}`;
 }
 
