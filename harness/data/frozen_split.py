@@ -18,9 +18,10 @@ from torch import Tensor
 from harness.data.image_file import read_image
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, draw
-from harness.data.sources import EMBEDDED, PHOTOS, open_source
+from harness.data.sources import open_source
 from harness.errors import DataError
 from harness.text import user_path
+from harness.trial.spec import EMBEDDED, PHOTOS
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 HELD_OUT = 3  # one image in three

@@ -9,15 +9,14 @@ import torch
 
 from harness.data.content import Say, silent
 from harness.data.folders import FolderSource
-from harness.data.photographs import PHOTOS, photographs
+from harness.data.photographs import photographs
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
 from harness.embedded import assets
 from harness.errors import DataError
 from harness.text import user_path
 from harness.trial.identity import tensors_sha256
-
-EMBEDDED = "embedded"
+from harness.trial.spec import EMBEDDED, PHOTOS
 
 
 class EmbeddedSource(DataSource):

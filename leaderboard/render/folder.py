@@ -44,6 +44,7 @@ class ReportFolder:
                 "give a new or empty folder with --out, or --overwrite to write into this one",
             )
         self._known = known or set()
+        self._written: set[str] = set()
 
     def write(self, name: str, fill: Callable[[Path], Any]) -> Path:
         """Write one file, aside and renamed, so that a link in its place is replaced and not followed.
@@ -61,11 +62,34 @@ class ReportFolder:
         try:
             if name not in self._known:
                 self._known.add(name)
-                write_json(self.folder / MARKER, {"written by": "harness report", "files": sorted(self._known)})
+                self._note()
             write_aside(path, fill)
         except OSError as error:
             raise self._unwritable(error) from error
+        self._written.add(name)
         return path
+
+    def remove_others(self, prefix: str) -> None:
+        """Remove files that earlier reports wrote and this one did not: a picture of another name would stay for ever.
+
+        Args:
+            prefix: What their names begin with.
+
+        Raises:
+            UsageError: One cannot be removed.
+        """
+        old = sorted(name for name in self._known - self._written if name.startswith(prefix) and "/" not in name)
+        try:
+            for name in old:
+                (self.folder / name).unlink(missing_ok=True)
+            if old:
+                self._known -= set(old)
+                self._note()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _note(self) -> None:
+        write_json(self.folder / MARKER, {"written by": "harness report", "files": sorted(self._known)})
 
     def _unwritable(self, error: OSError) -> UsageError:
         hint = "expected a folder, a part of this path is a file" if isinstance(error, _NO_FOLDER) else ""

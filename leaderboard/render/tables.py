@@ -1,4 +1,4 @@
-"""Leaderboards as Markdown, LaTeX and rows for CSV and Parquet."""
+"""Leaderboards as Markdown, and rows for CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def not_done_markdown(rows: pd.DataFrame) -> str:
         return ""
     columns = ("id", "status", "model", "bits", "stack", "calib", "seed")
     lines = [
-        [*(text.markdown("-" if pd.isna(row[name]) else str(row[name])) for name in columns), text.markdown(_reason(row))]
+        [*(text.markdown("-" if pd.isna(row[name]) else str(row[name])) for name in columns), text.markdown(reason(row))]
         for _, row in others.iterrows()
     ]
     table = tabulate(lines, headers=(*columns, "reason"), tablefmt="pipe", disable_numparse=True)
@@ -122,46 +122,6 @@ def imported_markdown(rows: pd.DataFrame) -> str:
     return "\n".join(["### Imported records", "", "Measured elsewhere; nothing here has been run again.", "", *lines])
 
 
-def _reason(row: pd.Series) -> str:
+def reason(row: pd.Series) -> str:
+    """Why a trial has no result."""
     return "-" if pd.isna(row["error_kind"]) else f"{row['error_kind']}: {row['error_message']}"
-
-
-def board_latex(board: Board) -> str:
-    """One leaderboard as a table with booktabs rules."""
-    columns = "l" + "r" * len(board.networks)
-    head = " & ".join(["stack", *(text.latex(network.label) for network in board.networks)])
-    body = [
-        " & ".join([rf"\texttt{{{text.latex(recipe.label)}}}", *map(_latex_cell, _row(board, recipe))]) + r" \\"
-        for recipe in board.recipes
-    ]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{text.latex(board.title)}. {text.latex(PLAIN_LEGEND)}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            head + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-        ]
-    )
-
-
-PLAIN_LEGEND = "Top-1 in percent, mean ± standard deviation over seeds; bold: best; ≈: in the 95 % best set."
-
-
-def _row(board: Board, recipe: Recipe) -> list[BoardCell | None]:
-    return [board.cells.get((recipe, network)) for network in board.networks]
-
-
-def _latex_cell(cell: BoardCell | None) -> str:
-    if cell is None:
-        return "--"
-    value = f"{cell.mean:.2f}" + (rf" $\pm$ {cell.deviation:.2f}" if cell.deviation is not None else "")
-    value = rf"\textbf{{{value}}}" if cell.mark == "best" else value + text.latex(SIGNS.get(cell.mark, ""))
-    value += f" ({len(cell.top1)}/{cell.expected})" if not cell.complete else ""
-    return value + overlap(cell)

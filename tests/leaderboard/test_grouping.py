@@ -11,6 +11,7 @@ from harness.leaderboard.board.export import aggregates, long_rows
 from harness.leaderboard.board.grouping import groups
 from harness.leaderboard.board.labels import told_apart
 from harness.leaderboard.board.ladder import gains
+from harness.leaderboard.render.pictures import plans
 from harness.leaderboard.report import markdown
 from harness.leaderboard.stats.difference import estimate
 from harness.store.store import Store
@@ -159,11 +160,9 @@ def test_compare_keeps_checkpoints_apart(store, capsys):
 
 
 def test_pictures_of_boards_of_the_same_name_have_names_of_their_own(store):
-    from harness.leaderboard.report import _file_name
-
     for fingerprint in ("first", "other"):
         add(store, "fqvit", 800, 0, data={"name": "d", "fingerprint": fingerprint})
-    assert len({_file_name("pareto", "m", board, "CPU") for board in found(store)}) == 2
+    assert len({plan.name for plan in plans(found(store), ["seconds"])}) == 2
 
 
 def test_cells_say_how_sure_and_where_from(store):

@@ -11,13 +11,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
+from rich.console import Console
+
 from harness.cli.actions.printing import plain, warn
-from harness.cli.commands.report import COSTS, FORMATS
+from harness.cli.commands.report import COSTS, DEFAULT, FORMATS
 from harness.errors import UsageError, nearest
+from harness.leaderboard.board.boards import boards
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.history import moves, moves_markdown
 from harness.leaderboard.render.bibtex import bibtex
+from harness.leaderboard.render.terminal import print_boards
 from harness.leaderboard.report import markdown, write
+from harness.machine.inert import steerable
 from harness.machine.terminal import terminal_progress
 from harness.store.contribution import header_of
 from harness.store.exchange import merge
@@ -27,7 +33,12 @@ from harness.store.table_cache import rows
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    formats, costs = known(arguments.format, FORMATS, "format"), known(arguments.cost, COSTS, "cost")
+    formats = known(arguments.format or ",".join(DEFAULT), FORMATS, "format")
+    costs = known(arguments.cost, COSTS, "cost")
+    if arguments.out is None and arguments.format is not None and formats != ["md"]:
+        raise UsageError(
+            f"--format {arguments.format} is written into files", "give their folder with --out, or --format md"
+        )
     with contextlib.ExitStack() as stack:
         store = _chosen(arguments, stack)
         if arguments.against is None:
@@ -106,10 +117,19 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     if arguments.cite:
         print(bibtex(found.table))
         return 0
-    if arguments.out is None:
-        print(markdown(found.table, Evidence(store, found.table)))
-        return 0
     evidence, over = Evidence(store, found.table), arguments.overwrite
+    if arguments.out is None:
+        show(found.table, evidence, as_text=arguments.format is not None or not sys.stdout.isatty())
+        return 0
     for path in write(found.table, evidence, arguments.out, formats, costs, overwrite=over):
         print(path)
     return 0
+
+
+def show(table: pd.DataFrame, evidence: Evidence, *, as_text: bool) -> None:
+    """Print the leaderboards: as Markdown, or as tables for a terminal."""
+    if as_text:
+        print(markdown(table, evidence))
+        return
+    console = Console(file=steerable(sys.stdout), highlight=False, markup=False, emoji=False)
+    print_boards(console, boards(table, evidence), table, evidence)

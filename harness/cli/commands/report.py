@@ -7,22 +7,25 @@ from pathlib import Path
 
 from harness.cli.commands.options import add_json, add_store
 
-EXAMPLES = """  harness report                                     Markdown tables
-  harness report --out leaderboard/results            tables, LaTeX, CSV, Parquet, pictures, the page
+EXAMPLES = """  harness report                                     tables on a terminal, Markdown in a pipe
+  harness report --format md                         Markdown
+  harness report --out leaderboard/results            tables, LaTeX, CSV, Parquet, pictures (SVG, PDF), the page
   harness report --out board --format html            the interactive page only
   harness report --records results/records.parquet    from a full export instead of a store
   harness report --cite                              BibTeX of what the records rest on
   harness report --against old/records.parquet        what moved since, beyond what interval, and why
 """
-FORMATS = ("md", "csv", "parquet", "latex", "svg", "html")
+DEFAULT = ("md", "csv", "parquet", "latex", "svg", "pdf", "html")
+FORMATS = (*DEFAULT[:-1], "png", "html")
 COSTS = ("seconds", "size_bytes", "bit_operations")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--out", type=Path, metavar="<dir>", help="write files there instead of printing Markdown")
+    parser.add_argument("--out", type=Path, metavar="<dir>", help="write files there instead of printing")
     parser.add_argument("--overwrite", action="store_true", help="write into --out although other files are there")
-    parser.add_argument("--format", default=",".join(FORMATS), metavar="<list>", help=f"any of {','.join(FORMATS)}")
+    about = f"any of {','.join(FORMATS)} (with --out: all but png); without --out only md: Markdown, also on a terminal"
+    parser.add_argument("--format", metavar="<list>", help=about)
     parser.add_argument("--cost", default="seconds", metavar="<list>", help=f"axes of the pictures: {','.join(COSTS)}")
     parser.add_argument("--records", type=Path, metavar="<file>", help="a full export (harness store export --full)")
     parser.add_argument(
