@@ -1,6 +1,6 @@
 // Tables: a caption, sorting with aria-sort, pages of rows, columns without any value left out. On narrow screens rows
 // become cards by style; the roles keep what a screen reader says of them.
-const PAGE = 100;
+const PAGE = 50;
 
 // columns: { key, label, value(row) to sort and to know whether it is there, cell(row) to show, text, wide, about }
 function table(id, caption, columns, rows, options = {}) {
