@@ -72,7 +72,7 @@ function bodyRow(columns, row, options, index) {
           role: heading ? "rowheader" : "cell",
           scope: heading ? "row" : null,
           class: kinds(column),
-          "data-label": column.label,
+          "data-label": column.short ?? column.label,
         },
         column.cell ? column.cell(row) : known(column.value(row)) ? String(column.value(row)) : "–"
       );
