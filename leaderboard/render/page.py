@@ -25,22 +25,10 @@ from harness.text import inert
 
 ASSETS = Path(__file__).parent / "assets"
 # In the order in which they stand in the page: later ones use earlier ones.
-SCRIPTS = (
-    "dom",
-    "numbers",
-    "state",
-    "data",
-    "table",
-    "choices",
-    "board",
-    "marks",
-    "labels",
-    "picture",
-    "pareto",
-    "ladder",
-    "heat",
-)
-SCRIPTS += ("methods", "networks", "records", "details", "main")
+SCRIPTS: tuple[str, ...] = (
+    "dom", "numbers", "state", "data", "table", "choices", "board", "marks", "labels", "picture", "pareto", "ladder", "heat",
+    "methods", "networks", "records", "details", "main",
+)  # fmt: skip
 DIGITS = 7
 
 

@@ -16,6 +16,7 @@ from harness.leaderboard.published.numbers import compare
 from harness.leaderboard.render.page import packed, page
 from harness.leaderboard.render.page_records import columns
 from harness.leaderboard.stats.difference import estimate
+from harness.store.store import Store
 from tests.lanes import nightly
 from tests.leaderboard.synthetic import add, evidence, rows
 from tests.store.test_store import record
@@ -59,18 +60,24 @@ def fill(store):
     store.save(record("f" * 16, "failed", stack="broken", metrics={}, error={"kind": "oom", "message": "no memory"}))
 
 
-def test_the_page_is_one_small_file_without_links_to_elsewhere(store):
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A store and its page, for tests that only look."""
+    store = Store(tmp_path_factory.mktemp("filled"))
     fill(store)
-    text = page_of(store, title="a < b")
+    return store, page_of(store, title="a < b")
+
+
+def test_the_page_is_one_small_file_without_links_to_elsewhere(filled):
+    _, text = filled
     assert "<title>a &lt; b</title>" in text
     assert "{{" not in text
     assert not re.search(r"https?:|<link|src=|@import|url\(|import\(|fetch\(|XMLHttpRequest|innerHTML|eval\(", text)
     assert len(text) < 150_000
 
 
-def test_only_the_script_and_style_of_the_page_may_run(store):
-    fill(store)
-    text = page_of(store)
+def test_only_the_script_and_style_of_the_page_may_run(filled):
+    _, text = filled
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
     script = text.rpartition("<script>")[2].partition("</script>")[0]
     style = text.partition("<style>")[2].partition("</style>")[0]
@@ -89,15 +96,14 @@ def test_data_cannot_end_its_element():
         packed(float("nan"))
 
 
-def test_the_same_records_give_the_same_page(store):
-    fill(store)
-    assert page_of(store) == page_of(store)
+def test_the_same_records_give_the_same_page(filled):
+    store, text = filled
+    assert page_of(store, title="a < b") == text
 
 
-def test_rows_are_the_cells_of_the_tables(store):
-    fill(store)
+def test_rows_are_the_cells_of_the_tables(filled):
+    store, text = filled
     known = evidence(store)
-    text = page_of(store)
     made, ids = data(text, "boards"), data(text, "records")["id"]
     compared = 0
     for board in boards(rows(store), known):
@@ -138,9 +144,8 @@ def test_what_is_not_ranked_comes_last_and_says_why(store):
         assert reasons == sorted(reasons)
 
 
-def test_published_values_stand_beside_the_cells_that_they_belong_to(store):
-    fill(store)
-    text = page_of(store)
+def test_published_values_stand_beside_the_cells_that_they_belong_to(filled):
+    store, text = filled
     made = data(text, "boards")
     wanted = {(one.published.method, one.published.bits, one.published.top1, one.verdict, one.cell.ids)
               for one in compare(boards(rows(store), evidence(store))) if one.cell}  # fmt: skip
@@ -158,9 +163,8 @@ def test_published_values_stand_beside_the_cells_that_they_belong_to(store):
     assert {one["model"] for one in made["runtimes"]} == {DEIT}
 
 
-def test_sizes_are_compared_across_bit_widths_and_times_within_one(store):
-    fill(store)
-    made = data(page_of(store), "boards")
+def test_sizes_are_compared_across_bit_widths_and_times_within_one(filled):
+    made = data(filled[1], "boards")
     network = next(place for place, one in enumerate(made["networks"]) if one["model"] == DEIT)
     fronts = [one for one in made["fronts"] if one["network"] == network]
     assert sorted((one["cost"], one["bits"]) for one in fronts) == [
@@ -174,9 +178,8 @@ def test_sizes_are_compared_across_bit_widths_and_times_within_one(store):
     }
 
 
-def test_records_are_all_there_as_columns(store):
-    fill(store)
-    table = rows(store)
+def test_records_are_all_there_as_columns(filled):
+    table = rows(filled[0])
     made = columns(table)
     assert {*made, "identity"} == {*table.columns}
     for name in made:

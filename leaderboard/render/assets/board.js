@@ -29,7 +29,7 @@ function boardColumns(list) {
       about: "dashed: full precision",
       cell: (row) => interval(row.around, scale, endsText, list.full),
     },
-    number("delta", "To full precision", (row) => row.delta, points),
+    number("delta", "To full precision", (row) => row.delta, points, { short: "To full" }),
     {
       key: "published",
       label: "Published, %",
@@ -37,7 +37,7 @@ function boardColumns(list) {
       value: (row) => (row.published.length ? boards.published[row.published[0][0]].top1 : null),
       cell: publishedCell,
     },
-    number("seconds", "Quantization time", (row) => row.seconds, duration),
+    number("seconds", "Quantization time", (row) => row.seconds, duration, { short: "Time" }),
     number(
       "size",
       "Size, MB",
@@ -103,7 +103,8 @@ function listCaption(list) {
       {},
       "Mean ± standard deviation over seeds (number of seeds). ",
       `Intervals: 95 %${over ? `, over ${over}` : ""}; rank intervals over images. `,
-      "≈ best: in the 95 % model confidence set, not shown to be worse than the best."
+      "≈ best: in the 95 % model confidence set, not shown to be worse than the best.",
+      list.rows.some((row) => row.mark === "unknown") ? " ?: no per-image results to tell by." : ""
     ),
   ];
 }

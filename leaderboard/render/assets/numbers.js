@@ -57,6 +57,13 @@ function ticks(low, high, most) {
   return found;
 }
 
+// Tick labels that differ: as many decimals as their distance needs.
+function tickText(values) {
+  const step = Math.min(...values.slice(1).map((value, i) => value - values[i]), Infinity);
+  const digits = step === Infinity ? 3 : Math.max(0, Math.min(6, -Math.floor(Math.log10(step) + 1e-9)));
+  return values.map((value) => value.toLocaleString("en", { maximumFractionDigits: digits }));
+}
+
 function logTicks(low, high, most) {
   for (const factors of [[1, 2, 5], [1, 3], [1]]) {
     const found = [];

@@ -159,7 +159,7 @@ function paretoCaption(points, cost, device, fronts) {
       "small",
       {},
       ` On the front or dominated: in at least 95 % of ${whole(Math.min(...fronts.map((one) => one.draws)))} draws `,
-      `of images and seeds. Bars: 95 % interval of accuracy${cost === "seconds" ? ", lowest to highest time" : ""}.`
+      `of images and seeds. Bars of labelled points: 95 % interval${cost === "seconds" ? ", lowest to highest time" : ""}.`
     ),
   ];
 }

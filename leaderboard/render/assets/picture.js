@@ -37,7 +37,7 @@ function drawPicture(box, { points, bits, cost, fronts, full, width }) {
     svg(
       "g",
       { class: "bars", "aria-hidden": "true" },
-      shown.map((one) => whiskers(one, scale, cost))
+      labelled(shown).map((one) => whiskers(one, scale, cost))
     )
   );
   picture.append(labelsOf(shown, frame, width), svg("g", { class: "marks" }, markers(shown, cost, tip, width)));
@@ -63,7 +63,9 @@ function scales(points, cost, full, frame) {
 function costScale(least, most, log, frame) {
   const apply = log ? (value) => Math.log(Math.max(value, 1e-9)) : (value) => value;
   let [a, b] = [apply(least), apply(most)];
-  const room = b > a ? 0.08 * (b - a) : log ? 0.5 : Math.max(0.05 * Math.abs(b), 1e-6);
+  // Costs that hardly differ shall not look far apart: the axis spans at least a tenth of the cost.
+  const narrowest = log ? Math.log(1.5) : 0.1 * Math.max(Math.abs(b), 1e-9);
+  const room = Math.max(0.08 * (b - a), (narrowest - (b - a)) / 2);
   [a, b] = [a - room, b + room];
   const undo = log ? Math.exp : (value) => value;
   return { from: undo(a), to: undo(b), log, x: (value) => frame.x + (frame.width * (apply(value) - a)) / (b - a) };
@@ -75,17 +77,14 @@ function axes(scale, cost, frame) {
   const across = (scale.log ? logTicks : ticks)(scale.from, scale.to, most).filter(
     (value) => value >= scale.from && value <= scale.to
   );
+  const texts = tickText(across);
   const up = ticks(scale.low, scale.high, 7).filter((value) => value >= scale.low && value <= scale.high);
   return svg(
     "g",
     { class: "axes", "aria-hidden": "true" },
-    across.map((value) => [
+    across.map((value, place) => [
       svg("line", { x1: scale.x(value), x2: scale.x(value), y1: frame.y, y2: bottom }),
-      svg(
-        "text",
-        { x: scale.x(value), y: bottom + 16, "text-anchor": "middle" },
-        value.toLocaleString("en", { maximumSignificantDigits: 4 })
-      ),
+      svg("text", { x: scale.x(value), y: bottom + 16, "text-anchor": "middle" }, texts[place]),
     ]),
     up.map((value) => [
       svg("line", { x1: frame.x, x2: right, y1: scale.y(value), y2: scale.y(value) }),
@@ -120,7 +119,6 @@ function joined(members, cost) {
 }
 
 function whiskers(one, scale, cost) {
-  if (one.below) return "";
   const lines = [];
   const clip = (value) => scale.y(Math.max(value, scale.low));
   if (known(one.row.around?.[1]))
@@ -132,10 +130,14 @@ function whiskers(one, scale, cost) {
 
 const markBox = ({ at }) => ({ x: at.x - RADIUS - 2, y: at.y - RADIUS - 2, width: 2 * RADIUS + 4, height: 2 * RADIUS + 4 });
 
-function labelsOf(shown, frame, width) {
+// What is shown to be on the front first, then the rest of the front of the means.
+function labelled(shown) {
   const front = shown.filter((one) => !one.below && (one.status === "front" || (one.best && one.status === "undecided")));
-  front.sort((a, b) => (b.status === "front") - (a.status === "front") || a.x - b.x);
-  const labels = front.map((one) => {
+  return front.sort((a, b) => (b.status === "front") - (a.status === "front") || a.x - b.x);
+}
+
+function labelsOf(shown, frame, width) {
+  const labels = labelled(shown).map((one) => {
     const lines = linesOf(one.row.label, SIZE, Math.min(260, width * 0.4));
     return {
       ...one.at,

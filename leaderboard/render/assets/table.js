@@ -1,6 +1,6 @@
 // Tables: a caption, sorting with aria-sort, pages of rows, columns without any value left out. On narrow screens rows
 // become cards by style; the roles keep what a screen reader says of them.
-const PAGE = 100;
+const PAGE = 50;
 
 // columns: { key, label, value(row) to sort and to know whether it is there, cell(row) to show, text, wide, about }
 function table(id, caption, columns, rows, options = {}) {
@@ -72,7 +72,7 @@ function bodyRow(columns, row, options, index) {
           role: heading ? "rowheader" : "cell",
           scope: heading ? "row" : null,
           class: kinds(column),
-          "data-label": column.label,
+          "data-label": column.short ?? column.label,
         },
         column.cell ? column.cell(row) : known(column.value(row)) ? String(column.value(row)) : "–"
       );
