@@ -16,6 +16,7 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
+from harness.method.settings import JOINED
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
@@ -25,6 +26,7 @@ from harness.quant.format.range_search import outer_quantiles, percentile_search
 from harness.quant.format.uniform import from_free_range
 from harness.quant.network.operands import inner_norms, operand_bits, operand_sites
 from harness.quant.network.qmodel import QuantizedModel
+from harness.trial.bits import Bits
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,15 @@ class RepqvitConfig:
         Literal["log_sqrt2", "uniform"], Field(description="attention probabilities: powers of the root of two, or uniform")
     ] = "log_sqrt2"
     image_bits: Annotated[int, Field(ge=4, le=8, description="width of the input image")] = 8
-    inputs: Annotated[
+    image: Annotated[
         Literal["quantized", "full"],
+        Field(description="the input image: quantized, or as it is, as in ERQ's released code", json_schema_extra=JOINED),
+    ] = "quantized"
+    inputs: Annotated[
+        Literal["quantized", "activations", "full"],
         Field(
             description="what quantizers are calibrated on: values of the network quantized so far, as in the released "
-            "code, or of the full-precision one"
+            "code; of one with full-precision weights, as in ERQ's; or of the full-precision network"
         ),
     ] = "quantized"
 
@@ -69,8 +75,9 @@ class Repqvit(Method[RepqvitConfig]):
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """One pass over the images, then the reparameterisation in closed form."""
-        bits = context.bits
-        self._weights(model, list(model.weights), bits.weight)
+        bits, inputs = context.bits, self.config.inputs
+        if inputs != "activations":
+            self._weights(model, list(model.weights), bits.weight)
         sites = {site.name: site for site in operand_sites(model)}
         normed = {operation.operand for operations in inner_norms(model).values() for operation in operations}
         images = first_images(calibration, self.config.images, context)
@@ -79,13 +86,15 @@ class Repqvit(Method[RepqvitConfig]):
 
             def watch(name: str, x: Tensor) -> None:
                 if name in sites:
-                    width = operand_bits(sites[name], bits, self.config.image_bits)
+                    width = self._width(sites[name], bits)
                     if width < FLOAT_BITS:
                         model.quantizers[name] = self._quantizer(sites[name], x, width, channelwise=name in normed)
                     task.advance()
 
             # A quantizer acts as soon as it is there: what is read later has its errors.
-            model.observe(images, watch, quantize=self.config.inputs == "quantized")
+            model.observe(images, watch, quantize=inputs != "full")
+        if inputs == "activations":
+            self._weights(model, list(model.weights), bits.weight)
         if self.config.reparameterise:
             norms = reparameterise(model, self.config.zero_point)
             self._weights(model, [one.site.name for operations in norms for one in operations], bits.weight)
@@ -99,6 +108,11 @@ class Repqvit(Method[RepqvitConfig]):
         for name in names:
             ranges = percentile_search(weight_rows(model, name), bits, FRACTIONS)
             model.quantizers[name] = from_free_range(AffineSpec(bits, axis=0), *ranges)
+
+    def _width(self, site: Site, bits: Bits) -> int:
+        if site.kind is Kind.INPUT and self.config.image == "full":
+            return FLOAT_BITS
+        return operand_bits(site, bits, self.config.image_bits)
 
     def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> NumberFormat:
         if site.kind is Kind.SOFTMAX and self.config.softmax == "log_sqrt2":

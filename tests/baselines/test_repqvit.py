@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 
+from harness.graph.operations import Kind
 from harness.method.stack import check
 from harness.quant.format import arithmetic
 from harness.quant.format.log_sqrt2 import log_sqrt2
 from harness.quant.format.range_search import percentile_search
 from harness.quant.network.inventory import coverage, off_grid_sites
+from harness.quant.network.operands import operand_sites
 from tests.baselines.applying import apply
 
 
@@ -64,14 +66,18 @@ def test_released_codes_are_rounded_before_their_fractional_zero_point_is_added(
 
 
 def test_quantizers_are_calibrated_on_the_network_quantized_so_far(model, calibration, context):
-    """As in the released code, whose first pass quantizes while it calibrates; full precision is a setting."""
+    """As in the released code, whose first pass quantizes while it calibrates; full precision and ERQ's are settings."""
     images = calibration.images
-    for inputs in ("quantized", "full"):
+    for inputs in ("quantized", "activations", "full"):
         model.clear()
         apply(model, calibration, context, f"repqvit(reparameterise=false,inputs={inputs})")
         name, found = "blocks.3.mlp.fc2:linear[x]", {}
         quantizer = model.quantizers[name]
-        model.observe(images, lambda site, x, found=found: found.update({site: x.clone()}), quantize=inputs == "quantized")
+        assert set(model.weights) <= set(model.quantizers)
+        if inputs == "activations":
+            for weight in model.weights:
+                del model.quantizers[weight]
+        model.observe(images, lambda site, x, found=found: found.update({site: x.clone()}), quantize=inputs != "full")
         low, high = percentile_search(found[name].reshape(1, -1), 4, (0.999, 0.9999, 0.99999))
         assert torch.allclose(torch.cat([low, high]), torch.cat([quantizer.minimum, quantizer.maximum]))
 
@@ -142,3 +148,11 @@ def test_statistics_behind_a_reparameterisation_are_those_that_quantizers_see(mo
     before = (model(calibration.images) - target).square().mean()
     check("repqvit+omse(targets=activations)").steps[1].method.apply(model, calibration, context("w4a4"))
     assert (model(calibration.images) - target).square().mean() < 1.5 * before
+
+
+def test_the_image_can_stay_in_full_precision(model, calibration, context):
+    image = next(site.name for site in operand_sites(model) if site.kind is Kind.INPUT)
+    apply(model, calibration, context, "repqvit(image=full)")
+    assert image not in model.quantizers
+    apply(model, calibration, context)
+    assert model.quantizers[image].bits == 8
