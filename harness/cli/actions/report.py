@@ -119,7 +119,8 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
         return 0
     evidence, over = Evidence(store, found.table), arguments.overwrite
     if arguments.out is None:
-        show(found.table, evidence, as_text=arguments.format is not None or not sys.stdout.isatty())
+        terminal = sys.stdout is not None and sys.stdout.isatty()  # None: the output was closed
+        show(found.table, evidence, as_text=arguments.format is not None or not terminal)
         return 0
     for path in write(found.table, evidence, arguments.out, formats, costs, overwrite=over):
         print(path)
