@@ -78,7 +78,7 @@ def _board(setting: Setting, members: Sequence[Group], data: str, title: str, ev
     networks = tuple(sorted({group.network for group in members}, key=lambda one: (one.model, one.label)))
     cells: dict[tuple[Recipe, Network], BoardCell] = {}
     for network in networks:
-        column = [group for group in members if group.network == network]
+        column = sorted((one for one in members if one.network == network), key=lambda one: one.recipe.label)
         expected = len({seed for group in column for seed in group.seeds})
         cells |= {(group.recipe, network): cell_of(group, expected, evidence) for group in column}
         _mark(cells, network, evidence)

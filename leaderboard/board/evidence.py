@@ -28,6 +28,7 @@ class Evidence:
         self._counts = dict(zip(rows["id"], rows["n_images"], strict=True))
         self._right = dict(zip(rows["id"], rows["n_correct"], strict=True))
         self._one = lru_cache(maxsize=4096)(self._read)
+        self._wilson = lru_cache(maxsize=4096)(accuracy)
 
     def correct(self, ids: Sequence[str]) -> np.ndarray | None:
         """Correctness of several records, boolean ``(records, images)``; None when a record has none or sizes differ."""
@@ -49,7 +50,7 @@ class Evidence:
         if correct is not None and correct.shape[1] > 1:
             return estimate(correct)
         right = round(float(np.mean([int(self._right[trial]) for trial in ids])))
-        return Estimate(accuracy(right, int(self._counts[ids[0]])), math.nan, None, len(ids))
+        return Estimate(self._wilson(right, int(self._counts[ids[0]])), math.nan, None, len(ids))
 
     def _read(self, trial: str) -> np.ndarray | None:
         count = self._counts.get(trial)
