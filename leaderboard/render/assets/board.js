@@ -86,10 +86,14 @@ function meanCell(row) {
 
 function publishedCell(row) {
   if (!row.published.length) return "–";
-  return row.published.map(([number, verdict]) => {
+  // Sources that say the same stand there once; the details name them all.
+  const said = new Map(row.published.map(([number, verdict]) => {
     const one = boards.published[number];
-    return el("span", { class: "line" }, percent(one.top1), el("small", {}, ` ${one.method}: ${verdict}`));
-  });
+    return [`${one.top1} ${one.method} ${verdict}`, { ...one, verdict }];
+  }));
+  return [...said.values()].map((one) =>
+    el("span", { class: "line" }, percent(one.top1), el("small", {}, ` ${one.method}: ${one.verdict}`))
+  );
 }
 
 function listCaption(list) {
