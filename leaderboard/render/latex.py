@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,7 +29,7 @@ LEGEND = {
     "overlap": r"$^{\dagger}$: calibrated on evaluation images, not ranked",
     "paper": r"$^{\ddagger}$: saw evaluation images, not ranked",
 }
-Key = tuple[str, str, str]
+Key = Recipe  # without its label, which is a board's own
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,11 @@ def _of_bits(board: Board) -> Table:
 def _column(board: Board, network: Network, head: str, about: str) -> Column:
     cells = {_key(recipe): cell for (recipe, other), cell in board.cells.items() if other == network}
     full = next(cell.top1_fp32 for cell in cells.values())
-    return Column(head, about, full, {key: cell for key, cell in cells.items() if key[0] != FULL_PRECISION})
+    return Column(head, about, full, {key: cell for key, cell in cells.items() if key.stack != FULL_PRECISION})
 
 
 def _key(recipe: Recipe) -> Key:
-    return recipe.stack, recipe.methods, recipe.protocol
+    return replace(recipe, label="")
 
 
 def _rows(boards: Sequence[Board], columns: Sequence[Column]) -> dict[Key, str]:
@@ -133,8 +133,8 @@ def _told_apart(key: Key, labels: dict[Key, str]) -> str:
     equal = [other for other, label in labels.items() if label == labels[key]]
     if len(equal) == 1:
         return labels[key]
-    versions = ".".join(str(step.get("version", "?")) for step in json.loads(key[1] or "[]"))
-    return f"{labels[key]} (versions {versions}, {names.digest(*key)})"
+    versions = ".".join(str(step.get("version", "?")) for step in json.loads(key.methods or "[]"))
+    return f"{labels[key]} (versions {versions}, {names.digest(repr(key))})"
 
 
 def _parts(table: Table) -> Iterator[Table]:
@@ -179,7 +179,7 @@ def _caption(table: Table) -> str:
     seeds = f" over {min(counts)} seeds" if len(counts) == 1 and counts != {1} else " over seeds"
     spread = rf"mean $\pm$ standard deviation{seeds}" if any(cell.deviation is not None for cell in cells) else "one seed"
     told = [LEGEND[sign] for sign in LEGEND if any(sign in _signs(cell) for cell in cells)]
-    told += [LEGEND["paper"]] if any(key[2] != "strict" for key in table.rows) else []
+    told += [LEGEND["paper"]] if any(key.protocol != "strict" for key in table.rows) else []
     return f"Top-1 in percent, {text.latex(table.about)}; {spread}. {'; '.join(told)}."
 
 
@@ -194,7 +194,7 @@ def _line(name: str, cells: Sequence[str]) -> str:
 
 def _stack(label: str, key: Key) -> str:
     """A row's name with the sign of its protocol."""
-    return _typewriter(label) + ("" if key[2] == "strict" else r"$^{\ddagger}$")
+    return _typewriter(label) + ("" if key.protocol == "strict" else r"$^{\ddagger}$")
 
 
 def _cell(cell: BoardCell | None) -> str:
