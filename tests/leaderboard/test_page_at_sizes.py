@@ -14,7 +14,8 @@ STICKS_OUT = """
 return [...document.querySelectorAll('body *')].filter((one) => {
     if (one.closest('.skip, noscript, option, dialog:not([open])') || one instanceof HTMLSelectElement) return false;
     const box = one.getBoundingClientRect();
-    const outside = box.width > 0 && (box.right > innerWidth + 1 || box.left < -1);
+    const margin = one.closest('#view') && !one.closest('svg') ? 16 : 0;
+    const outside = box.width > 0 && (box.right > document.body.clientWidth - margin + 1 || box.left < margin - 1);
     const hides = !(one instanceof SVGElement) && getComputedStyle(one).overflowX !== 'visible';
     return outside || (hides && one.scrollWidth > one.clientWidth + 1);
 }).map((one) => `${one.tagName} ${one.id} ${one.getAttribute('class') ?? ''} ${one.textContent.slice(0, 40)}`);
@@ -30,6 +31,8 @@ def path(tmp_path_factory):
     add(store, HOSTILE, 500, model=HOSTILE, command=HOSTILE, bits="w4a8", environment={"device": HOSTILE})
     add(store, HOSTILE + "+omse", 550, model=HOSTILE, command=HOSTILE, bits="w4a8", environment={"device": HOSTILE})
     add(store, "fqvit", 840, model="x" * 120, bits="w4a8")
+    for calib in (32, 1024):
+        add(store, "fqvit+omse+biascorr+evolq(loss=cosine)", 840, bits="w4a8", model=DEIT, calib=calib)
     store.save(record("f" * 16, "failed", stack="broken", metrics={}, error={"kind": "oom", "message": HOSTILE}))
     made = folder / "index.html"
     made.write_text(page_of(store, title=HOSTILE), encoding="utf-8")
