@@ -77,11 +77,11 @@ def test_repqvit_rounds_like_the_released_code():
 
 
 def reference_images(preprocessing, count):
-    """The first images of the reference, as the network reads them, in the default precision."""
+    """The first images of the reference as the released code read them: normalised in single precision, then widened."""
     with np.load(REFERENCE / "calibration_images.npz") as file:
-        pixels = torch.from_numpy(file["images"][:count]).double() / 255
-    mean, deviation = (torch.tensor(one, dtype=torch.float32).double() for one in (preprocessing.mean, preprocessing.std))
-    return ((pixels - mean) / deviation).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(file["images"][:count]).float() / 255
+    mean, deviation = (torch.tensor(one, dtype=torch.float32) for one in (preprocessing.mean, preprocessing.std))
+    return ((pixels - mean) / deviation).permute(0, 3, 1, 2).contiguous().double()
 
 
 @pytest.fixture
