@@ -15,6 +15,7 @@ from harness.baselines.engines.ridge_rounding import Moments, Refinement, ridge_
 from harness.data.sets import CalibrationSet
 from harness.engines.layerwise import Visit, walk
 from harness.graph.operations import Kind
+from harness.machine.memory import Kept
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.format.affine import Affine
@@ -80,7 +81,7 @@ class ErqConfig:
     "erq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=3,
+    version=4,
     paper="Zhong et al., ERQ: Error Reduction for Post-Training Quantization of Vision Transformers, ICML 2024",
 )
 class Erq(Method[ErqConfig]):
@@ -96,18 +97,20 @@ class Erq(Method[ErqConfig]):
         visits = walk(model, images, context, batch=self.config.batch, full=True, quantized=quantized)
         with context.progress.task("erq", len(model.segments)) as task:
             for visit in task.track(visits):
-                for operation in visit.operations:
-                    if not _grouped(visit, operation):
-                        self._layer(visit, operation)
+                operations = [operation for operation in visit.operations if not _grouped(visit, operation)]
+                # Before any bias of the segment moves: full-precision weights with a bias for quantized ones are no network.
+                exact = {one.site.name: context.budget.keep(_copied(visit, one)) for one in operations}
+                for operation in operations:
+                    self._layer(visit, operation, exact.pop(operation.site.name))
 
-    def _layer(self, visit: Visit, operation: WeightedOperation) -> None:
+    def _layer(self, visit: Visit, operation: WeightedOperation, exact: Kept) -> None:
         """Both steps for one operation; of its inputs only sums of products are in memory together."""
         model, name = visit.model, operation.site.name
         present, bias = operation.present_weight, operation.shifted_bias()
         weight = present.flatten(1).double()
         last = torch.zeros_like(weight[:, 0]) if bias is None else bias.double()
         weight = torch.cat([weight, last[:, None]], dim=1)
-        moments = Moments.of(self._rows(visit, operation))
+        moments = Moments.of(self._rows(visit, operation, exact))
         if self.config.activations and model.sites[operation.operand].kind is not Kind.INPUT:
             weight += ridge_update(moments, weight, self._ridge(visit, operation, moments, first=True))
         quantizer = self._quantizer(model, operation, weight[:, :-1])
@@ -140,15 +143,19 @@ class Erq(Method[ErqConfig]):
             model.quantizers[name] = quantizer
         return quantizer
 
-    def _rows(self, visit: Visit, operation: WeightedOperation) -> Iterator[tuple[Tensor, Tensor]]:
+    def _rows(self, visit: Visit, operation: WeightedOperation, exact: Kept) -> Iterator[tuple[Tensor, Tensor]]:
         """What the operation reads after its quantizer, and what it gives in full precision, token by token."""
         quantizer = visit.model.quantizers.get(operation.operand)
-        exact = visit.reads(operation, quantize=False)
         weight, bias = operation.present_weight, operation.shifted_bias()
         other = visit.reads(operation, quantize=True) if self.config.inputs == "quantized" else None
         for x in exact:
             read = (x if quantizer is None else quantizer(x)) if other is None else next(other)
             yield _patches(operation, read), _tokens(operation, operation.function(x, weight, bias))
+
+
+def _copied(visit: Visit, operation: WeightedOperation) -> Iterator[Tensor]:
+    """What the operation reads in full precision; copies, since taps reuse the memory of values."""
+    return (x.clone() for x in visit.reads(operation, quantize=False))
 
 
 def _grouped(visit: Visit, operation: WeightedOperation) -> bool:

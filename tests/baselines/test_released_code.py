@@ -77,11 +77,11 @@ def test_repqvit_rounds_like_the_released_code():
 
 
 def reference_images(preprocessing, count):
-    """The first images of the reference, as the network reads them, in the default precision."""
+    """The first images of the reference as the released code read them: normalised in single precision, then widened."""
     with np.load(REFERENCE / "calibration_images.npz") as file:
-        pixels = torch.from_numpy(file["images"][:count]).double() / 255
-    mean, deviation = (torch.tensor(one, dtype=torch.float32).double() for one in (preprocessing.mean, preprocessing.std))
-    return ((pixels - mean) / deviation).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(file["images"][:count]).float() / 255
+    mean, deviation = (torch.tensor(one, dtype=torch.float32) for one in (preprocessing.mean, preprocessing.std))
+    return ((pixels - mean) / deviation).permute(0, 3, 1, 2).contiguous().double()
 
 
 @pytest.fixture
@@ -91,22 +91,27 @@ def double_precision():
     torch.set_default_dtype(torch.float32)
 
 
-@requires_reference
-def test_repqvit_quantizes_deit_tiny_like_the_released_code(double_precision, context):
-    """Whole network at w4a4, calibrated on two images, logits of two others.
+@pytest.fixture
+def deit_tiny(double_precision):
+    """The network and four images in double precision.
 
-    In double precision: one value that is rounded the other way moves all later ranges, so in single precision the released
-    code is as far from its own result in double precision as from ours. Gains of LayerNorms that these weights have
-    rounded to zero are 1/128, since the released code cannot divide by the range of a constant channel.
+    One value that is rounded the other way moves all later ranges, so in single precision the released code is as far from
+    its own result in double precision as from ours. Gains of LayerNorms that these weights have rounded to zero are 1/128,
+    since the released code cannot divide by the range of a constant channel.
     """
-    expected = released("repqvit_deit_tiny")
     loaded = load_model("deit_tiny_patch16_224.fb_in1k", DEIT)
     for name, parameter in loaded.network.named_parameters():
         if "norm" in name and name.endswith("weight"):
             parameter.data[parameter == 0] = 2.0**-7
     preprocessing = of_model(loaded.network, {})
     model = quantizable(loaded.network.double(), preprocessing.input_size, loaded.name)
-    images = reference_images(preprocessing, 4)
+    return model, reference_images(preprocessing, 4)
+
+
+@requires_reference
+def test_repqvit_quantizes_deit_tiny_like_the_released_code(deit_tiny, context):
+    """Whole network at w4a4, calibrated on two images, logits of two others."""
+    expected, (model, images) = released("repqvit_deit_tiny"), deit_tiny
     apply(model, CalibrationSet(images[:2]), context)
     for key, theirs in expected.items():
         name, _, part = key.rpartition("/")
@@ -117,6 +122,21 @@ def test_repqvit_quantizes_deit_tiny_like_the_released_code(double_precision, co
             ours = model.quantizers[name].scale if part == "scale" else model.quantizers[name].zero_point
             assert share_equal(ours, theirs) == 1, key
     assert torch.allclose(model(images[2:]).float(), expected["logits"], rtol=1e-4, atol=1e-5)
+
+
+@requires_reference
+def test_erq_rounds_deit_tiny_like_the_released_code(deit_tiny, context):
+    """Whole network at w4a4 without the dual quantizer: ranges of three blocks and the classifier, codes of some rows."""
+    expected, (model, images) = released("erq_deit_tiny"), deit_tiny
+    apply(model, CalibrationSet(images), context, "repqvit(inputs=activations,image=full)+erq")
+    for key, theirs in expected.items():
+        name, _, part = key.rpartition("/")
+        quantizer = model.quantizers[name]
+        if part == "scale":
+            assert share_equal(quantizer.scale, theirs) == 1, key
+        else:
+            steps = model.rounded_weights[name][::64] / quantizer.scale[::64, None]
+            assert torch.equal((steps + quantizer.zero_point[::64, None]).round().to(torch.uint8), theirs), key
 
 
 def test_ptq4vit_takes_the_scales_of_the_released_code(model, calibration, context):
@@ -246,7 +266,15 @@ def test_the_loss_of_fimaq_is_the_released_one():
 
 def test_the_files_are_small_and_hold_numbers_only():
     files = list(DATA.glob("*.npz"))
-    assert {file.stem for file in files} == {"repqvit", "repqvit_deit_tiny", "ptq4vit", "adalog", "erq", "learning"}
+    assert {file.stem for file in files} == {
+        "repqvit",
+        "repqvit_deit_tiny",
+        "ptq4vit",
+        "adalog",
+        "erq",
+        "erq_deit_tiny",
+        "learning",
+    }
     assert sum(file.stat().st_size for file in files) < 2_000_000
     for file in files:
         assert all(array.dtype.kind in "fiu" for array in released(file.stem).values() for array in [array.numpy()])
