@@ -71,11 +71,16 @@ class Reproduction:
     own: Sequence[OwnRow] = ()
 
     @classmethod
-    def of(cls, content: Mapping[str, Any]) -> Reproduction:
-        """From an experiment's file; stacks in canonical form."""
+    def of(cls, content: Mapping[str, Any], *, small: bool = False) -> Reproduction:
+        """From an experiment's file; stacks in canonical form.
+
+        Args:
+            content: Its section ``reproduces``.
+            small: Rows beside the grid take the values that they have for a machine without ImageNet.
+        """
         rows = {str(check(stack)): name for stack, name in content["rows"].items()}
         variants = {str(check(stack)): name for stack, name in content.get("variants", {}).items()}
-        own = tuple(_own(row) for row in content.get("own", ()))
+        own = tuple(_own({**row, **(row.get("scaled_down", {}) if small else {})}) for row in content.get("own", ()))
         note = content.get("note", "")
         return cls(content["source"], content["quantity"], rows, note, content["scaled_down"], variants, own)
 
@@ -91,7 +96,7 @@ class Reproduction:
 
 
 def _own(row: Mapping[str, Any]) -> OwnRow:
-    values = {name: value for name, value in row.items() if name not in ("name", "method")}
+    values = {name: value for name, value in row.items() if name not in ("name", "method", "scaled_down")}
     if "calib_source" in values:
         values["calib_source"] = str(check_source(values["calib_source"]) or DATA)
     return OwnRow(row["name"], str(check(row["method"])), values)

@@ -97,6 +97,13 @@ def test_every_row_is_measured_and_stands_in_the_papers_order(name):
     assert all("(n=" in cell for line in body for cell in line[4::2])
 
 
+def test_rows_beside_the_grid_are_scaled_down_too():
+    whole, small = Reproduction.of(PRESETS["evolq_table5"]), Reproduction.of(PRESETS["evolq_table5"], small=True)
+    assert [row.place for row in whole.own] == [("minmax", "psaq(lr=0.25)"), ("minmax+psaqv2", "psaq(lr=0.25)")]
+    assert [row.place for row in small.own] == [("minmax", "psaq(iterations=20)"), ("minmax+psaqv2", "psaq(iterations=20)")]
+    assert {row.name for row in small.own} == {row.name for row in whole.own}
+
+
 def test_rows_without_data_are_told_from_the_same_stack_with_data():
     reproduction = Reproduction.of(PRESETS["evolq_table2"])
     deit = "deit_tiny_patch16_224.fb_in1k"

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         hint = "use harness sweep --experiment" if arguments.preset in experiments() else "see: harness reproduce"
         raise UsageError(f"{arguments.preset!r} reproduces no publication.{near}", hint)
     arguments.experiment = arguments.preset
-    reproduction = Reproduction.of(known[arguments.preset])
+    reproduction = Reproduction.of(known[arguments.preset], small=not _has_data(arguments))
     _scale(arguments, reproduction)
     store = Store.default(arguments.store, trust_imported=arguments.trust_imported)
     chosen = arguments.method or any(text.partition("=")[0] in ("method", "calib_source") for text in arguments.overrides)
@@ -66,12 +66,16 @@ def _list(*, as_json: bool) -> int:
     return 0
 
 
+def _has_data(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.data) or any(text.partition("=")[0] == "data" for text in arguments.overrides)
+
+
 def _scale(arguments: argparse.Namespace, reproduction: Reproduction) -> None:
     """Without data there is no ImageNet: the embedded network and images take its place, on a smaller grid."""
     given = {text.partition("=")[0] for text in arguments.overrides}
     if arguments.model and arguments.model not in cards():
         arguments.overrides = ["preprocess.recipe=timm", *arguments.overrides]
-    if arguments.data or "data" in given:
+    if _has_data(arguments):
         return
     values = {"model": "embedded", "data": "embedded", **reproduction.scaled_down}
     for name, value in values.items():
