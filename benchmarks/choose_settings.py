@@ -6,6 +6,8 @@ counts is the gain over the stack alone. Results are appended to a file, one lin
 first stopped, and two runs with ``--share 0/2`` and ``--share 1/2`` divide the work.
 
 ``python benchmarks/choose_settings.py --stack fqvit+omse+biascorr --candidates "evolq;evolq(loss=mse)" --bits w3a8``
+``--csv FILE`` writes them without the notes, as docs/methods.md shows them (``benchmarks/pages.py``).
+
 ``python benchmarks/choose_settings.py --plan benchmarks/evolq_helps.yaml --weights ../shared/weights --data FOLDER``
 """
 
@@ -22,6 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 
@@ -38,6 +41,7 @@ from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
 
 HALF = 0.55  # of a network runs again for a change in one of its blocks, on average
+COLUMNS = ("network", "bits", "calib", "seed", "stack", "candidate", "sqnr_db", "agreement", "seconds")
 ALONE = "-"  # the candidate that adds nothing
 
 
@@ -227,6 +231,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("choose_settings.jsonl"), help="results so far")
     parser.add_argument("--share", default="0/1", help="which part of the starts this run does: 0/2 and 1/2 divide them")
     parser.add_argument("--estimate", action="store_true", help="say how long it would take, measure nothing")
+    parser.add_argument("--csv", type=Path, help="write what is there into a file, one row per measurement")
     parser.add_argument("--table", action="store_true", help="print the tables of what is there, measure nothing")
     arguments = parser.parse_args()
     bench = Bench(arguments.weights, arguments.data)
@@ -234,10 +239,13 @@ def main() -> None:
     if arguments.estimate:
         print("\n".join(estimate(points, bench)))
         return
-    if not arguments.table:
+    if not arguments.table and not arguments.csv:
         _measure(_shared(points, arguments.share), bench, arguments.out)
     wanted = {point.key for point in points}
-    print("\n".join(tables([row for row in read(arguments.out) if key_of(row) in wanted])))
+    rows = [row for row in read(arguments.out) if key_of(row) in wanted]
+    if arguments.csv:
+        pd.DataFrame(rows)[list(COLUMNS)].to_csv(arguments.csv, index=False, lineterminator="\n")
+    print("\n".join(tables(rows)))
 
 
 def _plan(arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Write the tables and figures of README.md and docs/results.md that come from the committed records.
+"""Write the tables of README.md and docs that come from the committed records and measurements.
 
 ``python benchmarks/pages.py`` writes them between their ``<!-- name -->`` and ``<!-- end -->`` lines;
 ``--check`` only says whether they are what the records give (exit code 1 if not).
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 from tabulate import tabulate
 
 from harness.leaderboard.board.boards import Board, Network, Recipe, boards
@@ -25,7 +26,9 @@ from harness.store.table import table
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "leaderboard" / "results" / "records.parquet"
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/methods.md")
+SEARCHES = ROOT / "benchmarks" / "searches.csv"  # written by choose_settings.py --csv
+WIDTHS = ("w8a8", "w4a8", "w3a8")
 SECTION = re.compile(r"(<!-- (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 VERDICTS = {"better": "helps", "worse": "hurts", "equal": "changes nothing"}
 
@@ -84,6 +87,28 @@ def _findings(found: list[Board], evidence: Evidence) -> Iterator[str]:
         yield f"- {board.bits}: {'; '.join(shown) or 'no step beyond noise'}."
 
 
+def searches(path: Path = SEARCHES) -> str:
+    """What searches add to the stacks before them on held-out training images: mean gain in dB over seeds."""
+    rows = pd.read_csv(path)
+    start = ["network", "calib", "seed", "stack", "bits"]
+    alone = rows[rows["candidate"] == "-"].set_index(start)["sqnr_db"]
+    tried = rows[rows["candidate"] != "-"].copy()
+    tried["gain"] = tried["sqnr_db"] - alone.loc[list(tried[start].itertuples(index=False, name=None))].to_numpy()
+    lines = []
+    for (network, stack, calib, candidate), group in tried.groupby(["network", "stack", "calib", "candidate"], sort=False):
+        cells = [_gain(group.loc[group["bits"] == bits, "gain"]) for bits in WIDTHS]
+        lines.append([f"`{str(network).partition('_patch')[0]}`", calib, f"`{stack}`", f"`{candidate}`", *cells])
+    return tabulate(lines, ["network", "images", "after", "search", *WIDTHS], tablefmt="pipe", disable_numparse=True)
+
+
+def _gain(gains: pd.Series) -> str:
+    """Mean, deviation and number of seeds; a dash where nothing was measured."""
+    if gains.empty:
+        return "-"
+    deviation = f" ± {gains.std():.2f}" if len(gains) > 1 else ""
+    return f"{gains.mean():+.2f}{deviation} ({len(gains)})"
+
+
 def sections() -> dict[str, str]:
     """What stands between the lines, by name."""
     with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +121,7 @@ def sections() -> dict[str, str]:
             "accuracies": accuracies(found),
             "steps": steps(found, evidence),
             "findings": sentence(found, evidence),
+            "searches": searches(),
         }
 
 

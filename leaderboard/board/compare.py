@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.board.grouping import Group, Network, Row, Setting, data_name, gathered, with_distinct_seeds
+from harness.leaderboard.board.grouping import Group, Network, Row, Setting, data_name, gathered, without_doubles
 from harness.leaderboard.board.labels import told_apart
 from harness.leaderboard.stats.difference import Difference, Estimate, difference
 from harness.method.stack import check
@@ -118,8 +118,9 @@ def _by_place(known: Sequence[Group], ids: Collection[str]) -> dict[Place, list[
     for group in known:
         mine = tuple(row for row in group.rows if row["id"] in ids)
         if mine:
-            part = with_distinct_seeds(replace(group, rows=mine))
-            found.setdefault((group.setting, replace(group.network, label="")), []).append(part)
+            part = without_doubles(replace(group, rows=mine))
+            if part.rows:
+                found.setdefault((group.setting, replace(group.network, label="")), []).append(part)
     return found
 
 

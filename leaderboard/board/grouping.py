@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 import pandas as pd
 
-from harness.errors import UsageError
 from harness.leaderboard.board.labels import told_apart
 from harness.trial.identity import content_id
 from harness.trial.spec import calibrated
@@ -25,6 +25,7 @@ from harness.trial.spec import calibrated
 PLACED = {"model", "weights_sha256", "data_fingerprint", "preprocessing", "blocks", "eval_limit", "stack", "bits", "calib"}
 PLACED |= {"calib_source", "seed", "calibration_fingerprint"}
 Row = Mapping[str, Any]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -170,13 +171,13 @@ class Group:
 def groups(rows: pd.DataFrame) -> list[Group]:
     """The groups of done records, with labels that are distinct on each board.
 
+    Of several records of a group at one seed none counts, or the own one beside imported ones: a warning names them. One odd
+    record must neither enter a mean twice nor keep a report from being made.
+
     Args:
         rows: One row per record, as ``harness.store.table.table`` makes it.
-
-    Raises:
-        UsageError: Two records of a group have the same seed; both are named.
     """
-    return list(map(with_distinct_seeds, gathered(rows)))
+    return [group for group in map(without_doubles, gathered(rows)) if group.rows]
 
 
 def gathered(rows: pd.DataFrame) -> list[Group]:
@@ -190,21 +191,27 @@ def gathered(rows: pd.DataFrame) -> list[Group]:
     return [Group(*key, tuple(sorted(rows, key=lambda row: int(row["seed"])))) for key, rows in known.items()]
 
 
-def with_distinct_seeds(group: Group) -> Group:
-    """A group that may be averaged over.
+def without_doubles(group: Group) -> Group:
+    """A group without the seeds that it has more than once; their records are named in a warning."""
+    kept: list[Row] = []
+    for _, members in itertools.groupby(group.rows, key=lambda row: int(row["seed"])):
+        found = list(members)
+        if len(found) > 1:
+            own = [row for row in found if not row["origin"]]
+            log.warning("%s; %s", _told(group, found), "only the own one counts" if len(own) == 1 else "none of them counts")
+            found = own if len(own) == 1 else []
+        kept += found
+    return replace(group, rows=tuple(kept))
 
-    Raises:
-        UsageError: It has a seed twice.
-    """
-    for one, other in itertools.pairwise(group.rows):
-        if one["seed"] == other["seed"]:
-            where = f"{group.recipe.label} on {group.network.label}, {group.setting.bits}"
-            raise UsageError(
-                f"records {one['id']} and {other['id']} are the same trial at the same seed ({where}, seed {one['seed']}) "
-                "but for the content of its calibration images: a mean would count the seed twice",
-                "move one of the two folders out of the store's trials/",
-            )
-    return group
+
+def _told(group: Group, same: Sequence[Row]) -> str:
+    """Which records have one seed."""
+    where = f"{group.recipe.label} on {group.network.label}, {group.setting.bits}"
+    ids = " and ".join(str(row["id"]) for row in same)
+    return (
+        f"records {ids} are the same trial at the same seed ({where}, seed {same[0]['seed']}) "
+        "but for the content of its calibration images: a mean would count the seed twice"
+    )
 
 
 def data_name(members: Iterable[Group]) -> str:

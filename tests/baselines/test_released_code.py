@@ -36,6 +36,7 @@ from harness.quant.network.operators import MatMul, Runtime, WeightedOperation
 from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
 from tests.baselines.applying import apply
+from tests.lanes import nightly
 from tests.shared import DEIT, REFERENCE, requires_reference
 
 DATA = Path(__file__).with_name("data")
@@ -124,6 +125,7 @@ def test_repqvit_quantizes_deit_tiny_like_the_released_code(deit_tiny, context):
     assert torch.allclose(model(images[2:]).float(), expected["logits"], rtol=1e-4, atol=1e-5)
 
 
+@nightly
 @requires_reference
 def test_erq_rounds_deit_tiny_like_the_released_code(deit_tiny, context):
     """Whole network at w4a4 without the dual quantizer: ranges of three blocks and the classifier, codes of some rows."""

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from harness.cli.main import main
-from harness.errors import UsageError
 from harness.leaderboard.board.boards import boards
 from harness.leaderboard.board.export import aggregates, long_rows
 from harness.leaderboard.board.grouping import groups
@@ -83,16 +82,26 @@ def test_the_draw_of_calibration_images_belongs_to_the_seed(store):
     assert [group.seeds for group in groups(rows(store))] == [(0, 1)]
 
 
-def test_the_same_seed_twice_is_refused_by_name(store, capsys):
+def test_the_same_seed_twice_counts_not_at_all_and_is_named(store, capsys):
     ids = [add(store, "fqvit", 800, 2, spec=spec(calibration_fingerprint=text)) for text in ("one", "other")]
     add(store, "fqvit", 810, 0, spec=spec())
-    with pytest.raises(UsageError, match=r"seed 2") as refused:
-        found(store)
-    assert all(trial in str(refused.value) for trial in ids)
-    assert "fqvit on m, w8a8" in str(refused.value)
-    assert main(["report", "--store", str(store.root)]) == 2
-    assert ids[0] in capsys.readouterr().err
+    (cell,) = found(store)[0].cells.values()
+    assert cell.seeds == (0,)
+    assert main(["report", "--store", str(store.root)]) == 0
+    err = capsys.readouterr().err
+    assert all(trial in err for trial in ids)
+    assert "fqvit on m, w8a8, seed 2" in err
+    assert "none of them counts" in err
     assert main(["compare", *ids, "--store", str(store.root)]) == 0, "two trials can be compared all the same"
+
+
+def test_an_imported_record_cannot_take_the_place_of_an_own_one(store, capsys):
+    own = add(store, "fqvit", 800, 2, spec=spec(calibration_fingerprint="one"))
+    add(store, "fqvit", 900, 2, spec=spec(calibration_fingerprint="other"), imported={"from": "them"})
+    (cell,) = found(store)[0].cells.values()
+    assert cell.ids == (own,)
+    assert main(["report", "--store", str(store.root)]) == 0
+    assert "only the own one counts" in capsys.readouterr().err
 
 
 def with_id(store, right, seed, version):

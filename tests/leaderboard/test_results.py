@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.pages import PAGES, sections, written
+from benchmarks.pages import PAGES, searches, sections, written
 from harness.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,19 @@ def test_pages_show_what_the_records_give():
         text = (ROOT / page).read_text(encoding="utf-8")
         assert "<!-- end -->" in text
         assert written(text, known) == text, "run python benchmarks/pages.py"
+
+
+def test_searches_are_compared_with_the_stack_before_them_at_the_same_seed(tmp_path):
+    start = "a_patch16,{bits},8,{seed},fqvit,{candidate},{db},90.0,1.0"
+    measured = [("w3a8", 0, "-", 1.0), ("w3a8", 1, "-", 5.0), ("w8a8", 0, "-", 20.0)]
+    measured += [("w3a8", 0, "evolq", 1.5), ("w3a8", 1, "evolq", 5.1), ("w8a8", 0, "evolq", 19.9)]
+    rows = [start.format(bits=bits, seed=seed, candidate=one, db=db) for bits, seed, one, db in measured]
+    (tmp_path / "s.csv").write_text("network,bits,calib,seed,stack,candidate,sqnr_db,agreement,seconds\n" + "\n".join(rows))
+    (line,) = searches(tmp_path / "s.csv").splitlines()[2:]
+    assert [cell.strip() for cell in line.strip("|").split("|")] == [
+        *("`a`", "8", "`fqvit`", "`evolq`"),
+        *("-0.10 (1)", "-", "+0.30 ± 0.28 (2)"),
+    ]
 
 
 def test_the_table_has_the_means_of_the_records():
