@@ -29,7 +29,7 @@ T = TypeVar("T")
 GRID = ["--method", "fqvit,fqvit+omse,fqvit+omse+evolq(passes=2)", "--bits", "w8a8,w4a8", "--calib", "16,32"]
 GRID += ["--seed", "range(6)", "--eval-limit", "500", "--workers", "1", "--device", "cpu", "--quiet"]
 WAYS = ("launcher", "worker, then launcher", "all at once")
-LATEST_SECONDS = 4.0  # some trials finish before the kill
+LATEST_SECONDS = 10.0  # some trials finish before the kill
 FILES = ("correct.npy", "quantizers.safetensors")
 
 

@@ -106,7 +106,7 @@ def ladder_markdown(found: Sequence[Gain], *, networks: bool) -> str:
             f"{gain.mean:+.2f}" + (f" ± {gain.deviation:.2f}" if gain.deviation is not None else ""),
             _ends(gain.difference),
             str(len(gain.values)),
-            _verdict(gain.difference),
+            verdict(gain.difference),
         ]
         for gain in found
     ]
@@ -117,8 +117,9 @@ def _ends(found: Difference | None) -> str:
     return "-" if found is None else f"{found.interval.low:+.2f} to {found.interval.high:+.2f}"
 
 
-def _verdict(found: Difference | None) -> str:
+def verdict(found: Difference | None) -> str:
+    """What a step does, in words; None where there are no per-image results."""
     if found is None:
         return "unknown: no per-image results"
-    verdict = {"better": "helps", "worse": "hurts", "equal": "changes no result"}.get(found.verdict, found.verdict)
-    return verdict if found.seeds > 1 else f"{verdict} (one seed)"
+    words = {"better": "helps", "worse": "hurts", "equal": "changes no result"}.get(found.verdict, found.verdict)
+    return words if found.seeds > 1 else f"{words} (one seed)"

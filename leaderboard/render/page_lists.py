@@ -10,13 +10,12 @@ import pandas as pd
 
 from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Recipe, competes
 from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.board.ladder import Gain, gains
+from harness.leaderboard.board.ladder import Gain, gains, verdict
 from harness.leaderboard.render.page_catalog import Catalog
 from harness.leaderboard.render.page_published import ByCell
 from harness.leaderboard.stats.inference import Interval
 
 OWN = "own"  # as cells call the origin of what their store measured
-VERDICTS = {"better": "helps", "worse": "hurts", "equal": "changes no result"}
 
 
 class Lists:
@@ -88,7 +87,7 @@ class Lists:
             "sd": gain.deviation,
             "around": _ends(gain.difference.interval if gain.difference else None),
             "seeds": len(gain.values),
-            "verdict": verdict(gain),
+            "verdict": verdict(gain.difference),
         }
 
 
@@ -111,14 +110,6 @@ def why_not_ranked(recipe: Recipe, cell: BoardCell) -> str:
     if cell.overlap:
         return f"calibrated on {cell.overlap} evaluation images"
     return f"{len(cell.top1)} of {cell.expected} seeds"
-
-
-def verdict(gain: Gain) -> str:
-    """What a step does, in words."""
-    if gain.difference is None:
-        return "unknown: no per-image results"
-    words = VERDICTS.get(gain.difference.verdict, gain.difference.verdict)
-    return words if gain.difference.seeds > 1 else f"{words} (one seed)"
 
 
 def places(cells: Mapping[Recipe, BoardCell]) -> dict[Recipe, Interval]:

@@ -17,17 +17,7 @@ function placeColumns() {
       cell: (one) => named(boards.networks[one.list.network].label),
     },
     { key: "bits", label: "Bits", text: true, value: (one) => one.list.bits, order: (a, b) => bitOrder(a, b) },
-    ...(boards.settings.length > 1
-      ? [
-          {
-            key: "setting",
-            label: "Data and calibration",
-            text: true,
-            kind: "stack",
-            value: (one) => boards.settings[one.list.setting],
-          },
-        ]
-      : []),
+    ...settingColumns(),
   ];
 }
 

@@ -73,17 +73,7 @@ function bestColumns() {
       order: (a, b) => bitOrder(a, b),
       cell: (one) => link(one.list.bits, to(one)),
     },
-    ...(boards.settings.length > 1
-      ? [
-          {
-            key: "setting",
-            label: "Data and calibration",
-            text: true,
-            kind: "stack",
-            value: (one) => boards.settings[one.list.setting],
-          },
-        ]
-      : []),
+    ...settingColumns(),
     {
       key: "best",
       label: "Best",

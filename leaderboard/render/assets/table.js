@@ -108,3 +108,10 @@ function pager(id, page, last, count) {
     turn(page + 1, "next")
   );
 }
+
+// The column that tells settings apart, where there are several.
+function settingColumns() {
+  if (boards.settings.length < 2) return [];
+  const value = (one) => boards.settings[one.list.setting];
+  return [{ key: "setting", label: "Data and calibration", text: true, kind: "stack", value }];
+}
