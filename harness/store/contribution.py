@@ -109,6 +109,7 @@ def check(path: Path) -> Checked:
     """
     records: list[Record] = []
     findings: list[Finding] = []
+    seen: set[str] = set()
     header = header_of(path)
     if not header:
         findings.append(Finding(path.name, False, "has no header: it is an export, and who made it is not known"))
@@ -116,8 +117,9 @@ def check(path: Path) -> Checked:
         if isinstance(one, BrokenFile):
             findings.append(Finding(one.path.name, True, one.reason))
             continue
-        if any(one.record["id"] == other["id"] for other in records):
+        if one.record["id"] in seen:
             findings.append(Finding(one.record["id"], True, "is in the file twice"))
+        seen.add(one.record["id"])
         records.append(one.record)
         findings += (Finding(one.record["id"], wrong, text) for wrong, text in problems_of(one))
     findings += _against_header(path, header)

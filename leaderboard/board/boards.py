@@ -15,7 +15,7 @@ from harness.leaderboard.board.labels import told_apart
 from harness.leaderboard.stats.best_set import best_set
 from harness.leaderboard.stats.inference import rank_intervals
 
-__all__ = ["FULL_PRECISION", "Board", "BoardCell", "Network", "Recipe", "boards", "competes"]
+__all__ = ["FULL_PRECISION", "Board", "BoardCell", "Network", "Recipe", "boards", "competes", "takes_part"]
 
 FULL_PRECISION = "fp32"
 
@@ -57,9 +57,6 @@ def boards(rows: pd.DataFrame, evidence: Evidence) -> list[Board]:
     Args:
         rows: One row per record, as ``harness.store.table.table`` makes it.
         evidence: Per-image results, for intervals and for marking what is tied with the best.
-
-    Raises:
-        UsageError: Two records are the same trial at the same seed.
     """
     by_setting: dict[Setting, list[Group]] = {}
     for group in groups(rows):
@@ -127,4 +124,9 @@ def _competing(cells: dict[tuple[Recipe, Network], BoardCell], network: Network)
 
 def competes(recipe: Recipe, cell: BoardCell) -> bool:
     """Whether a row is ranked: full precision, what saw evaluation images, and rows with missing seeds are not."""
-    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and cell.complete and not cell.overlap
+    return takes_part(recipe, cell) and cell.complete
+
+
+def takes_part(recipe: Recipe, cell: BoardCell) -> bool:
+    """Whether a row is a trade-off that anyone can have: full precision and what saw evaluation images are none."""
+    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and not cell.overlap

@@ -1,8 +1,7 @@
-"""Cells of leaderboards for other programs: flat rows for CSV and Parquet, plain values for the page."""
+"""Cells of leaderboards for other programs: flat rows for CSV and Parquet."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,21 +16,6 @@ Place = tuple[Board, Recipe, Network, BoardCell]
 def long_rows(boards: Sequence[Board]) -> pd.DataFrame:
     """One row per cell, for CSV and Parquet; ``records`` lists the ids of its records. Columns are only added at the end."""
     return pd.DataFrame([{**_first(*place), **_facts(*place)} for place in _places(boards)])
-
-
-def aggregates(boards: Sequence[Board]) -> list[dict[str, Any]]:
-    """One dictionary of plain JSON values per cell, for the page; what is not known is None."""
-    return [
-        {
-            **{name: _plain(value) for name, value in {**_first(*place), **_facts(*place)}.items()},
-            "board": place[0].title,
-            "ids": list(place[3].ids),
-            "seeds": list(place[3].seeds),
-            "top1": list(place[3].top1),
-            "seconds_by_seed": [_plain(value) for value in place[3].seconds_by_seed],
-        }
-        for place in _places(boards)
-    ]
 
 
 def _places(boards: Sequence[Board]) -> Iterator[Place]:
@@ -94,7 +78,3 @@ def _facts(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> d
 def _ends(name: str, interval: Interval | None) -> dict[str, float | None]:
     low, high = (interval.low, interval.high) if interval is not None else (None, None)
     return {f"{name}_low": low, f"{name}_high": high}
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Network, Recipe
+from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe, takes_part
 from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.points import point_of
 from harness.leaderboard.render.page_catalog import Catalog
-from harness.leaderboard.stats.pareto import DRAWS, Point, standings
+from harness.leaderboard.stats.pareto import DRAWS, standings
 
 MOST_PAIRS = 20_000_000  # pairs of points over all draws: more points get fewer draws
 FEWEST_DRAWS = 200
@@ -49,11 +50,6 @@ def fronts(boards: Sequence[Board], evidence: Evidence, catalog: Catalog) -> Ite
         yield {"network": network, "setting": setting, "cost": cost, "bits": bits, "device": device, **found}
 
 
-def takes_part(recipe: Recipe, cell: BoardCell) -> bool:
-    """Full precision and what saw evaluation images are no trade-off that anyone can have."""
-    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and not cell.overlap
-
-
 def _groups(board: Board, network: Network, cell: BoardCell, catalog: Catalog) -> Iterator[tuple[Any, ...]]:
     where = (catalog.networks.number(network), catalog.settings.number(board))
     for cost, attribute in COSTS.items():
@@ -64,7 +60,7 @@ def _groups(board: Board, network: Network, cell: BoardCell, catalog: Catalog) -
 
 def _front(members: list[Candidate], cost: str, evidence: Evidence, catalog: Catalog) -> dict[str, Any]:
     draws = max(FEWEST_DRAWS, min(DRAWS, MOST_PAIRS // len(members) ** 2))
-    found = standings([_point(one, cost, evidence) for one in members], draws)
+    found = standings([point_of(one.recipe, one.cell, cost, evidence) for one in members], draws)
     return {
         "points": [
             [catalog.stacks.number(one.recipe), one.board.bits, standing.status, round(standing.share, 3), standing.on_front]
@@ -72,9 +68,3 @@ def _front(members: list[Candidate], cost: str, evidence: Evidence, catalog: Cat
         ],
         "draws": draws,
     }
-
-
-def _point(one: Candidate, cost: str, evidence: Evidence) -> Point:
-    costs = one.cell.seconds_by_seed if cost == "seconds" else (float(getattr(one.cell, cost)),)
-    correct = evidence.correct(one.cell.ids)
-    return Point(one.recipe.label, costs, one.cell.top1, None if correct is None else correct.mean(0))

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Network, Recipe
+from harness.leaderboard.board.boards import Board, Network, takes_part
 from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.points import point_of
 from harness.leaderboard.published.numbers import PublishedRuntime, accuracies, models, runtimes
 from harness.leaderboard.render import names
 from harness.leaderboard.render.folder import ReportFolder
-from harness.leaderboard.stats.pareto import Point, Standing, standings
+from harness.leaderboard.stats.pareto import Standing, standings
 
 KINDS = {"seconds": "time", "size_bytes": "size", "bit_operations": "bitops"}
 ABOUT = {"seconds": "time", "size_bytes": "model size", "bit_operations": "bit-operations"}
@@ -113,26 +114,15 @@ def plans(boards: Sequence[Board], costs: Sequence[str]) -> Iterator[Plan]:
             yield Plan(network, tuple(members), cost, hardware)
 
 
-def takes_part(recipe: Recipe, cell: BoardCell) -> bool:
-    """Full precision and what saw evaluation images are no trade-off that anyone can have."""
-    return recipe.protocol == "strict" and recipe.stack != FULL_PRECISION and not cell.overlap
-
-
 def points_of(plan: Plan, evidence: Evidence) -> list[tuple[str, Standing]]:
     """Bit-width and standing of every point: times of different machines never share a front."""
     found = [
-        (board.bits, _point(recipe, cell, plan.cost, evidence))
+        (board.bits, point_of(recipe, cell, plan.cost, evidence))
         for board in plan.boards
         for (recipe, network), cell in board.cells.items()
         if network == plan.network and takes_part(recipe, cell) and (plan.cost != "seconds" or cell.device == plan.hardware)
     ]
     return list(zip([bits for bits, _ in found], standings([point for _, point in found]), strict=True))
-
-
-def _point(recipe: Recipe, cell: BoardCell, cost: str, evidence: Evidence) -> Point:
-    costs = cell.seconds_by_seed if cost == "seconds" else (getattr(cell, cost),)
-    correct = evidence.correct(cell.ids)
-    return Point(recipe.label, costs, cell.top1, None if correct is None else correct.mean(0), cell.key)
 
 
 def published_points(board: Board, network: Network) -> list[tuple[PublishedRuntime, float]]:

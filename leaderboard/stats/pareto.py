@@ -20,14 +20,12 @@ class Point:
         cost: Seconds, bytes or bit-operations; one value per seed.
         top1: Accuracy in percent; one value per seed.
         correct: Per-image correctness, mean over seeds, ``(n,)``; None where unknown.
-        key: Of its group, which tells points of the same label apart.
     """
 
     label: str
     cost: tuple[float, ...]
     top1: tuple[float, ...]
     correct: np.ndarray | None = None
-    key: str = ""
 
 
 @dataclass(frozen=True)

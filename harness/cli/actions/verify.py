@@ -12,7 +12,6 @@ import random
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from harness.store.contribution import Checked, Finding, check
 from harness.store.exchange import merge
 from harness.store.store import Store
 from harness.trial.record import Record
-from harness.trial.spec import EMBEDDED, TrialSpec
+from harness.trial.spec import EMBEDDED
 
 SHOWN = 20  # lines of one kind
 UNCHECKED = "not checked: times, and whether weights and images are those of the hashes (--repeat checks them for one trial)"
@@ -85,12 +84,8 @@ def _repeat(arguments: argparse.Namespace, found: Checked) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours = Store(Path(folder) / "theirs"), Store(Path(folder) / "ours")
         merge(theirs, arguments.file, None)
-        record, _ = carried_out(_placed(repeated(stored, here), here), ours, progress)
+        record, _ = carried_out(repeated(stored, here), ours, progress)
         return _compared(stored, record, theirs, ours)
-
-
-def _placed(spec: TrialSpec, here: dict[str, Any]) -> TrialSpec:
-    return replace(spec, data=here["data"], weights=here["weights"])
 
 
 def _drawn(arguments: argparse.Namespace, records: Sequence[Record]) -> Record:
