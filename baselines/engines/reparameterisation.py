@@ -52,6 +52,6 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[We
         for operation in operations:
             weight = operation.present_weight * ratio
             model.replaced_weights[operation.site.name] = weight
-            model.bias_shifts[operation.node] = -weight @ shift
+            model.transform_bias(operation.node, -weight @ shift)
             model.quantizers[operation.operand] = kind.of(spec, scale, zero, *ends)
     return list(norms.values())
