@@ -89,7 +89,7 @@ def environment(device: torch.device, load_at_start: float | None = None) -> dic
         "versions": {**{name: _version(name) for name in LIBRARIES}, "torch": torch.__version__},
         "commit": COMMIT,
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
@@ -139,7 +139,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """The processor's name; empty where the system does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
