@@ -170,7 +170,7 @@ def _take(store: Store, one: Incoming, merged: Merged) -> None:
 
 
 def _take_latencies(store: Store, trial: str, one: Incoming, merged: Merged) -> None:
-    """Add the measurements that are not here yet: they are of machines, so it does not matter whose record is the own one."""
+    """Add the measurements that are not here yet; they are of machines, whoever's record the trial has here."""
     for latency in one.latencies:
         if isinstance(latency, BrokenFile):
             merged.refused.append(latency)

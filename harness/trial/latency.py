@@ -47,8 +47,8 @@ class TimedBatch(TypedDict):
     """What was measured at one batch size.
 
     ``ratio`` is the median over rounds of quantized over float32 time; below 1 the quantized file is faster. ``low`` and
-    ``high`` are its 95 % interval by order statistics. Times are medians for one batch. In a round each file runs ``repeats``
-    times.
+    ``high`` are its 95 % interval by order statistics. Times are medians for one batch. In a round each file runs
+    ``repeats`` times.
     """
 
     batch: Several
