@@ -76,20 +76,39 @@ class _Sampler:
         return int(max(self._peak, self._process.memory_info().rss))
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, hardware and the project's commit, for the record; not part of a trial's identity."""
+def environment(device: torch.device, load_at_start: float | None = None) -> dict[str, Any]:
+    """Versions, hardware, load and the project's commit, for the record; not part of a trial's identity.
+
+    Args:
+        device: What was computed on.
+        load_at_start: ``load_per_core`` when the work began.
+    """
+    load = {"start": load_at_start, "end": load_per_core()}
     return {
         "python": platform.python_version(),
         "versions": {**{name: _version(name) for name in LIBRARIES}, "torch": torch.__version__},
         "commit": COMMIT,
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "load": load if any(one is not None for one in load.values()) else None,
     }
+
+
+def load_per_core() -> float | None:
+    """Processes that ran or waited for a processor, the mean of the last minute over the machine's cores.
+
+    1 means that every core had work; above it processes waited for each other. Cores are all of the machine, as the load is,
+    also where this process may use only some. None where the system does not say.
+    """
+    try:
+        return round(os.getloadavg()[0] / (os.cpu_count() or 1), 3)
+    except (OSError, AttributeError):
+        return None
 
 
 def project_commit() -> str | None:
@@ -120,7 +139,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """The processor's name; empty where the system does not say."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

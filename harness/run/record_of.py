@@ -22,7 +22,7 @@ def record_of(given: Given, done: Done, status: Status) -> Record:
     """The record of what was done so far."""
     prepared, spec = given.prepared, given.prepared.spec
     stack, source = str(prepared.stack), str(prepared.calib_source or DATA)
-    machine = {**environment(given.device), **_memory(given, done), "evaluation_batch": spec.batch}
+    machine = {**environment(given.device, done.load), **_memory(given, done), "evaluation_batch": spec.batch}
     record = Record(
         schema_version=SCHEMA_VERSION,
         id=prepared.id,

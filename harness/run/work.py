@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from harness.machine.measure import load_per_core
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
 from harness.method.checkpoint import Checkpoint
@@ -60,6 +61,7 @@ class Done:
     Attributes:
         stages: What each finished step cost.
         started: Clock when the trial started, in seconds.
+        load: Of the machine then, see ``load_per_core``.
         model: The network, once it is captured.
         results: Metrics and the description of the quantized network, once it is evaluated.
         searches: Saved states of finished steps that nothing else on disk replaces yet.
@@ -68,6 +70,7 @@ class Done:
 
     stages: Stages
     started: float = field(default_factory=time.perf_counter)
+    load: float | None = field(default_factory=load_per_core)
     model: QuantizedModel | None = None
     results: Results = field(default_factory=Results)
     searches: list[Checkpoint] = field(default_factory=list)

@@ -12,6 +12,7 @@ from harness.store.aside import FOLDER as ASIDE
 from harness.store.bitmap import BitmapError, check_counts, read_bitmap
 from harness.store.check_sweeps import CODE, check_beat, check_code, check_jobs, check_packs, check_sign, check_sweep
 from harness.store.check_tensors import check_images, check_logits, check_partial, check_prefix, check_quantizers
+from harness.store.latencies import check_latency
 from harness.store.reading import BrokenFile, kind_of, read_any_record, read_record, reason_of
 from harness.store.store import Store
 from harness.store.table_cache import NAME as CACHE
@@ -148,6 +149,7 @@ FILES: tuple[tuple[re.Pattern[str], Check], ...] = tuple(
     for pattern, check in (
         ("trials/[^/]+/[^/]+/record\\.json", _record),
         (_TRIAL + r"(?:attempts|replicas)/[^/]+\.json", _other_record),
+        (_TRIAL + r"latency/[^/]+\.json", check_latency),
         (_TRIAL + r"correct\.npy", _bitmap),
         (_TRIAL + r"quantizers\.safetensors", check_quantizers),
         (_TRIAL + r"heartbeat\.json", check_beat),

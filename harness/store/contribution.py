@@ -122,6 +122,8 @@ def check(path: Path) -> Checked:
         seen.add(one.record["id"])
         records.append(one.record)
         findings += (Finding(one.record["id"], wrong, text) for wrong, text in problems_of(one))
+        broken = (found for found in one.latencies if isinstance(found, BrokenFile))
+        findings += (Finding(one.record["id"], True, found.reason) for found in broken)
     findings += _against_header(path, header)
     return Checked(header, records, findings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +15,14 @@ import pandas as pd
 
 from harness.errors import UsageError
 from harness.store.csv_file import write_csv
-from harness.store.incoming import CORRECT, FULL, Incoming, incoming
+from harness.store.incoming import CORRECT, FULL, LATENCY, Incoming, incoming
 from harness.store.inside import inside
+from harness.store.latencies import latencies_of, latency_path, save_latency
 from harness.store.parquet_file import write_parquet
 from harness.store.reading import BrokenFile, contents
 from harness.store.store import Store, write_aside, write_json
 from harness.store.table import origin_of, table
+from harness.trial.latency import digest_of, of_trial
 from harness.trial.migration import to_identity
 from harness.trial.portable import portable
 from harness.trial.record import Record
@@ -37,7 +40,8 @@ class Merged:
         replicas: Kept beside an own record of the same trial.
         known: Were here already, with the same content.
         migrated: Of these, how many got the id that their trial has today.
-        refused: Not records; with reasons.
+        refused: Not records, or not measurements of latency; with reasons.
+        latencies: Measurements of latency that this store did not have.
     """
 
     added: int
@@ -45,6 +49,7 @@ class Merged:
     known: int
     migrated: int
     refused: list[BrokenFile]
+    latencies: int = 0
 
 
 def export(
@@ -62,7 +67,7 @@ def export(
         store: Where the records are.
         path: Output file.
         form: ``csv``, ``parquet`` or ``json`` (a list of objects).
-        full: Add the whole record and its per-image results, which ``import`` reads.
+        full: Add the whole record, its per-image results and its measurements of latency, which ``import`` reads.
         public: Without the paths of this machine.
         wanted: Which records.
 
@@ -87,13 +92,16 @@ def export(
 
 
 def rows_of(store: Store, wanted: Callable[[Record], bool], *, full: bool, public: bool) -> pd.DataFrame:
-    """One row per record; ``full``: with the whole record as JSON and its per-image results as base64."""
+    """One row per record; ``full``: with the whole record as JSON, per-image results as base64 and latencies as JSON."""
     written = portable if public else _unchanged
     rows = table(written(record) for record in store.records() if wanted(record))
     if full:
         found = map(store.stored, rows["id"])
         rows[FULL] = [json.dumps(written(record)) for record in found if record is not None]
         rows[CORRECT] = [_encoded(store.folder(trial) / "correct.npy") for trial in rows["id"]]
+        timed = [_latencies(store, trial) for trial in rows["id"]]
+        if any(timed):  # most stores have none, and then their exports are as they were
+            rows[LATENCY] = timed
     return rows
 
 
@@ -126,6 +134,7 @@ def merge(store: Store, source: Path, origin: str | None, blocks: Blocks | None 
         marked = record if origin is None else _marked(record, source.name, origin)
         try:
             _take(store, Incoming(marked, one.correct), merged)
+            _take_latencies(store, record["id"], one, merged)
         except UsageError as error:  # its folder, or one in it, is a link
             merged.refused.append(BrokenFile(store.folder(record["id"]), str(error)))
     return merged
@@ -158,6 +167,25 @@ def _take(store: Store, one: Incoming, merged: Merged) -> None:
             write_aside(folder / "correct.npy", lambda target: target.write_bytes(content))
         write_json(folder / "record.json", record)
         merged.added += 1
+
+
+def _take_latencies(store: Store, trial: str, one: Incoming, merged: Merged) -> None:
+    """Add the measurements that are not here yet; they are of machines, whoever's record the trial has here."""
+    for latency in one.latencies:
+        if isinstance(latency, BrokenFile):
+            merged.refused.append(latency)
+            continue
+        mine = of_trial(latency, trial)
+        before = os.path.lexists(latency_path(store, mine))
+        merged.latencies += not before
+        if not before:
+            save_latency(store, mine)
+
+
+def _latencies(store: Store, trial: str) -> str:
+    """A trial's measurements by their hashes as JSON; empty where there are none. Broken ones stay out: check names them."""
+    found = [one for one in latencies_of(store, trial) if not isinstance(one, BrokenFile)]
+    return json.dumps({digest_of(one): one for one in found}) if found else ""
 
 
 def _digest(record: Record) -> str:

@@ -45,6 +45,6 @@ def trial_inside(root: Path, folder: Path) -> Path:
     link = next((path for path in (folder.parent, folder) if path.is_symlink()), None)
     if link is not None:
         raise UsageError(f"{link} is a link to {os.readlink(link)}", "a trial's folder must be a folder of the store")
-    for name in ("attempts", "replicas"):
+    for name in ("attempts", "replicas", "latency"):
         inside(root, folder / name)
     return folder

@@ -12,8 +12,11 @@ from harness.errors import UsageError
 from harness.store.aside import set_aside
 from harness.store.exchange import Blocks, export, merge
 from harness.store.inside import trial_inside
+from harness.store.latencies import FOLDER as LATENCIES
+from harness.store.latencies import read_latency, save_latency
 from harness.store.reading import BrokenFile, read_any_record, reason_of
 from harness.store.store import Store, write_json
+from harness.trial.latency import of_trial
 from harness.trial.migration import to_identity
 from harness.trial.record import Record
 
@@ -104,6 +107,7 @@ def _migrate(store: Store, folder: Path, found: Record, blocks: Blocks, done: Mi
         other = read_any_record(path)
         if other is not None and not isinstance(other, BrokenFile):
             write_json(path, to_identity(other, blocks))
+    _rename_latencies(store, record["id"])
     write_json(target / "record.json", record)
     done.records.append(record)
     done.moved += 1
@@ -120,6 +124,15 @@ def _move(store: Store, folder: Path, target: Path) -> None:
         os.rename(folder, target)
     except OSError as error:
         raise UsageError(f"{folder} cannot become {target}: {reason_of(error)}") from error
+
+
+def _rename_latencies(store: Store, trial: str) -> None:
+    """Measurements of latency name their trial: they get its id of today, and with it another name."""
+    for path in sorted((store.folder(trial) / LATENCIES).glob("*.json")):
+        found = read_latency(path, any_trial=True)
+        if not isinstance(found, BrokenFile) and found["trial"] != trial:
+            save_latency(store, of_trial(found, trial))
+            path.unlink()
 
 
 def _others(folder: Path) -> Iterator[Path]:

@@ -1,9 +1,9 @@
 """Records on disk: one folder per trial, one writer per file, written aside and renamed. No database, no lock.
 
 ``<root>/trials/<first two digits>/<id>/`` holds ``record.json``, ``correct.npy`` (packed bits), ``quantizers.safetensors``,
-``attempts/<n>.json`` (records of failed attempts), ``replicas/`` (records of other groups), ``log.txt`` and, while it runs,
-``heartbeat.json``. Beside ``trials/`` are ``sweeps/``, and as work saved ``states/``, ``logits/`` and ``results.parquet``;
-``aside/`` has what did not fit.
+``attempts/<n>.json`` (records of failed attempts), ``replicas/`` (records of other groups), ``latency/`` (measurements on
+machines), ``log.txt`` and, while it runs, ``heartbeat.json``. Beside ``trials/`` are ``sweeps/``, and as work saved
+``states/``, ``logits/`` and ``results.parquet``; ``aside/`` has what did not fit.
 """
 
 from __future__ import annotations

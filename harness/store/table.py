@@ -212,9 +212,9 @@ def _identity_version(record: Record) -> int | None:
 
 
 def _load(machine: Environment) -> float | None:
-    """Work that waited for the processors while the trial ran, where its record says so."""
-    found = machine.get("load")
-    return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+    """The larger load per core of the machine, at the start and at the end, where the record says one."""
+    found = machine.get("load") or {"start": None, "end": None}
+    return max((float(one) for one in (found["start"], found["end"]) if one is not None), default=None)
 
 
 def _coverage(rows: Iterable[CoverageRow]) -> str | None:

@@ -25,11 +25,13 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # These happened to the job and say nothing of the trial: it is run again without being asked for.
 INTERRUPTIONS: tuple[Kind, ...] = ("preempted", "cancelled", "node_fail")
 
+BUSY = 1.1  # load per core above which times say more of the other processes than of what was measured
 
 Whole = Annotated[int, Ge(-LARGEST_INTEGER), Le(LARGEST_INTEGER)]
 Count = Annotated[int, Ge(0), Le(LARGEST_INTEGER)]
 Percent = Annotated[float, Ge(0), Le(100)]
 Seconds = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0)]
 Id = Annotated[str, Predicate(is_id)]
 
 
@@ -142,6 +144,13 @@ class Identity(TypedDict, total=False):
     seed: Count
 
 
+class MachineLoad(TypedDict):
+    """How busy the machine was, see ``harness.machine.measure.load_per_core``; None where the system does not say."""
+
+    start: Share | None
+    end: Share | None
+
+
 class Environment(TypedDict, total=False):
     """The machine and the versions; not part of the identity."""
 
@@ -151,6 +160,7 @@ class Environment(TypedDict, total=False):
     commit: str | None
     versions: dict[str, str | None]
     evaluation_batch: Count
+    load: MachineLoad | None
 
 
 class RecordedAnchor(TypedDict, total=False):

@@ -11,6 +11,7 @@ import numpy as np
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.grouping import Group
 from harness.leaderboard.stats.inference import Interval
+from harness.trial.record import BUSY
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class BoardCell:
         rank: Rank among what competes in its column with its 95 % interval over images; None where it is not known.
         commits: Commits of this project that its records were made with.
         origins: Where its records come from; ``own`` for those measured in this store.
-        load: Largest load of the machine while a record was made; None where none says.
+        load: Largest load per core of the machine while a record was made; None where none says.
     """
 
     ids: tuple[str, ...]
@@ -61,6 +62,11 @@ class BoardCell:
     commits: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     load: float | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether its times were measured beside other work on the same cores."""
+        return self.load is not None and self.load > BUSY
 
     @property
     def seconds(self) -> float:

@@ -75,6 +75,7 @@ class Lists:
             "origins": [text(origin) for origin in cell.origins if origin != OWN],
             "commits": [text(commit) for commit in cell.commits],
             "load": cell.load,
+            "busy": cell.busy,
             "published": self._published.get(cell.ids, []),
         }
 

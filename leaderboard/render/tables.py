@@ -7,6 +7,7 @@ from tabulate import tabulate
 
 from harness.leaderboard import text
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
+from harness.leaderboard.board.busy import busy_note
 
 MOST_IDS = 8  # of one origin, in a line
 LEGEND = (
@@ -25,7 +26,8 @@ def board_markdown(board: Board) -> str:
     lines = [[_row_label(recipe), *_cells(board, recipe), *_costs(board, recipe)] for recipe in board.recipes]
     table = tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
     full = ", ".join(f"{text.markdown(network.label)} {_full(board, network):.2f} %" for network in board.networks)
-    parts = [f"### {text.markdown(board.title)}", f"Full precision: {full}.", table, _coverage(board), _commands(board)]
+    title, busy = f"### {text.markdown(board.title)}", text.markdown(busy_note(board))
+    parts = [title, f"Full precision: {full}.", table, busy, _coverage(board), _commands(board)]
     return "\n\n".join(part for part in parts if part)
 
 

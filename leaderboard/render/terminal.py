@@ -11,6 +11,7 @@ from rich.text import Text
 
 from harness.leaderboard import text
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
+from harness.leaderboard.board.busy import busy_note
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.ladder import Gain, gains
 from harness.leaderboard.render import names
@@ -44,7 +45,8 @@ def print_boards(console: Console, boards: Sequence[Board], rows: pd.DataFrame, 
         console.print(Text(inert(board.title), style="bold"))
         for networks in _that_fit(board.networks, console.width):
             console.print(_table(board, networks))
-        for line in _steps(gains(board, evidence), several=len(board.networks) > 1):
+        notes = [busy_note(board)] if len(board.networks) == 1 else []  # only then times are shown
+        for line in filter(None, [*notes, *_steps(gains(board, evidence), several=len(board.networks) > 1)]):
             console.print(Text(inert(line)))
         console.print()
     for line in _failures(rows):

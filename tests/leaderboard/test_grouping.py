@@ -176,7 +176,13 @@ def test_pictures_of_boards_of_the_same_name_have_names_of_their_own(store):
 
 def test_cells_say_how_sure_and_where_from(store):
     for seed in range(3):
-        add(store, "fqvit", 800 + seed, seed, environment={"device": "cpu", "commit": "abc", "load": 0.5 + seed})
+        add(
+            store,
+            "fqvit",
+            800 + seed,
+            seed,
+            environment={"device": "cpu", "commit": "abc", "load": {"start": 0.5, "end": 0.5 + seed}},
+        )
         add(store, "fqvit+omse", 700, seed, imported={"from": "Lab", "file": "x.parquet"})
     board = found(store)[0]
     (fqvit,) = (recipe for recipe in board.recipes if recipe.stack == "fqvit")

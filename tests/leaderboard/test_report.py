@@ -12,6 +12,7 @@ import pytest
 from harness.cli.main import main
 from harness.leaderboard import text
 from harness.leaderboard.board.boards import boards
+from harness.leaderboard.board.busy import busy_cells, busy_note
 from harness.leaderboard.board.ladder import gains, ladder_markdown
 from harness.leaderboard.board.noise import ranks, split
 from harness.leaderboard.render import tables
@@ -255,6 +256,23 @@ def test_times_of_different_hardware_are_never_on_one_front(store, tmp_path):
     assert len(pictures) == 2
     drawn = [path.read_text() for path in written if path.suffix == ".svg"]
     assert ["NVIDIA H200" in text for text in drawn].count(True) == 1
+
+
+def test_times_of_a_busy_machine_are_named(store):
+    for stack, load in (("quiet", 1.0), ("busy_one", 1.5), ("unknown", None)):
+        add(store, stack, 800, environment={"device": "cpu", "load": {"start": load, "end": None}})
+    add(store, "older", 800, environment={"device": "cpu", "load": None})
+    found = boards(rows(store), evidence(store))
+    said = busy_note(found[0])
+    assert said == "Times measured on a busy machine (load per core above 1.1): busy_one (1.5)."
+    assert text.markdown(said) in markdown(rows(store), evidence(store))
+    assert [recipe.label for recipe, _, _ in busy_cells(found[0])] == ["busy_one"]
+
+
+def test_a_quiet_machine_needs_no_note(store):
+    add(store, "quiet", 800, environment={"device": "cpu", "load": {"start": 1.1, "end": 0.2}})
+    assert busy_note(boards(rows(store), evidence(store))[0]) == ""
+    assert "busy" not in markdown(rows(store), evidence(store))
 
 
 def test_the_command(store, tmp_path, capsys):

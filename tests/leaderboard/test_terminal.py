@@ -54,6 +54,11 @@ def test_what_it_says(store):
     assert "harness report --format md" in text
 
 
+def test_times_of_a_busy_machine_are_named(store):
+    add(store, "fqvit", 800, environment={"device": "cpu", "load": {"start": 0.1, "end": 3.0}})
+    assert "Times measured on a busy machine (load per core above 1.1): fqvit (3.0)." in shown(store, 120)
+
+
 def test_it_is_inert(store):
     add(store, ESCAPES, 800, model=ESCAPES)
     store.save(record("f" * 16, "failed", stack=ESCAPES, error={"kind": "oom", "message": ESCAPES}))

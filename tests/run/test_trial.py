@@ -1,6 +1,7 @@
 """Whole trials through the command line, as a user runs them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from harness.errors import UsageError
 from harness.run import run_trial as trial
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
+from harness.store.table import table
 from harness.trial.record_check import problems_of
 from harness.trial.spec import TrialSpec
 from tests.shared import DEIT, IMAGES, requires_images
@@ -89,6 +91,16 @@ def test_seed_bits_and_settings_change_the_id(store):
     ]
     assert len({base, *(trial.prepare(spec).id for spec in others)}) == 5
     assert trial.prepare(TrialSpec("fqvit", batch=3, device="cpu")).id == base
+
+
+def test_a_record_has_the_load_of_its_machine(store, monkeypatch):
+    loads = iter([(1.0, 0.0, 0.0), (8.0, 0.0, 0.0)])
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "getloadavg", lambda: next(loads, (8.0, 0.0, 0.0)))
+    found = run_trial(TrialSpec("minmax", calib=4, eval_limit=8), store).record
+    assert found["environment"]["load"] == {"start": 0.25, "end": 2.0}
+    assert table([found])["load"].tolist() == [2.0]
+    assert "load" not in found["spec"]
 
 
 def test_human_summary(harness):

@@ -101,13 +101,13 @@ def test_importing_a_store_never_overwrites(harness, store, tmp_path):
     theirs.save(changed)
     before = {r["id"]: r for r in store.records()}
     facts = json.loads(harness("store", "import", theirs.root, "--origin", "lab", "--json"))
-    assert facts == {"added": 2, "replicas": 1, "known": 5, "migrated": 0, "refused": 0}
+    assert facts == {"added": 2, "replicas": 1, "known": 5, "migrated": 0, "latencies": 0, "refused": 0}
     assert all(store.get(trial) == mine for trial, mine in before.items())
     (replica,) = store.root.rglob("replicas/*.json")
     assert json.loads(replica.read_text())["metrics"]["top1"] == 12.0
     assert np.array_equal(store.correct(f"{6:016x}"), theirs.correct(f"{6:016x}")), "per-image results come along"
     again = json.loads(harness("store", "import", theirs.root, "--json"))
-    assert again == {"added": 0, "replicas": 0, "known": 8, "migrated": 0, "refused": 0}
+    assert again == {"added": 0, "replicas": 0, "known": 8, "migrated": 0, "latencies": 0, "refused": 0}
     assert "0 problems" in harness("store", "check")
 
 

@@ -45,6 +45,10 @@ def test_committed_records_are_valid():
         ({"stages": [STAGE, {**STAGE, "peak_memory_bytes": "x"}]}, "stages[1].peak_memory_bytes is 'x', expected a whole"),
         ({"coverage": [{}]}, "coverage[0].tensors is missing"),
         ({"coverage": [{**ROW, "bits": ["4"]}]}, "coverage[0].bits[0] is '4', expected a whole number"),
+        (
+            {"environment": {"load": {"start": -1.0, "end": None}}},
+            "environment.load.start is -1.0, expected at least 0",
+        ),
         ({"environment": {"versions": []}}, "environment.versions is of type list, expected an object"),
         ({"spec": {"stack": ["fqvit"]}}, "spec.stack[0] is 'fqvit', expected an object"),
         ({"size_bytes": 2**63}, "size_bytes is 9223372036854775808, expected at most"),

@@ -153,7 +153,7 @@ def _import(arguments: argparse.Namespace) -> int:
     merged = merge(store, arguments.source, origin, block_pattern)
     warn(merged.refused)
     facts = {"added": merged.added, "replicas": merged.replicas, "known": merged.known, "migrated": merged.migrated}
-    facts["refused"] = len(merged.refused)
+    facts |= {"latencies": merged.latencies, "refused": len(merged.refused)}
     print(json.dumps(facts, indent=1) if arguments.json else ", ".join(f"{count} {what}" for what, count in facts.items()))
     return 1 if merged.refused else 0
 

@@ -37,7 +37,10 @@ function boardColumns(list) {
       value: (row) => (row.published.length ? boards.published[row.published[0][0]].top1 : null),
       cell: publishedCell,
     },
-    number("seconds", "Quantization time", (row) => row.seconds, duration, { short: "Time" }),
+    {
+      ...number("seconds", "Quantization time", (row) => row.seconds, duration, { short: "Time" }),
+      cell: (row) => duration(row.seconds) + (row.busy ? " *" : ""),
+    },
     number(
       "size",
       "Size, MB",
@@ -108,7 +111,8 @@ function listCaption(list) {
       "Mean ± standard deviation over seeds (number of seeds). ",
       `Intervals: 95 %${over ? `, over ${over}` : ""}; rank intervals over images. `,
       "≈ best: in the 95 % model confidence set, not shown to be worse than the best.",
-      list.rows.some((row) => row.mark === "unknown") ? " ?: no per-image results to tell by." : ""
+      list.rows.some((row) => row.mark === "unknown") ? " ?: no per-image results to tell by." : "",
+      list.rows.some((row) => row.busy) ? " *: time measured on a busy machine." : ""
     ),
   ];
 }
@@ -153,7 +157,7 @@ function cellDetails(list, row) {
       ["Quantization time", `${duration(row.seconds)} (${duration(row.spread[0])} to ${duration(row.spread[1])})`],
       ["Hardware", boards.texts[row.device]],
       ["Quantized", boards.texts[row.coverage]],
-      ["Load of the machine", known(row.load) ? row.load.toFixed(1) : ""],
+      ["Load per core", known(row.load) ? `${row.load.toFixed(1)}${row.busy ? ": times measured on a busy machine" : ""}` : ""],
       ["Commits", row.commits.map((number) => boards.texts[number].slice(0, 12)).join(", ")],
       ["From elsewhere", row.origins.map((number) => boards.texts[number]).join("; ")],
     ]),

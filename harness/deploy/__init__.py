@@ -1,0 +1,1 @@
+"""A finished trial as a file that a runtime computes with integers: export, gate, sessions of the runtimes."""

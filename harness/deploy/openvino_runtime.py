@@ -1,0 +1,52 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openvino
+
+from harness.errors import UsageError
+
+NAME = f"openvino {openvino.__version__}"
+
+
+class OpenvinoSession:
+    """A file in OpenVINO.
+
+    Args:
+        compiled: A compiled model with one input and one output.
+    """
+
+    version = NAME
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self.compiled = compiled
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Logits ``(n, classes)`` of preprocessed images ``(n, c, h, w)``."""
+        return np.array(self.compiled([images])[0])
+
+
+def open_file(file: Path, threads: int) -> OpenvinoSession:
+    """Open a file on the CPU.
+
+    Raises:
+        UsageError: The runtime cannot read the file.
+    """
+    return OpenvinoSession(compiled(file, threads))
+
+
+def compiled(model: Path | bytes, threads: int) -> openvino.CompiledModel:
+    """The runtime's own form of a file, or of the bytes of one.
+
+    Raises:
+        UsageError: The runtime cannot read it.
+    """
+    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    try:
+        return openvino.Core().compile_model(model if isinstance(model, bytes) else str(model), "CPU", options)
+    except RuntimeError as error:
+        what = "the model" if isinstance(model, bytes) else repr(str(model))
+        raise UsageError(f"{NAME} cannot read {what}: {' '.join(str(error).split())[:300]}") from error
