@@ -1,4 +1,4 @@
-"""The observer baselines ``minmax``, ``ema`` and ``percentile`` on FQ-ViT's sites, and ``fp32``, which quantizes nothing."""
+"""The observer baselines ``minmax``, ``ema`` and ``percentile``, and ``fp32``, which quantizes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Fp32(Method[Fp32Config]):
     paper="Jacob et al., Quantization and Training of Neural Networks, CVPR 2018",
 )
 class MinMax(Method[UniformConfig]):
-    """Quantize the output of every arithmetic operation with the extremes of the calibration images."""
+    """Ranges are the extremes of the calibration images; by default of every arithmetic operation's output."""
 
     Config = UniformConfig
 
@@ -52,7 +52,7 @@ class MinMax(Method[UniformConfig]):
     paper="Krishnamoorthi, Quantizing deep convolutional networks, 2018; momentum 0.01 as in FQ-ViT's code",
 )
 class Ema(Method[UniformConfig]):
-    """Quantize the output of every arithmetic operation with a moving average of batch extremes."""
+    """Ranges are a moving average of batch extremes; by default of every arithmetic operation's output."""
 
     Config = UniformConfig
 
@@ -69,7 +69,7 @@ class Ema(Method[UniformConfig]):
     paper="Li et al., Fully Quantized Network for Object Detection, CVPR 2019; quantile 0.99999 as in FQ-ViT's code",
 )
 class Percentile(Method[UniformConfig]):
-    """Quantize the output of every arithmetic operation with extreme quantiles of the calibration images."""
+    """Ranges are extreme quantiles of each batch; by default of every arithmetic operation's output."""
 
     Config = UniformConfig
 

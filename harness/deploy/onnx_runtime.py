@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,15 @@ def opened(model: Path | bytes, threads: int, optimized: Path | None = None) -> 
     except Exception as error:  # the runtime has a class of its own for every status, and they share no base
         what = "the model" if isinstance(model, bytes) else repr(given)
         raise UsageError(f"{NAME} cannot read {what}: {' '.join(str(error).split())[:300]}") from error
+
+
+def compute(model: bytes, given: Mapping[str, np.ndarray], threads: int = 1) -> dict[str, np.ndarray]:
+    """Outputs of a model by name; inputs that it does not read are left out.
+
+    Raises:
+        UsageError: The runtime cannot read the model.
+    """
+    session = opened(model, threads)
+    read = {one.name: given[one.name] for one in session.get_inputs()}
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, session.run(names, read), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +51,15 @@ def compiled(model: Path | bytes, threads: int) -> openvino.CompiledModel:
     except RuntimeError as error:
         what = "the model" if isinstance(model, bytes) else repr(str(model))
         raise UsageError(f"{NAME} cannot read {what}: {' '.join(str(error).split())[:300]}") from error
+
+
+def compute(model: bytes, given: Mapping[str, np.ndarray], threads: int = 1) -> dict[str, np.ndarray]:
+    """Outputs of a model by name; inputs that it does not read are left out.
+
+    Raises:
+        UsageError: The runtime cannot read the model.
+    """
+    ready = compiled(model, threads)
+    names = [one.any_name for one in ready.outputs]
+    found = ready({one.any_name: given[one.any_name] for one in ready.inputs})
+    return {name: np.array(found[name]) for name in names}

@@ -1,15 +1,19 @@
-"""The plain scheme behind the observer baselines: FQ-ViT's sites, one scale per activation tensor, float operators."""
+"""The plain scheme behind the observer baselines: one scale per activation tensor, float operators, any placement."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from harness.data.sets import CalibrationSet
+from harness.engines.placement_settings import ONLY_DEPLOY, AnySites, AttentionProducts
 from harness.method.base import Context
-from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers, value_sites
+from harness.method.settings import JOINED
+from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers
+from harness.quant.calibrate.placement import Placement
 from harness.quant.calibrate.statistics import collect
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -18,20 +22,41 @@ from harness.quant.network.qmodel import QuantizedModel
 class UniformConfig:
     """Settings shared by the baselines ``minmax``, ``ema`` and ``percentile``."""
 
+    IMPLIES: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+        "sites": {"values": ONLY_DEPLOY, "operands": ONLY_DEPLOY, "deploy": {"weights": "symmetric"}}
+    }
+
+    sites: AnySites = "values"
+    attention: AttentionProducts = False
     weights: Annotated[
         Literal["asymmetric", "symmetric"], Field(description="codes of weights: unsigned with zero points, or signed")
     ] = "asymmetric"
+    activations: Annotated[
+        Literal["asymmetric", "symmetric"],
+        Field(description="codes of activations: unsigned with a zero point, or signed", json_schema_extra=JOINED),
+    ] = "asymmetric"
     image: Annotated[bool, Field(description="quantize the input image")] = True
     batch: Annotated[int, Field(ge=1, description="calibration images per batch")] = 32
+
+    @property
+    def placement(self) -> Placement:
+        """Where the quantizers sit."""
+        return Placement(self.sites, image=self.image, attention=self.attention)
 
 
 def apply_uniform(
     model: QuantizedModel, calibration: CalibrationSet, context: Context, config: UniformConfig, observer: str
 ) -> None:
     """Per-channel min-max weights and per-tensor activations, ranges by the named observer."""
-    install_weight_ranges(model, context.bits.weight, symmetric=config.weights == "symmetric")
-    sites = value_sites(model, image=config.image)
-    observers = value_observers(sites, context.bits, named_observer(observer))
+    placement, bits = config.placement, context.bits
+    install_weight_ranges(model, bits.weight, symmetric=config.weights == "symmetric", placement=placement)
+    observers = value_observers(
+        placement.among(model),
+        bits,
+        named_observer(observer),
+        symmetric=config.activations == "symmetric",
+        placement=placement,
+    )
     batches = list(calibration.batches(config.batch))
     with context.progress.task("calibrate", len(batches)) as task:
         model.quantizers.update(collect(model, task.track(batches), observers))

@@ -1,7 +1,8 @@
 """Typed settings from text: ``passes=3,loss=mse`` into a frozen dataclass, all mistakes at once.
 
 Configs are dataclasses whose fields are ``Annotated[type, Field(description=..., ge=...)]`` with defaults. A config may
-carry ``PRESETS``: named sets of values that fill the fields not given explicitly, chosen by its field ``preset``.
+carry ``PRESETS``: named sets of values that fill the fields not given explicitly, chosen by its field ``preset``. It may
+carry ``IMPLIES`` (``implied.py``), and ``REFUSED``: problems, by setting and value, that say why it is no choice here.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.errors import Problem, nearest
+from harness.method.implied import implied, settled
 
 T = TypeVar("T")
 JOINED: dict[str, JsonValue] = {"joined": True}  # marks a setting that is not part of ids while it has its default
@@ -93,8 +95,13 @@ def build(config: type[T], given: Mapping[str, Any], owner: str) -> tuple[T | No
     try:
         built = TypeAdapter(config).validate_python(values)
     except ValidationError as error:
-        problems += [_invalid(detail, known, owner) for detail in error.errors() if not _is_preset(detail, problems)]
+        reasons = getattr(config, "REFUSED", {})
+        problems += [
+            _invalid(detail, known, owner, reasons) for detail in error.errors() if not _is_preset(detail, problems)
+        ]
         return None, problems
+    built, clashes = settled(built, given, owner)
+    problems += clashes
     problems += [_infinite(name, value, owner) for name, value in as_dict(built).items() if _is_infinite(value)]
     return (canonical(built), problems) if not problems else (None, problems)
 
@@ -164,9 +171,12 @@ def _unknown(name: str, known: Mapping[str, Setting], owner: str) -> Problem:
     )
 
 
-def _invalid(detail: Any, known: Mapping[str, Setting], owner: str) -> Problem:
+def _invalid(detail: Any, known: Mapping[str, Setting], owner: str, reasons: Mapping[str, Mapping[str, Problem]]) -> Problem:
     name = str(detail["loc"][0]) if detail["loc"] else "?"
     expected = known[name].expected if name in known else "another value"
+    reason = reasons.get(name, {}).get(str(detail["input"]))
+    if reason is not None:
+        return Problem(f"{owner}: {name}={detail['input']!s} is no choice: {reason.text}", reason.fix)
     text = f"{owner}: {name}={detail['input']!s} is not valid: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
     if name in known and known[name].choices:
         text += nearest(str(detail["input"]), known[name].choices)
@@ -196,10 +206,14 @@ def _joined(hint: Any) -> bool:
 
 
 def changed(config: Any) -> dict[str, Any]:
-    """The fields of a config that must be written to get it back: those that differ from its preset, else their defaults."""
+    """The fields of a config that must be written to get it back.
+
+    Those that differ from what another setting fixes, else from its preset, else from their defaults.
+    """
     preset: dict[str, Any] = getattr(config, "PRESETS", {}).get(getattr(config, "preset", None), {})
+    filled = {**preset, **implied(config)}
     return {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
-        if getattr(config, field.name) != preset.get(field.name, field.default)
+        if getattr(config, field.name) != filled.get(field.name, field.default)
     }

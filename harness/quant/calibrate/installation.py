@@ -1,4 +1,4 @@
-"""What schemes share: min-max ranges for weights, and one observer for each value the rule selects."""
+"""What schemes share: min-max ranges for weights, and one observer for each tensor the placement selects."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 
 from harness.errors import IncompatibleError
-from harness.graph.operations import Kind
-from harness.graph.sites import Place, Site
+from harness.graph.sites import Site
 from harness.quant.calibrate.observers import OBSERVERS, Observer
+from harness.quant.calibrate.placement import VALUES, Placement
 from harness.quant.format import arithmetic
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.uniform import from_range
@@ -21,7 +21,9 @@ ObserverFactory = Callable[[AffineSpec, Site], Observer]
 
 
 @torch.no_grad()
-def install_weight_ranges(model: QuantizedModel, bits: int, *, symmetric: bool = False, narrow: bool = False) -> None:
+def install_weight_ranges(
+    model: QuantizedModel, bits: int, *, symmetric: bool = False, narrow: bool = False, placement: Placement = VALUES
+) -> None:
     """Give every weight a quantizer with one min-max range per output channel; nothing at 32 bits.
 
     Args:
@@ -29,10 +31,11 @@ def install_weight_ranges(model: QuantizedModel, bits: int, *, symmetric: bool =
         bits: Width of the codes.
         symmetric: Signed codes and zero points at zero instead of unsigned codes.
         narrow: Leave out the most negative code (symmetric only).
+        placement: ``deploy`` fixes the codes, whatever the two say.
     """
     if bits >= FLOAT_BITS:
         return
-    spec = AffineSpec(bits, signed=symmetric, symmetric=symmetric, axis=0, narrow_range=narrow and symmetric)
+    spec = placement.weight_spec(bits, symmetric=symmetric, narrow=narrow)
     for name, operation in model.weights.items():
         low, high = torch.aminmax(operation.present_weight.flatten(1), dim=1)
         model.quantizers[name] = from_range(spec, low, high)
@@ -41,26 +44,30 @@ def install_weight_ranges(model: QuantizedModel, bits: int, *, symmetric: bool =
 def value_sites(model: QuantizedModel, *, image: bool) -> list[Site]:
     """The values and constants FQ-ViT's rule quantizes: the output of every arithmetic operation.
 
-    Values that a fused activation (GELU, ReLU) reads at once are never stored and stay out.
-
     Args:
         model: The network.
         image: Whether the input image is quantized (FQ-ViT: DeiT and Swin yes, ViT and LeViT no).
     """
-    return [
-        site
-        for site in model.sites.values()
-        if site.place in (Place.VALUE, Place.CONSTANT) and not site.fused and (image or site.kind is not Kind.INPUT)
-    ]
+    return Placement("values", image=image).among(model)
 
 
-def value_observers(sites: list[Site], bits: Bits, make: ObserverFactory) -> dict[str, Observer]:
-    """One observer per site at the site's width: attention probabilities have their own; none at 32 bits."""
+def value_observers(
+    sites: list[Site], bits: Bits, make: ObserverFactory, *, symmetric: bool = False, placement: Placement = VALUES
+) -> dict[str, Observer]:
+    """One observer per activation or constant at the width that the placement gives it; none at 32 bits.
+
+    Args:
+        sites: Those of the placement, or of a rule of the scheme's own.
+        bits: Widths of the trial.
+        make: Makes the observer of a site.
+        symmetric: Signed codes and zero points at zero instead of unsigned codes.
+        placement: Where quantizers sit.
+    """
     observers: dict[str, Observer] = {}
     for site in sites:
-        width = bits.softmax if site.kind is Kind.SOFTMAX else bits.activation
+        width = placement.width(site, bits)
         if width < FLOAT_BITS:
-            observers[site.name] = make(AffineSpec(width), site)
+            observers[site.name] = make(placement.activation_spec(width, symmetric=symmetric), site)
     return observers
 
 

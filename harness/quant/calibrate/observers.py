@@ -96,19 +96,33 @@ class PercentileObserver(EmaObserver):
 
 
 class OmseObserver(MinMaxObserver):
-    """Running range, then the shrink factor with the least squared error on the last batch."""
+    """Running range, then the shrink factor with the least squared error on the last batch.
 
-    def __init__(self, spec: AffineSpec, axis: int, *, shared: bool = False) -> None:
-        super().__init__(replace(spec, symmetric=False), axis)
+    Args:
+        spec: Of the quantizer to propose; a symmetric one gets zero points of its own, as in the release.
+        axis: Channel axis of the observed tensors.
+        shared: One factor for all channels.
+        symmetric: A symmetric spec stays symmetric.
+    """
+
+    def __init__(self, spec: AffineSpec, axis: int, *, shared: bool = False, symmetric: bool = False) -> None:
+        super().__init__(replace(spec, symmetric=spec.symmetric and symmetric), axis)
         self.shared = shared
 
     def finish(self, last: Tensor) -> NumberFormat:
         """Shrink the range."""
-        rows = last.reshape(1, -1) if self.spec.axis is None else arithmetic.channel_rows(last, self.axis)
-        return from_range(
-            self.spec,
-            *range_search.shrink_search(rows, *self.range, self.spec.bits, signed=self.spec.signed, shared=self.shared),
+        spec = self.spec
+        rows = last.reshape(1, -1) if spec.axis is None else arithmetic.channel_rows(last, self.axis)
+        best = range_search.shrink_search(
+            rows,
+            *self.range,
+            spec.bits,
+            signed=spec.signed,
+            shared=self.shared,
+            symmetric=spec.symmetric,
+            narrow=spec.symmetric and spec.narrow_range,
         )
+        return from_range(spec, *best)
 
 
 class PowerOfTwoObserver(MinMaxObserver):

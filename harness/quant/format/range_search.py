@@ -12,7 +12,16 @@ SEARCH_BLOCK_CPU, SEARCH_BLOCK_GPU = 2**19, 2**26  # values that a search over r
 
 
 def shrink_search(
-    x: Tensor, minimum: Tensor, maximum: Tensor, bits: int, *, signed: bool, shared: bool, steps: int = OMSE_GRID
+    x: Tensor,
+    minimum: Tensor,
+    maximum: Tensor,
+    bits: int,
+    *,
+    signed: bool,
+    shared: bool,
+    steps: int = OMSE_GRID,
+    symmetric: bool = False,
+    narrow: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """OMSE: shrink the range by 0, 1, 2, ... percent and keep the least squared error (Choukroun et al. 2019).
 
@@ -20,16 +29,22 @@ def shrink_search(
         x: Values ``(rows, n)``.
         minimum: Range per row ``(rows,)`` or one for all ``(1,)``.
         maximum: Likewise.
-        bits: Width of the code; always asymmetric, as in the release.
+        bits: Width of the code.
         signed: Signed codes.
         shared: One shrink factor for all rows (the release) instead of one per row.
         steps: Number of factors tried: 1.00, 0.99, ..., ``1 - 0.01 (steps - 1)``.
+        symmetric: Errors are those of codes with zero points at zero; the release knows asymmetric ones only.
+        narrow: Symmetric only: without the most negative code.
 
     Returns:
         The chosen minimum and maximum, shaped like the given ones. Ties go to the least shrinkage.
     """
     factors = [1.0 - 0.01 * step for step in range(steps)]
-    errors = torch.stack(_shrink_errors(x, minimum, maximum, bits, signed, factors))
+    ends = integer_range(bits, signed, narrow)
+    parameters = [
+        affine_parameters(minimum * f, maximum * f, bits, signed=signed, symmetric=symmetric, narrow=narrow) for f in factors
+    ]
+    errors = torch.stack(_shrink_errors(x, parameters, ends))
     if shared or minimum.numel() == 1:
         errors = errors.sum(dim=1, keepdim=True).expand(-1, minimum.numel())
     best, best_error = torch.ones_like(minimum), errors[0]
@@ -39,18 +54,18 @@ def shrink_search(
     return minimum * best, maximum * best
 
 
-def _shrink_errors(
-    x: Tensor, minimum: Tensor, maximum: Tensor, bits: int, signed: bool, factors: list[float]
-) -> list[Tensor]:
-    """Per factor the summed squared error of each row, float64; block by block, so that values stay in the cache."""
-    low, high = integer_range(bits, signed)
-    parameters = [affine_parameters(minimum * f, maximum * f, bits, signed=signed, symmetric=False) for f in factors]
-    errors = [torch.zeros(len(x), dtype=torch.float64, device=x.device) for _ in factors]
+def _shrink_errors(x: Tensor, parameters: list[tuple[Tensor, Tensor]], ends: tuple[int, int]) -> list[Tensor]:
+    """Per scale and zero point the summed squared error of each row, float64.
+
+    Block by block, so that values stay in the cache.
+    """
+    low, high = ends
+    errors = [torch.zeros(len(x), dtype=torch.float64, device=x.device) for _ in parameters]
     limit = SEARCH_BLOCK_CPU if x.device.type == "cpu" else SEARCH_BLOCK_GPU
     wide = min(x.shape[1], limit)
     for rows in torch.arange(len(x)).split(max(limit // wide, 1)):
         here = slice(int(rows[0]), int(rows[-1]) + 1)
-        own = here if minimum.numel() > 1 else slice(0, 1)
+        own = here if parameters[0][0].numel() > 1 else slice(0, 1)
         for block in x[here].split(wide, dim=1):
             for error, (scale, zero_point) in zip(errors, parameters, strict=True):
                 step = scale[own]
