@@ -57,6 +57,7 @@ COMMANDS = {
     "cancel": Command("cancel", "Stop a sweep: its jobs or its launcher, and whatever would start next."),
     "logs": Command("logs", "Print a trial's log and, if it failed, the reason with its traceback."),
     "report": Command("report", "Make leaderboards of all records: tables, pictures, a page."),
+    "latency": Command("latency", "Time an exported file beside its float32 model, and keep it with the record."),
     "compare": Command("compare", "Say whether the difference between two results is real."),
     "submit": Command("submit", "Write finished results into one file for others."),
     "verify": Command("verify", "Check such a file, and repeat one of its trials."),
