@@ -127,11 +127,17 @@ class Linear(Weighted):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., outputs)`` of ``(..., inputs)``."""
-        x = self.read(x)
+        return self.product(self.read(x))
+
+    def product(self, x: Tensor) -> Tensor:
+        """The operation behind the quantizer of its input."""
+        rows = x.ndim == 2
+        x = x.unsqueeze(1) if rows else x  # two axes would become a Gemm, whose integer kernel needs a quantized output
         y = torch.matmul(x, self.weight())
         if self.offset is not None:
             y = y + x.sum(-1, keepdim=True) * self.offset
-        return y if self.bias is None else y + self.bias
+        y = y if self.bias is None else y + self.bias
+        return y.squeeze(1) if rows else y
 
 
 class Convolution(Weighted):
@@ -178,8 +184,8 @@ class Patches(Linear):
         """``(n, outputs, h / kh, w / kw)`` of ``(n, inputs, h, w)``."""
         (kh, kw), (channels, height, width) = self.window, x.shape[1:]
         rows, columns = height // kh, width // kw
-        x = x.reshape(-1, channels, rows, kh, columns, kw).permute(0, 2, 4, 1, 3, 5)
-        y = super().forward(x.reshape(-1, rows * columns, channels * kh * kw))
+        x = self.read(x).reshape(-1, channels, rows, kh, columns, kw).permute(0, 2, 4, 1, 3, 5)
+        y = self.product(x.reshape(-1, rows * columns, channels * kh * kw))
         return y.transpose(1, 2).reshape(-1, y.shape[-1], rows, columns)
 
 

@@ -49,21 +49,16 @@ class Graph:
         """Whether both operands of a product are codes times a scale."""
         return all(self.dequantized(value) is not None for value in product.input[:2])
 
+    def value_of(self, product: onnx.NodeProto) -> str:
+        """What a product yields, its bias included."""
+        named = f"{product.name}{VALUE}"
+        return named if named in self.producers else self.model.graph.output[0].name  # the last one keeps its name
+
     def output_of(self, product: onnx.NodeProto) -> str:
         """The value of a product that is compared: the codes right behind it, else the value with its bias."""
-        value = f"{product.name}{VALUE}"
-        value = value if value in self.producers else product.output[0]
+        value = self.value_of(product)
         codes = [node.output[0] for node in self.readers[value] if node.op_type == QUANTIZE]
         return codes[0] if len(codes) == 1 and len(self.readers[value]) == 1 and codes[0].endswith(CODES) else value
-
-    def needed(self, outputs: Iterable[str]) -> list[onnx.NodeProto]:
-        """The nodes that compute some values, in order."""
-        wanted, kept = set(outputs), []
-        for node in reversed(self.nodes):
-            if wanted & set(node.output):
-                kept.append(node)
-                wanted |= set(node.input)
-        return kept[::-1]
 
 
 def part(graph: Graph, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto], fed: dict[str, str]) -> bytes:

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import openvino
 
+from harness.deploy.kernels import Node
 from harness.errors import UsageError
 
+INTEGER_PRECISIONS = ("i8", "u8")
+NAMES = "originalLayersNames"
 NAME = f"openvino {openvino.__version__}"
 
 
@@ -63,3 +66,27 @@ def compute(model: bytes, given: Mapping[str, np.ndarray], threads: int = 1) -> 
     names = [one.any_name for one in ready.outputs]
     found = ready({one.any_name: given[one.any_name] for one in ready.inputs})
     return {name: np.array(found[name]) for name in names}
+
+
+def optimised_nodes(file: Path, threads: int) -> list[Node]:
+    """Every node of the graph that the runtime really computes.
+
+    Args:
+        file: The exported file.
+        threads: As in ``open_file``.
+
+    Raises:
+        UsageError: The runtime cannot read the file.
+    """
+    found = []
+    for node in compiled(file, threads).get_runtime_model().get_ops():
+        facts = {name: node.get_rt_info()[name].astype(str) for name in ("layerType", "runtimePrecision", NAMES)}
+        precision = facts["runtimePrecision"]
+        names = tuple(facts[NAMES].split(","))
+        found.append(Node(names, f"{facts['layerType']} {precision}", precision in INTEGER_PRECISIONS))
+    return found
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write an ONNX file as OpenVINO's own: ``target`` and its ``.bin`` beside it, weights as they are."""
+    openvino.save_model(openvino.Core().read_model(str(source)), str(target), compress_to_fp16=False)

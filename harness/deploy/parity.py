@@ -78,6 +78,7 @@ def _info(value: str) -> onnx.ValueInfoProto:
 
 def _compared(site: str, found: np.ndarray, simulated: Simulated, *, coded: bool) -> Parity:
     expected = simulated.outputs[site]
+    found = found.reshape(expected.shape)  # reshapes behind an operation may have become one with it
     if coded:
         codes = simulated.coded(site, expected)
         assert codes is not None
