@@ -44,7 +44,8 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
     parts += [failed] if failed else []
     imported = tables.imported_markdown(rows)
     parts += [imported] if imported else []
-    return "\n\n".join([*parts, *([tables.LEGEND] if found else [])])
+    legends = [tables.LEGEND, text.markdown(evidence.latencies.note())] if found else []
+    return "\n\n".join([*parts, *filter(None, legends)])
 
 
 def _board_parts(board: Board, evidence: Evidence) -> Iterator[str]:
@@ -73,7 +74,7 @@ def write(
         evidence: Per-image results.
         folder: New, empty, or of an earlier report.
         formats: Any of ``FORMATS``.
-        costs: Axes of the Pareto pictures: ``seconds``, ``size_bytes``, ``bit_operations``.
+        costs: Axes of the Pareto pictures: ``seconds``, ``size_bytes``, ``bit_operations``, ``latency``, ``disk_bytes``.
         overwrite: Write into the folder whatever it has; replaces files of the same names.
 
     Returns:

@@ -113,8 +113,8 @@ def _batch(
 
 def _same_input(quantized: Path, float32: Path, batches: Sequence[int]) -> tuple[int, ...]:
     """Channels, height and width of the images that both read."""
-    onnx_file = needing(("onnx",), "export", "harness.deploy.onnx_file")
-    found = [onnx_file.input_of(path) for path in (quantized, float32)]
+    onnx_input = needing(("onnx",), "export", "harness.deploy.onnx_input")
+    found = [onnx_input.input_of(path) for path in (quantized, float32)]
     if found[0].image != found[1].image:
         raise UsageError(f"the files are of different networks: they read images {found[0].image} and {found[1].image}")
     for path, one in zip((quantized, float32), found, strict=True):

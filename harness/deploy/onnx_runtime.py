@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 
+from harness.deploy.kernels import Node
 from harness.errors import UsageError
 
 ERRORS_ONLY = 3
+INTEGER_KERNELS = frozenset(
+    {"MatMulIntegerToFloat", "MatMulInteger", "QLinearMatMul", "QLinearConv", "ConvInteger", "QGemm", "DynamicQuantizeMatMul"}
+)
 NAME = f"onnxruntime {onnxruntime.__version__}"
 
 
@@ -63,3 +70,32 @@ def opened(model: Path | bytes, threads: int, optimized: Path | None = None) -> 
     except Exception as error:  # the runtime has a class of its own for every status, and they share no base
         what = "the model" if isinstance(model, bytes) else repr(given)
         raise UsageError(f"{NAME} cannot read {what}: {' '.join(str(error).split())[:300]}") from error
+
+
+def compute(model: bytes, given: Mapping[str, np.ndarray], threads: int = 1) -> dict[str, np.ndarray]:
+    """Outputs of a model by name; inputs that it does not read are left out.
+
+    Raises:
+        UsageError: The runtime cannot read the model.
+    """
+    session = opened(model, threads)
+    read = {one.name: given[one.name] for one in session.get_inputs()}
+    names = [one.name for one in session.get_outputs()]
+    return dict(zip(names, session.run(names, read), strict=True))
+
+
+def optimised_nodes(file: Path, threads: int) -> list[Node]:
+    """Every node of the graph that the runtime really computes.
+
+    Args:
+        file: The exported file.
+        threads: As in ``open_file``.
+
+    Raises:
+        UsageError: The runtime cannot read the file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "optimised.onnx"
+        opened(file, threads, written)
+        nodes = onnx.load(written).graph.node
+    return [Node((node.name,), node.op_type, node.op_type in INTEGER_KERNELS) for node in nodes]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import openvino
 
+from harness.deploy.kernels import Node
 from harness.errors import UsageError
 
+INTEGER_PRECISIONS = ("i8", "u8")
+NAMES = "originalLayersNames"
 NAME = f"openvino {openvino.__version__}"
 
 
@@ -50,3 +54,39 @@ def compiled(model: Path | bytes, threads: int) -> openvino.CompiledModel:
     except RuntimeError as error:
         what = "the model" if isinstance(model, bytes) else repr(str(model))
         raise UsageError(f"{NAME} cannot read {what}: {' '.join(str(error).split())[:300]}") from error
+
+
+def compute(model: bytes, given: Mapping[str, np.ndarray], threads: int = 1) -> dict[str, np.ndarray]:
+    """Outputs of a model by name; inputs that it does not read are left out.
+
+    Raises:
+        UsageError: The runtime cannot read the model.
+    """
+    ready = compiled(model, threads)
+    names = [one.any_name for one in ready.outputs]
+    found = ready({one.any_name: given[one.any_name] for one in ready.inputs})
+    return {name: np.array(found[name]) for name in names}
+
+
+def optimised_nodes(file: Path, threads: int) -> list[Node]:
+    """Every node of the graph that the runtime really computes.
+
+    Args:
+        file: The exported file.
+        threads: As in ``open_file``.
+
+    Raises:
+        UsageError: The runtime cannot read the file.
+    """
+    found = []
+    for node in compiled(file, threads).get_runtime_model().get_ops():
+        facts = {name: node.get_rt_info()[name].astype(str) for name in ("layerType", "runtimePrecision", NAMES)}
+        precision = facts["runtimePrecision"]
+        names = tuple(facts[NAMES].split(","))
+        found.append(Node(names, f"{facts['layerType']} {precision}", precision in INTEGER_PRECISIONS))
+    return found
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write an ONNX file as OpenVINO's own: ``target`` and its ``.bin`` beside it, weights as they are."""
+    openvino.save_model(openvino.Core().read_model(str(source)), str(target), compress_to_fp16=False)

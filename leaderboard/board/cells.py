@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.grouping import Group
+from harness.leaderboard.board.latencies import Timing
 from harness.leaderboard.stats.inference import Interval
 from harness.trial.record import BUSY
 
@@ -39,6 +41,9 @@ class BoardCell:
         rank: Rank among what competes in its column with its 95 % interval over images; None where it is not known.
         commits: Commits of this project that its records were made with.
         origins: Where its records come from; ``own`` for those measured in this store.
+        timings: Latencies of those of its exported files that were measured, all in one place.
+        disk_bytes: Of its exported file; not a number where none was measured.
+        latency_on: Where latencies were measured; empty for nowhere.
         load: Largest load per core of the machine while a record was made; None where none says.
     """
 
@@ -62,6 +67,9 @@ class BoardCell:
     commits: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     load: float | None = None
+    timings: tuple[Timing, ...] = ()
+    disk_bytes: float = math.nan
+    latency_on: str = ""
 
     @property
     def busy(self) -> bool:
@@ -72,6 +80,23 @@ class BoardCell:
     def seconds(self) -> float:
         """Mean time of the stack without evaluation."""
         return float(np.mean(self.seconds_by_seed))
+
+    @property
+    def latency(self) -> float:
+        """Mean ratio of quantized to float32 time; not a number where none was measured."""
+        return float(np.mean(self.latency_by_seed))
+
+    @property
+    def latency_by_seed(self) -> tuple[float, ...]:
+        """The ratio of each seed that was measured; one that is not a number where none was."""
+        return tuple(one.ratio for one in self.timings) or (math.nan,)
+
+    @property
+    def latency_interval(self) -> Interval | None:
+        """The mean with its 95 % interval; of several seeds with the outermost ends. None where none was measured."""
+        if not self.timings:
+            return None
+        return Interval(self.latency, min(one.low for one in self.timings), max(one.high for one in self.timings))
 
     @property
     def mean(self) -> float:
@@ -95,11 +120,13 @@ def cell_of(group: Group, expected: int, evidence: Evidence) -> BoardCell:
     Args:
         group: Its records.
         expected: How many seeds the column has.
-        evidence: Per-image results, for the interval.
+        evidence: Per-image results, for the interval, and latencies.
     """
     rows, first = group.rows, group.rows[0]
     ids = tuple(str(row["id"]) for row in rows)
     loads = _numbers(row["load"] for row in rows)
+    measured = evidence.latencies
+    timings = tuple(measured.timings[trial] for trial in ids if trial in measured.timings)
     return BoardCell(
         ids=ids,
         seeds=group.seeds,
@@ -119,6 +146,9 @@ def cell_of(group: Group, expected: int, evidence: Evidence) -> BoardCell:
         commits=_texts(row["commit"] for row in rows if row["commit"]),
         origins=_texts(row["origin"] or "own" for row in rows),
         load=max(loads, default=None),
+        timings=timings,
+        disk_bytes=_mean(measured.disk_bytes.get(trial) for trial in ids),
+        latency_on=measured.place if timings else "",
     )
 
 

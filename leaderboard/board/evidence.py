@@ -1,4 +1,4 @@
-"""Per-image results of records, read when they are needed."""
+"""What lies beside records: per-image results, read when they are needed, and measurements of latency."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError
+from harness.leaderboard.board.latencies import Latencies
 from harness.leaderboard.stats.difference import Estimate, estimate
 from harness.leaderboard.stats.inference import accuracy
 from harness.store.store import Store
 
 
 class Evidence:
-    """Per-image correctness from a store.
+    """Per-image correctness from a store, and latencies.
 
     Args:
         store: The store.
         rows: Rows of its records, which say how many images each has.
+        latencies: Measurements of latency, chosen for a report.
+
+    Attributes:
+        latencies: The same.
     """
 
-    def __init__(self, store: Store, rows: pd.DataFrame) -> None:
+    def __init__(self, store: Store, rows: pd.DataFrame, latencies: Latencies | None = None) -> None:
+        self.latencies = latencies or Latencies()
         self._store = store
         self._counts = dict(zip(rows["id"], rows["n_images"], strict=True))
         self._right = dict(zip(rows["id"], rows["n_correct"], strict=True))

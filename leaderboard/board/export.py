@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -72,6 +73,22 @@ def _facts(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> d
         "commit": " ".join(cell.commits),
         "origin": "; ".join(cell.origins),
         "load": cell.load,
+        "busy": cell.busy,
+        **_latency(cell),
+    }
+
+
+def _latency(cell: BoardCell) -> dict[str, Any]:
+    """Of the exported file; nothing where none was measured."""
+    timings = cell.timings
+    return {
+        "disk_bytes": cell.disk_bytes,
+        "latency": cell.latency,
+        **_ends("latency", cell.latency_interval),
+        "latency_ms": fmean(one.quantized_ms for one in timings) if timings else None,
+        "latency_ms_fp32": fmean(one.float32_ms for one in timings) if timings else None,
+        "latency_on": cell.latency_on or None,
+        "latency_busy": any(one.busy for one in timings) if timings else None,
     }
 
 

@@ -13,9 +13,10 @@ def point_of(recipe: Recipe, cell: BoardCell, cost: str, evidence: Evidence) -> 
     Args:
         recipe: Its row.
         cell: The cell.
-        cost: ``seconds``, ``size_bytes`` or ``bit_operations``.
+        cost: ``seconds``, ``size_bytes``, ``bit_operations``, ``latency`` or ``disk_bytes``.
         evidence: Per-image results.
     """
-    costs = cell.seconds_by_seed if cost == "seconds" else (float(getattr(cell, cost)),)
+    by_seed = {"seconds": cell.seconds_by_seed, "latency": cell.latency_by_seed}
+    costs = by_seed.get(cost) or (float(getattr(cell, cost)),)
     correct = evidence.correct(cell.ids)
     return Point(recipe.label, costs, cell.top1, None if correct is None else correct.mean(0))

@@ -63,6 +63,8 @@ COSTS = {
     "seconds": Cost("time to quantize, s", 1.0, logarithmic=True),
     "size_bytes": Cost("model size, MB", 1e6),
     "bit_operations": Cost("work per image, G bit-operations", 1e9),
+    "latency": Cost("latency, x float32", 1.0),
+    "disk_bytes": Cost("file on disk, MB", 1e6),
 }
 
 
@@ -115,7 +117,7 @@ def pareto_figure(
     Args:
         title: Of the picture.
         standings: Bit-width and standing of points measured here, all on one hardware.
-        axis: ``seconds``, ``size_bytes`` or ``bit_operations``.
+        axis: One of ``COSTS``.
         hardware: Of the points measured here; for the axis.
         full_precision: Accuracy of the network itself in percent.
         published: Published runtimes with their accuracy; drawn hollow, never part of the front.

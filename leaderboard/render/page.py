@@ -66,6 +66,7 @@ def _boards(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) -> d
         "lists": [one for board in found for one in lists.of(board)],
         "fronts": list(fronts(found, evidence, catalog)),
         "published": numbers,
+        "latency": evidence.latencies.note(),
         "runtimes": published_runtimes({network.published.name for network in catalog.networks.items}),
         "records": len(rows),
         "done": int((rows["status"] == "done").sum()),

@@ -1,7 +1,7 @@
 """Pareto fronts of the page: where each cell stands in cost against accuracy.
 
-Quantization takes about as long at every bit-width, so times are compared within a board; sizes and bit-operations are what
-a lower bit-width buys, so those are compared across the bit-widths of a setting.
+Quantization takes about as long at every bit-width, so times are compared within a board; sizes, latencies and
+bit-operations are what a lower bit-width buys, so those are compared across the bit-widths of a setting.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from harness.leaderboard.stats.pareto import DRAWS, standings
 
 MOST_PAIRS = 20_000_000  # pairs of points over all draws: more points get fewer draws
 FEWEST_DRAWS = 200
-COSTS = {"seconds": "seconds", "size": "size_bytes", "bitops": "bit_operations"}  # as rows of lists call them
+COSTS = {
+    "seconds": "seconds", "size": "size_bytes", "bitops": "bit_operations", "latency": "latency", "disk": "disk_bytes",
+}  # as rows of lists call them  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def _groups(board: Board, network: Network, cell: BoardCell, catalog: Catalog) -
     for cost, attribute in COSTS.items():
         if not math.isfinite(getattr(cell, attribute)):
             continue
-        yield (*where, cost, *((board.bits, catalog.texts.number(cell.device)) if cost == "seconds" else ("", None)))
+        on = {"seconds": cell.device, "latency": cell.latency_on}.get(cost)
+        bits = board.bits if cost == "seconds" else ""
+        yield (*where, cost, bits, None if on is None else catalog.texts.number(on))
 
 
 def _front(members: list[Candidate], cost: str, evidence: Evidence, catalog: Catalog) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -66,6 +67,7 @@ class Lists:
             "spread": [_finite(min(cell.seconds_by_seed)), _finite(max(cell.seconds_by_seed))],
             "size": _finite(cell.size_bytes),
             "bitops": _finite(cell.bit_operations),
+            **self._latency(cell),
             "device": text(cell.device),
             "coverage": text(cell.coverage),
             "command": cell.command,
@@ -77,6 +79,20 @@ class Lists:
             "load": cell.load,
             "busy": cell.busy,
             "published": self._published.get(cell.ids, []),
+        }
+
+    def _latency(self, cell: BoardCell) -> dict[str, Any]:
+        """Of the exported file; only where one was measured, because most rows have none."""
+        disk = {} if math.isnan(cell.disk_bytes) else {"disk": cell.disk_bytes}
+        if not cell.timings:
+            return disk
+        return {
+            **disk,
+            "latency": cell.latency,
+            "latencyAround": _ends(cell.latency_interval),
+            "latencyTimes": [fmean(one.quantized_ms for one in cell.timings), fmean(one.float32_ms for one in cell.timings)],
+            "latencyOn": self._catalog.texts.number(cell.latency_on),
+            "latencyBusy": any(one.busy for one in cell.timings),
         }
 
     def _step(self, gain: Gain) -> dict[str, Any]:

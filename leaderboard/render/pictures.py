@@ -1,16 +1,17 @@
 """Which Pareto pictures a report has, what they show, and what their files are called.
 
-Quantization takes about as long at every bit-width, so times have a picture for each. Size and bit-operations are what a
-lower bit-width buys: all bit-widths of a network share a picture.
+Quantization takes about as long at every bit-width, so times have a picture for each. Size, latency and bit-operations are
+what a lower bit-width buys: all bit-widths of a network share a picture.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.leaderboard.board.boards import Board, Network, takes_part
+from harness.leaderboard.board.boards import Board, BoardCell, Network, takes_part
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.points import point_of
 from harness.leaderboard.published.numbers import PublishedRuntime, accuracies, models, runtimes
@@ -18,8 +19,13 @@ from harness.leaderboard.render import names
 from harness.leaderboard.render.folder import ReportFolder
 from harness.leaderboard.stats.pareto import Standing, standings
 
-KINDS = {"seconds": "time", "size_bytes": "size", "bit_operations": "bitops"}
-ABOUT = {"seconds": "time", "size_bytes": "model size", "bit_operations": "bit-operations"}
+KINDS = {
+    "seconds": "time", "size_bytes": "size", "bit_operations": "bitops", "latency": "latency", "disk_bytes": "disk",
+}  # fmt: skip
+ABOUT = {
+    "seconds": "time", "size_bytes": "model size", "bit_operations": "bit-operations", "latency": "latency",
+    "disk_bytes": "bytes on disk",
+}  # fmt: skip
 FORMATS = ("svg", "pdf", "png")
 
 
@@ -48,8 +54,8 @@ class Plan:
     Attributes:
         network: Of all its points.
         boards: One for each bit-width.
-        cost: ``seconds``, ``size_bytes`` or ``bit_operations``.
-        hardware: Of times; empty for other costs.
+        cost: One of ``KINDS``.
+        hardware: Of times and latencies; empty for other costs.
     """
 
     network: Network
@@ -84,7 +90,7 @@ def write_pictures(
         boards: The leaderboards.
         evidence: Per-image results.
         folder: Where.
-        costs: ``seconds``, ``size_bytes``, ``bit_operations``.
+        costs: Of ``KINDS``.
         formats: Of ``FORMATS``.
     """
     from harness.leaderboard.render.figures import pareto_figure, save  # matplotlib, only for pictures
@@ -106,8 +112,8 @@ def plans(boards: Sequence[Board], costs: Sequence[str]) -> Iterator[Plan]:
         together: dict[tuple[Network, str, str, str], list[Board]] = {}
         for board in boards:
             for (recipe, network), cell in board.cells.items():
-                if takes_part(recipe, cell):
-                    apart = (board.bits, cell.device) if cost == "seconds" else ("", "")
+                if takes_part(recipe, cell) and math.isfinite(getattr(cell, cost)):
+                    apart = (board.bits if cost == "seconds" else "", _hardware(cell, cost))
                     members = together.setdefault((network, board.fingerprint + _setting(board), *apart), [])
                     members += [board] if board not in members else []
         for (network, _, _, hardware), members in together.items():
@@ -120,9 +126,15 @@ def points_of(plan: Plan, evidence: Evidence) -> list[tuple[str, Standing]]:
         (board.bits, point_of(recipe, cell, plan.cost, evidence))
         for board in plan.boards
         for (recipe, network), cell in board.cells.items()
-        if network == plan.network and takes_part(recipe, cell) and (plan.cost != "seconds" or cell.device == plan.hardware)
+        if network == plan.network and takes_part(recipe, cell) and math.isfinite(getattr(cell, plan.cost))
+        if _hardware(cell, plan.cost) == plan.hardware
     ]
     return list(zip([bits for bits, _ in found], standings([point for _, point in found]), strict=True))
+
+
+def _hardware(cell: BoardCell, cost: str) -> str:
+    """What a cost was measured on; empty for what is counted."""
+    return {"seconds": cell.device, "latency": cell.latency_on}.get(cost, "")
 
 
 def published_points(board: Board, network: Network) -> list[tuple[PublishedRuntime, float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 from tabulate import tabulate
 
@@ -16,14 +18,19 @@ LEGEND = (
     "seeds: when all stacks are equal, at most one board in twenty leaves any of them out); ?: no per-image results to "
     "tell by; n/N: seeds present of seeds expected, not ranked."
 )
+HEADS = ["time", "MB"]
+LATENCY_HEADS = ["MB on disk", "latency, × float32"]
 SIGNS = {"tied": " ≈", "unknown": " ?"}
 
 
 def board_markdown(board: Board) -> str:
     """One leaderboard with its coverage and the commands that reproduce its rows."""
     names = [text.markdown(network.label) for network in board.networks]
-    headers = ["stack", *names, *(["time", "MB"] if len(names) == 1 else [f"time on {names[0]}", "MB there"])]
-    lines = [[_row_label(recipe), *_cells(board, recipe), *_costs(board, recipe)] for recipe in board.recipes]
+    heads = [*HEADS, *(LATENCY_HEADS if any(map(exported, _of_first(board))) else [])]
+    if len(names) > 1:
+        heads = [f"time on {names[0]}", *(f"{one} there" for one in heads[1:])]
+    headers = ["stack", *names, *heads]
+    lines = [[_row_label(recipe), *_cells(board, recipe), *_costs(board, recipe, len(heads))] for recipe in board.recipes]
     table = tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
     full = ", ".join(f"{text.markdown(network.label)} {_full(board, network):.2f} %" for network in board.networks)
     title, busy = f"### {text.markdown(board.title)}", text.markdown(busy_note(board))
@@ -67,10 +74,33 @@ def overlap(cell: BoardCell) -> str:
     return f" (calibrated on {cell.overlap} evaluation images)" if cell.overlap else ""
 
 
-def _costs(board: Board, recipe: Recipe) -> list[str]:
-    """Time and size on the first network."""
+def _of_first(board: Board) -> list[BoardCell]:
+    """The cells of the first network, the only one whose costs are shown."""
+    return [cell for (_, network), cell in board.cells.items() if network == board.networks[0]]
+
+
+def _costs(board: Board, recipe: Recipe, columns: int) -> list[str]:
+    """Time, size and, where any was measured, bytes on disk and latency on the first network."""
     cell = board.cells.get((recipe, board.networks[0]))
-    return ["-", "-"] if cell is None else [text.duration(cell.seconds), f"{cell.size_bytes / 1e6:.2f}"]
+    if cell is None:
+        return ["-"] * columns
+    found = [text.duration(cell.seconds), f"{cell.size_bytes / 1e6:.2f}"]
+    found += [f"{cell.disk_bytes / 1e6:.2f}", _latency(cell)] if exported(cell) else ["-", "-"]
+    return found[:columns]
+
+
+def exported(cell: BoardCell) -> bool:
+    """Whether a file of it was measured."""
+    return not math.isnan(cell.disk_bytes)
+
+
+def _latency(cell: BoardCell) -> str:
+    """The ratio to float32 with its 95 % interval."""
+    interval = cell.latency_interval
+    if interval is None:
+        return "-"
+    busy = ", busy machine" if any(one.busy for one in cell.timings) else ""
+    return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f}{busy})"
 
 
 def _coverage(board: Board) -> str:

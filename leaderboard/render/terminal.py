@@ -15,7 +15,7 @@ from harness.leaderboard.board.busy import busy_note
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.ladder import Gain, gains
 from harness.leaderboard.render import names
-from harness.leaderboard.render.tables import SIGNS, missing, overlap, reason
+from harness.leaderboard.render.tables import SIGNS, exported, missing, overlap, reason
 from harness.text import inert
 
 NAME_WIDTH = 30  # columns for stacks; longer ones are folded
@@ -51,7 +51,8 @@ def print_boards(console: Console, boards: Sequence[Board], rows: pd.DataFrame, 
         console.print()
     for line in _failures(rows):
         console.print(Text(inert(line)))
-    console.print(Text(LEGEND if boards else "no finished trials", style="dim"))
+    for line in filter(None, [LEGEND if boards else "no finished trials", inert(evidence.latencies.note())]):
+        console.print(Text(line, style="dim"))
     console.print(Text(MORE, style="dim"))
 
 
@@ -68,23 +69,37 @@ def _table(board: Board, networks: Sequence[Network]) -> Table:
     short = names.networks({network.label: network.model for network in board.networks})
     for network in networks:
         table.add_column(Text(f"{inert(short[network.label])}  (full precision {_full(board, network):.2f})"), no_wrap=False)
-    for head in _cost_heads(networks):
+    heads = _cost_heads(board, networks)
+    for head in heads:
         table.add_column(head, justify="right", no_wrap=True)
     labels = names.stacks([recipe.label for recipe in board.recipes])
     for recipe in board.recipes:
         cells = [board.cells.get((recipe, network)) for network in networks]
         if any(cell is not None for cell in cells):
-            costs = _costs(cells[0]) if len(networks) == 1 else ()
-            table.add_row(_name(recipe, labels[recipe.label]), *map(_accuracy, cells), *map(Text, costs))
+            shown = map(Text, _costs(cells[0], len(heads)))
+            table.add_row(_name(recipe, labels[recipe.label]), *map(_accuracy, cells), *shown)
     return table
 
 
-def _cost_heads(networks: Sequence[Network]) -> tuple[str, ...]:
-    return ("time", "MB") if len(networks) == 1 else ()
+def _cost_heads(board: Board, networks: Sequence[Network]) -> list[str]:
+    """Time and size where one network is shown; bytes on disk and latency where they were measured."""
+    if len(networks) > 1:
+        return []
+    cells = [cell for (_, network), cell in board.cells.items() if network == networks[0]]
+    return ["time", "MB", *(["on disk", "latency"] if any(map(exported, cells)) else [])]
 
 
-def _costs(cell: BoardCell | None) -> tuple[str, str]:
-    return ("-", "-") if cell is None else (text.duration(cell.seconds), f"{cell.size_bytes / 1e6:.2f}")
+def _costs(cell: BoardCell | None, columns: int) -> list[str]:
+    if cell is None:
+        return ["-"] * columns
+    found = [text.duration(cell.seconds), f"{cell.size_bytes / 1e6:.2f}"]
+    found += [f"{cell.disk_bytes / 1e6:.2f}", _latency(cell)] if exported(cell) else ["-", "-"]
+    return found[:columns]
+
+
+def _latency(cell: BoardCell) -> str:
+    busy = "*" if any(one.busy for one in cell.timings) else ""
+    return f"{cell.latency:.2f}{busy}" if cell.timings else "-"
 
 
 def _full(board: Board, network: Network) -> float:

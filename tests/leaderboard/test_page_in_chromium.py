@@ -2,15 +2,20 @@
 
 import pytest
 
+from harness.leaderboard.board.boards import boards
+from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.latencies import latencies
+from harness.leaderboard.render.page import page
+from harness.store.latencies import all_latencies, save_latency
+from harness.store.store import Store
 from tests.leaderboard.chromium import VIEWS, Opened
-from tests.leaderboard.synthetic import add
+from tests.leaderboard.synthetic import add, rows
 from tests.leaderboard.test_page import DEIT, fill, page_of
+from tests.store.test_latencies import latency
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
-    from harness.store.store import Store
-
     folder = tmp_path_factory.mktemp("page")
     store = Store(folder / "runs")
     fill(store)
@@ -279,3 +284,26 @@ def test_screen_readers_hear_what_things_are(opened, view):
         assert all('scope="row"' in row for row in rows)
     unnamed = "return [...document.querySelectorAll('select, input')].filter((one) => !one.labels.length).length"
     assert opened.js(unnamed) == 0
+
+
+def test_latencies_where_they_were_measured(browser, tmp_path):
+    store = Store(tmp_path / "runs")
+    trial = add(store, "lean", 800, environment={"device": "cpu", "load": {"start": 2.0, "end": None}})
+    add(store, "whole", 700)
+    save_latency(store, latency(trial, quiet=False))
+    found = rows(store)
+    known = Evidence(store, found, latencies(all_latencies(store, found["id"])[0]))
+    path = tmp_path / "index.html"
+    path.write_text(page(found, boards(found, known), known), encoding="utf-8")
+    opened = Opened(browser, path)
+    opened.at("view=board&cost=latency")
+    assert opened.column("ranking", "latency") == ["0.56 * [0.55 to 0.58]", "–"]
+    assert opened.column("ranking", "disk") == ["6.43", "–"]
+    assert opened.column("ranking", "seconds")[0].endswith("*")
+    assert "measured on a busy machine" in opened.text("#ranking caption")
+    assert "Bit-operations do not rank latency" in opened.text("#ranking caption")
+    assert "Latency on Test CPU (avx512_vnni, avx2), 1 thread" in opened.text("#front-caption")
+    opened.at("view=board&cell=lean")
+    assert "0.56 × float32 (13 ms for 23 ms) on Test CPU" in opened.text("dialog, #details")
+    assert "2.0: times measured on a busy machine" in opened.text("dialog, #details")
+    assert opened.complaints() == []

@@ -14,10 +14,11 @@ from tests.store.test_store import record
 ESCAPES = "\x1b[2J\x1b]0;title\x07[bold]x[/bold]"
 
 
-def shown(store, width=80):
+def shown(store, width=80, known=None):
     file = io.StringIO()
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
-    print_boards(console, boards(rows(store), evidence(store)), rows(store), evidence(store))
+    known = known or evidence(store)
+    print_boards(console, boards(rows(store), known), rows(store), known)
     return file.getvalue()
 
 

@@ -15,10 +15,10 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def warn(broken: Iterable[BrokenFile]) -> None:
-    """Name files that are no records on standard error."""
+def warn(broken: Iterable[BrokenFile], what: str = "record") -> None:
+    """Name files that are no records, or not ``what`` else they should be, on standard error."""
     for problem in broken:
-        print(f"warning: {problem.path} is no record: {problem.reason}", file=sys.stderr)
+        print(f"warning: {problem.path} is no {what}: {problem.reason}", file=sys.stderr)
 
 
 def plain(value: Any) -> Any:

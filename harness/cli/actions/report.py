@@ -20,6 +20,7 @@ from harness.errors import UsageError, nearest
 from harness.leaderboard.board.boards import boards
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.history import moves, moves_markdown
+from harness.leaderboard.board.latencies import Latencies, latencies
 from harness.leaderboard.render.bibtex import bibtex
 from harness.leaderboard.render.terminal import print_boards
 from harness.leaderboard.report import markdown, write
@@ -27,6 +28,7 @@ from harness.machine.inert import steerable
 from harness.machine.terminal import terminal_progress
 from harness.store.contribution import header_of
 from harness.store.exchange import merge
+from harness.store.latencies import all_latencies
 from harness.store.store import Store
 from harness.store.table_cache import rows
 
@@ -117,7 +119,7 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     if arguments.cite:
         print(bibtex(found.table))
         return 0
-    evidence, over = Evidence(store, found.table), arguments.overwrite
+    evidence, over = Evidence(store, found.table, _measured(store, found.table, arguments.machine)), arguments.overwrite
     if arguments.out is None:
         terminal = sys.stdout is not None and sys.stdout.isatty()  # None: the output was closed
         show(found.table, evidence, as_text=arguments.format is not None or not terminal)
@@ -125,6 +127,13 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     for path in write(found.table, evidence, arguments.out, formats, costs, overwrite=over):
         print(path)
     return 0
+
+
+def _measured(store: Store, table: pd.DataFrame, machine: str | None) -> Latencies:
+    """The latencies of the machine that was asked for; files in their place that are none are named."""
+    found, broken = all_latencies(store, table["id"])
+    warn(broken, "measurement")
+    return latencies(found, machine)
 
 
 def show(table: pd.DataFrame, evidence: Evidence, *, as_text: bool) -> None:

@@ -12,12 +12,13 @@ EXAMPLES = """  harness report                                     tables on a t
   harness report --out leaderboard/results            tables, LaTeX, CSV, Parquet, pictures (SVG, PDF), the page
   harness report --out board --format html            the interactive page only
   harness report --records results/records.parquet    from a full export instead of a store
+  harness report --machine H200 --cost latency,disk_bytes   latencies of one machine, as columns and axes
   harness report --cite                              BibTeX of what the records rest on
   harness report --against old/records.parquet        what moved since, beyond what interval, and why
 """
 DEFAULT = ("md", "csv", "parquet", "latex", "svg", "pdf", "html")
 FORMATS = (*DEFAULT[:-1], "png", "html")
-COSTS = ("seconds", "size_bytes", "bit_operations")
+COSTS = ("seconds", "size_bytes", "bit_operations", "latency", "disk_bytes")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     about = f"any of {','.join(FORMATS)} (with --out: all but png); without --out only md: Markdown, also on a terminal"
     parser.add_argument("--format", metavar="<list>", help=about)
     parser.add_argument("--cost", default="seconds", metavar="<list>", help=f"axes of the pictures: {','.join(COSTS)}")
+    parser.add_argument(
+        "--machine",
+        metavar="<text>",
+        help="latencies of the machine with this in its name (default: the most measured)",
+    )
     parser.add_argument("--records", type=Path, metavar="<file>", help="a full export (harness store export --full)")
     parser.add_argument(
         "--submissions", type=Path, metavar="<dir>", help="add the files of harness submit in a folder, with their origin"

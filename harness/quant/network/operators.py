@@ -269,4 +269,5 @@ def bind(target: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Ca
         result: Tensor = target(x, weight, bias, *arguments, **options)
         return result
 
+    call.fixed = (arguments, options)  # type: ignore[attr-defined]  # what an export reads: stride, padding, ...
     return call

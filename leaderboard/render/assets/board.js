@@ -52,9 +52,20 @@ function boardColumns(list) {
       "Bit-operations, G",
       (row) => row.bitops,
       (value) => (known(value) ? significant(value / 1e9) : "–"),
-      { wide: true }
+      { wide: true, about: "what papers print; bit-operations do not rank latency" }
     ),
-    number("latency", "Latency, ms", (row) => row.latency, fixed(2)),
+    number(
+      "disk",
+      "On disk, MB",
+      (row) => row.disk,
+      (value) => (known(value) ? (value / 1e6).toFixed(2) : "–"),
+      { about: "bytes of the exported file" }
+    ),
+    {
+      ...number("latency", "Latency, × float32", (row) => row.latency, fixed(2), { short: "Latency" }),
+      cell: latencyCell,
+      about: "time of the exported file over that of its float32 model, median and 95 % interval; below 1 is faster",
+    },
     number("agreement", "Agreement, %", (row) => row.agreement, percent, {
       wide: true,
       about: "images on which the label is that of full precision",
@@ -99,6 +110,12 @@ function publishedCell(row) {
   );
 }
 
+function latencyCell(row) {
+  if (!known(row.latency)) return "–";
+  const [, low, high] = row.latencyAround;
+  return [fixed(2)(row.latency) + (row.latencyBusy ? " *" : ""), el("small", {}, ` [${fixed(2)(low)} to ${fixed(2)(high)}]`)];
+}
+
 function listCaption(list) {
   const full = `Full precision: ${percent(list.full)} %.`;
   const over = inOrder(list.rows.map((row) => row.over).filter(Boolean)).join("; ");
@@ -112,7 +129,8 @@ function listCaption(list) {
       `Intervals: 95 %${over ? `, over ${over}` : ""}; rank intervals over images. `,
       "≈ best: in the 95 % model confidence set, not shown to be worse than the best.",
       list.rows.some((row) => row.mark === "unknown") ? " ?: no per-image results to tell by." : "",
-      list.rows.some((row) => row.busy) ? " *: time measured on a busy machine." : ""
+      list.rows.some((row) => row.busy || row.latencyBusy) ? " *: time measured on a busy machine." : "",
+      list.rows.some((row) => known(row.latency)) ? ` ${boards.latency}` : ""
     ),
   ];
 }
@@ -130,6 +148,11 @@ function drawBoard(view) {
     ladderSection(list)
   );
   drawPareto(list);
+}
+
+function latencyText(row) {
+  const [quantized, full] = row.latencyTimes.map(significant);
+  return `${fixed(2)(row.latency)} × float32 (${quantized} ms for ${full} ms) on ${boards.texts[row.latencyOn]}`;
 }
 
 // The details of a row: what the cell is made of and what repeats it.
@@ -156,6 +179,7 @@ function cellDetails(list, row) {
       ["Not ranked", row.apart],
       ["Quantization time", `${duration(row.seconds)} (${duration(row.spread[0])} to ${duration(row.spread[1])})`],
       ["Hardware", boards.texts[row.device]],
+      ["Latency", known(row.latency) ? latencyText(row) : ""],
       ["Quantized", boards.texts[row.coverage]],
       ["Load per core", known(row.load) ? `${row.load.toFixed(1)}${row.busy ? ": times measured on a busy machine" : ""}` : ""],
       ["Commits", row.commits.map((number) => boards.texts[number].slice(0, 12)).join(", ")],

@@ -28,6 +28,13 @@ const UNITS = {
     scale: 1e-9,
     show: (value) => (known(value) ? `${significant(value / 1e9)} G` : "–"),
   },
+  latency: { label: "Latency", axis: "latency, × float32", scale: 1, show: fixed(2) },
+  disk: {
+    label: "Bytes on disk",
+    axis: "file on disk, MB",
+    scale: 1e-6,
+    show: (value) => (known(value) ? `${significant(value / 1e6)} MB` : "–"),
+  },
 };
 
 function significant(value) {

@@ -134,8 +134,9 @@ function paretoCaption(points, cost, device, fronts) {
   const sure = count("front")
     ? `${count("front")} shown to be on the front (bold${count("front") > 1 ? ", joined" : ""})`
     : "none is shown to be on the front";
+  const on = cost === "latency" ? `Latency on ${device}. ` : "";
   const where =
-    cost === "seconds" ? `Times on ${device}; each bit-width has its own front.` : "One front over all bit-widths.";
+    cost === "seconds" ? `Times on ${device}; each bit-width has its own front.` : `${on}One front over all bit-widths.`;
   return [
     `${where} Of ${points.length} points ${sure}, ${count("undecided")} undecided, ${count("dominated")} dominated. `,
     "Labelled: the front of the means. ",
