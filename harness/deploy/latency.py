@@ -20,6 +20,7 @@ from harness.machine.measure import COMMIT, cpu_name, load_per_core
 from harness.store.reading import reason_of, sha256_of
 from harness.trial.latency import SCHEMA_VERSION, Computer, Latency, TimedBatch, TimedFile
 
+OPENVINO = ".xml"  # suffix of its files
 Say = Callable[[str], None]
 
 
@@ -114,10 +115,14 @@ def _batch(
 def _same_input(quantized: Path, float32: Path, batches: Sequence[int]) -> tuple[int, ...]:
     """Channels, height and width of the images that both read."""
     onnx_input = needing(("onnx",), "export", "harness.deploy.onnx_input")
-    found = [onnx_input.input_of(path) for path in (quantized, float32)]
-    if found[0].image != found[1].image:
-        raise UsageError(f"the files are of different networks: they read images {found[0].image} and {found[1].image}")
-    for path, one in zip((quantized, float32), found, strict=True):
+    files = [path for path in (float32, quantized) if path.suffix != OPENVINO]  # of those the runtime itself says it
+    found = [onnx_input.input_of(path) for path in files]
+    if not found:
+        raise UsageError(f"{str(float32)!r} is no ONNX file", "give the float32 model as one")
+    if found[0].image != found[-1].image:
+        sizes = f"float32 reads images {found[0].image}, quantized {found[-1].image}"
+        raise UsageError(f"the files are of different networks: {sizes}")
+    for path, one in zip(files, found, strict=True):
         wrong = next((batch for batch in batches if one.batch not in (None, batch)), None)
         if wrong is not None:
             raise UsageError(f"{str(path)!r} reads batches of {one.batch}, not of {wrong}", f"use --batch {one.batch}")
@@ -126,10 +131,14 @@ def _same_input(quantized: Path, float32: Path, batches: Sequence[int]) -> tuple
 
 
 def _timed_file(path: Path) -> TimedFile:
+    """A file with what belongs to it: OpenVINO keeps weights in a second one."""
+    parts = [path, path.with_suffix(".bin")] if path.suffix == OPENVINO else [path]
     try:
-        return TimedFile(name=path.name, bytes=path.stat().st_size, sha256=sha256_of(path))
+        digests = [sha256_of(part) for part in parts]
+        size = sum(part.stat().st_size for part in parts)
     except OSError as error:
-        raise UsageError(f"{str(path)!r} cannot be read: {reason_of(error)}") from error
+        raise UsageError(f"{error.filename!r} cannot be read: {reason_of(error)}") from error
+    return TimedFile(name=path.name, bytes=size, sha256=" ".join(digests))
 
 
 def _computer() -> Computer:

@@ -9,10 +9,12 @@ from harness.cli.main import main
 from harness.deploy.latency import Asked, measure
 from harness.deploy.onnx_input import input_of
 from harness.errors import UsageError
+from harness.run.run_trial import run_trial
 from harness.store.check import problems
 from harness.store.latencies import latencies_of
 from harness.store.store import Store
 from harness.trial.latency_check import problems_of
+from harness.trial.spec import TrialSpec
 from tests.deploy.tiny import IMAGE, manifest, onnx, write
 from tests.store.test_store import record
 
@@ -181,6 +183,14 @@ def manifest_of_a_path(folder):
     manifest(folder, "../../../../etc/passwd")
 
 
+def manifest_of_another_file(folder):
+    write(folder / "model.onnx", quantized=False)
+
+
+def manifest_of_no_files(folder):
+    manifest(folder, ID, files=["model.onnx"])
+
+
 def manifest_of_nothing(folder):
     (folder / "manifest.json").write_text("[1, 2]")
 
@@ -200,7 +210,7 @@ DAMAGE = [
     (gone, "does not exist"),
     (pipe, "is no file"),
     (other_classes, "of different networks: float32 gives logits (1, 3), quantized (1, 4)"),
-    (other_images, "of different networks: they read images (1, 5, 5) and (1, 4, 4)"),
+    (other_images, "of different networks: float32 reads images (1, 4, 4), quantized (1, 5, 5)"),
     (one_image, "reads batches of 1, not of 32 (use --batch 1)"),
     (free_size, "expected one batch of float32 images of a fixed size"),
     (two_inputs, "reads 2 inputs"),
@@ -209,6 +219,8 @@ DAMAGE = [
     (unknown_operation, "cannot read"),
     (manifest_of_a_path, "names no trial"),
     (manifest_of_nothing, "names no trial"),
+    (manifest_of_another_file, "is not the file of manifest.json beside it"),
+    (manifest_of_no_files, "is not the file of manifest.json beside it"),
     (manifest_cut, "is no manifest"),
     (manifest_folder, "cannot be read: it is a folder"),
 ]
@@ -217,10 +229,41 @@ DAMAGE = [
 @pytest.mark.parametrize(("damage", "said"), DAMAGE, ids=[one.__name__ for one, _ in DAMAGE])
 def test_files_that_do_not_fit_are_one_line(files, harness, damage, said):
     damage(files)
+    if (files / "model.onnx").is_file() and not damage.__name__.startswith("manifest"):
+        manifest(files, ID)
     code, out, err = harness("latency", files / "model.onnx", *QUICK)
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_a_file_that_is_not_the_network_of_its_trial_is_not_kept(files, harness, tmp_path):
+    store = Store(tmp_path / "runs")
+    store.save(record())
+    manifest(files, ID, changes=["integer LayerNorms are float LayerNorms"])
+    code, out, _ = harness("latency", files / "model.onnx", *QUICK)
+    assert code == 0
+    assert f"nowhere: it is not the network of trial {ID}" in out
+    assert list(latencies_of(store, ID)) == []
+
+
+def test_neither_file_nor_trial(harness):
+    code, _, err = harness("latency", "0123abcd", *QUICK)
+    assert code == 2
+    assert "0 trials match '0123abcd'" in err
+
+
+@pytest.mark.slow
+def test_a_trial_is_exported_for_it(tmp_path, harness):
+    store = Store(tmp_path / "runs")
+    trial = run_trial(TrialSpec("minmax(sites=deploy)", calib=16, eval_limit=200), store).record["id"]
+    code, out, err = harness("latency", trial[:8], *QUICK, "--batch", "1,8", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["trial"], found["quantized"]["name"], found["float32"]["name"]) == (trial, "model.onnx", "float32.onnx")
+    assert found["quantized"]["bytes"] < found["float32"]["bytes"] / 2
+    (kept,) = latencies_of(store, trial)
+    assert kept == {name: value for name, value in found.items() if name != "kept"}
 
 
 def test_a_float32_model_that_is_not_known(files, harness):

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.threads,
     )
     try:
-        manifest = made.export(store, wanted, _paired(made), terminal_progress(arguments.quiet))
+        manifest = made.export(store, wanted, paired(made), terminal_progress(arguments.quiet))
     except (IncompatibleError, made.NotExported) as error:
         return _refused(error, as_json=arguments.json)
     if arguments.json:
@@ -53,14 +53,14 @@ def _refused(error: HarnessError, *, as_json: bool) -> int:
     return 1
 
 
-def _paired(made: Any) -> Any:
+def paired(made: Any) -> Any:
     """The rule of every other verdict, for one trial on the same images."""
 
-    def paired(first: np.ndarray, second: np.ndarray) -> Any:
+    def rule(first: np.ndarray, second: np.ndarray) -> Any:
         found = difference(first[None], second[None]).interval
         return made.Interval(found.value, found.low, found.high)
 
-    return paired
+    return rule
 
 
 def _show(manifest: dict[str, Any], arguments: argparse.Namespace) -> None:

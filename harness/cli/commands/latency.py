@@ -27,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=40, metavar="<n>", help="pairs of samples that count (default: 40)")
     parser.add_argument("--warm-up", type=int, default=5, metavar="<n>", help="pairs of runs before (default: 5)")
     parser.add_argument("--seed", type=int, default=0, metavar="<n>", help="draws images and order (default: 0)")
+    parser.add_argument("--data", metavar="<path>", help="images of the trial, for its export (default: where they were)")
     parser.add_argument("--weights", type=Path, metavar="<file>", help="its weights (default: embedded or timm's)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     add_store(parser)
