@@ -47,7 +47,7 @@ class AdaroundConfig(ReconstructionConfig):
     "adaround",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=2,
+    version=3,
     paper="Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization, ICML 2020",
 )
 class Adaround(Method[AdaroundConfig]):

@@ -81,7 +81,7 @@ class ErqConfig:
     "erq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=4,
+    version=5,
     paper="Zhong et al., ERQ: Error Reduction for Post-Training Quantization of Vision Transformers, ICML 2024",
 )
 class Erq(Method[ErqConfig]):
@@ -106,7 +106,7 @@ class Erq(Method[ErqConfig]):
     def _layer(self, visit: Visit, operation: WeightedOperation, exact: Kept) -> None:
         """Both steps for one operation; of its inputs only sums of products are in memory together."""
         model, name = visit.model, operation.site.name
-        present, bias = operation.present_weight, operation.shifted_bias()
+        present, bias = operation.present_weight, operation.transformed_bias()
         weight = present.flatten(1).double()
         last = torch.zeros_like(weight[:, 0]) if bias is None else bias.double()
         weight = torch.cat([weight, last[:, None]], dim=1)
@@ -121,7 +121,9 @@ class Erq(Method[ErqConfig]):
         else:
             rounded, shifted = weight[:, :-1], weight[:, -1]
         model.rounded_weights[name] = quantizer.quantize(rounded.to(present.dtype).reshape(present.shape))
-        model.shift_bias(operation.node, (shifted - last).to(present.dtype))
+        # In the place of corrections by earlier steps.
+        shift, transform = (shifted - last).to(present.dtype), model.transform_shifts.get(operation.node)
+        model.bias_shifts[operation.node] = shift if transform is None else transform + shift
 
     def _ridge(self, visit: Visit, operation: WeightedOperation, moments: Moments, *, first: bool) -> float:
         """The regulariser of a step."""
@@ -146,7 +148,7 @@ class Erq(Method[ErqConfig]):
     def _rows(self, visit: Visit, operation: WeightedOperation, exact: Kept) -> Iterator[tuple[Tensor, Tensor]]:
         """What the operation reads after its quantizer, and what it gives in full precision, token by token."""
         quantizer = visit.model.quantizers.get(operation.operand)
-        weight, bias = operation.present_weight, operation.shifted_bias()
+        weight, bias = operation.present_weight, operation.transformed_bias()
         other = visit.reads(operation, quantize=True) if self.config.inputs == "quantized" else None
         for x in exact:
             read = (x if quantizer is None else quantizer(x)) if other is None else next(other)

@@ -6,7 +6,7 @@ counts is the gain over the stack alone. Results are appended to a file, one lin
 first stopped, and two runs with ``--share 0/2`` and ``--share 1/2`` divide the work.
 
 ``python benchmarks/choose_settings.py --stack fqvit+omse+biascorr --candidates "evolq;evolq(loss=mse)" --bits w3a8``
-``--csv FILE`` writes them without the notes, as docs/methods.md shows them (``benchmarks/pages.py``).
+``--csv FILE`` writes them without the notes, as docs/methods.md shows them (``python -m benchmarks.pages``).
 
 ``python benchmarks/choose_settings.py --plan benchmarks/evolq_helps.yaml --weights ../shared/weights --data FOLDER``
 """

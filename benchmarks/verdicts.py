@@ -3,20 +3,32 @@
 ``python benchmarks/verdicts.py [--boards 400]`` prints how often a 95 % interval of a difference covers the truth, and how
 often a board of equal stacks marks any of them as worse. Rows differ in the number of images and seeds, in how much of the
 spread comes from seeds, and in how alike the stacks are.
+
+``--records FILE`` takes the boards of measured records and makes their stacks equal: on every image the stacks' results are
+dealt out anew. It prints how often any stack is marked as worse by the best set, and how often it would be by the interval
+of its difference to the best alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import norm
 from tabulate import tabulate
 
+from harness.leaderboard.board.boards import boards as tables
+from harness.leaderboard.board.boards import competes
+from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.stats.best_set import best_set
 from harness.leaderboard.stats.difference import difference
+from harness.store.exchange import merge
+from harness.store.store import Store
+from harness.store.table import table
 
 STACKS = 13
 # (images, seeds), spread of a stack over seeds in points, share of images' luck that stacks have in common.
@@ -78,11 +90,54 @@ def rows(boards: int) -> Iterator[list[object]]:
         yield [images, seeds, spread, alike, null, gap, false_marks(generator, boards, **setting)]
 
 
+def dealt(generator: np.random.Generator, cube: np.ndarray) -> np.ndarray:
+    """The same results ``(stacks, seeds, images)`` with the stacks' names dealt out anew on every image."""
+    order = np.argsort(generator.random((cube.shape[0], 1, cube.shape[2])), axis=0)
+    return np.take_along_axis(cube, np.broadcast_to(order, cube.shape), axis=0)
+
+
+def behind_the_best(cube: np.ndarray) -> bool:
+    """Whether the interval of any stack's difference to the best, uncorrected for choosing it, leaves out zero."""
+    best = int(cube.mean((1, 2)).argmax())
+    others = (one for index, one in enumerate(cube) if index != best)
+    return any(difference(cube[best], one).verdict == "worse" for one in others)
+
+
+def measured(records: Path, boards: int) -> Iterator[list[object]]:
+    """One row per board of a file of records."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        merge(store, records, None)
+        found = table(store.records())
+        evidence = Evidence(store, found)
+        for board in tables(found, evidence):
+            for network in board.networks:
+                cells = [cell for (one, other), cell in board.cells.items() if other == network and competes(one, cell)]
+                known = [one for cell in cells if (one := evidence.correct(cell.ids)) is not None]
+                yield [network.label, board.bits, *_false_marks_of(np.stack(known), boards)]
+
+
+def _false_marks_of(cube: np.ndarray, boards: int) -> list[object]:
+    generator = np.random.default_rng(0)
+    alone = chosen = 0
+    for _ in range(boards):
+        equal = dealt(generator, cube)
+        alone += behind_the_best(equal)
+        chosen += len(best_set(dict(enumerate(equal)))) < len(equal)
+    return [*cube.shape, 100 * alone / boards, 100 * chosen / boards]
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--boards", type=int, default=400, help="simulated boards per row (default: 400)")
-    boards = parser.parse_args().boards
+    parser.add_argument("--records", metavar="FILE", type=Path, help="equal stacks made of measured records")
+    given = parser.parse_args()
+    boards: int = given.boards
+    if given.records is not None:
+        headers = ["network", "bits", "stacks", "seeds", "images", "false mark by interval %", "by best set %"]
+        print(tabulate(measured(given.records, boards), headers=headers, floatfmt=".1f"))
+        return
     headers = ["images", "seeds", "spread", "alike", "covers 0 %", "covers 1 point %", "boards with a false mark %"]
     print(tabulate(rows(boards), headers=headers, floatfmt=".1f"))
 

@@ -10,8 +10,9 @@ from tests import lanes
 pytest_plugins = ["harness.testing.plugin", "tests.opening"]
 
 
-# An example that takes long says something about the machine only.
-settings.register_profile("tests", deadline=None)
+# An example that takes long says something about the machine only. A change is judged by the same examples every time; the
+# nightly form looks for new ones.
+settings.register_profile("tests", deadline=None, derandomize=not lanes.NIGHTLY)
 settings.load_profile("tests")
 
 # Test processes side by side (pytest -n) share the cores: two with two threads each would wait for each other.

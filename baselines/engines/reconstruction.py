@@ -215,7 +215,7 @@ class _Reconstruction:
         # One layer's inputs of all images are in memory together for a moment: batches of one product may round otherwise.
         exact = torch.cat(list(visit.reads(operation, quantize=False)))
         with torch.no_grad():
-            target = operation.function(exact, operation.present_weight, operation.shifted_bias())
+            target = operation.function(exact, operation.present_weight, operation.transformed_bias())
         quantizer = self.model.quantizers.get(operation.operand)
         if self.switches.inputs == "full":
             inputs = budget.keep(x if quantizer is None else quantizer(x) for x in exact.split(size))

@@ -103,7 +103,9 @@ def output_of(model: QuantizedModel, module: Operation, inputs: Sequence[Tensor]
     quantizers = model.quantizers if quantize else {}
     if isinstance(module, WeightedOperation):
         x = quantizers[module.operand](inputs[0]) if module.operand in quantizers else inputs[0]
-        return module.function(x, module.quantized_weight() if quantize else module.present_weight, module.shifted_bias())
+        if quantize:
+            return module.function(x, module.quantized_weight(), module.shifted_bias())
+        return module.function(x, module.present_weight, module.transformed_bias())
     sides = [
         quantizers[side.name](x) if side.name in quantizers else x
         for side, x in zip((module.left, module.right), inputs, strict=True)

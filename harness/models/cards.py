@@ -70,6 +70,8 @@ class Card:
         anchor: Published accuracy in full precision.
         weights_sha256: Hash of the tag's own weights (``harness run`` prints it for a download); empty where nobody has
             looked. A file with this content bears the tag's name, any other one does not.
+        copies: Known files with the tag's network whose content departs from the tag's, by the hash of their weights, and
+            how they depart. They do not bear the tag's name; its published numbers are shown beside them with the reason.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Card:
     paper_preprocessing: Mapping[str, str] = field(default_factory=dict)
     anchor: Anchor | None = None
     weights_sha256: str = ""
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 @cache
@@ -97,6 +100,31 @@ def _read(path: Path) -> Card:
     content["anchor"] = Anchor(**content["anchor"]) if "anchor" in content else None
     content["paper_preprocessing"] = {key: str(value) for key, value in content.get("paper_preprocessing", {}).items()}
     return Card(**content)
+
+
+@dataclass(frozen=True)
+class Published:
+    """The network of the papers that some weights are, or are a copy of.
+
+    Attributes:
+        name: ``arch.tag``.
+        departs: How a copy departs from the tag's own weights; empty for these.
+    """
+
+    name: str
+    departs: str = ""
+
+
+def published_as(name: str, weights_sha256: str) -> Published:
+    """Whose published numbers belong beside a network.
+
+    Args:
+        name: What the network is called in its record.
+        weights_sha256: Hash of its weights.
+    """
+    copies = (card for card in cards().values() if weights_sha256 in card.copies)
+    card = next(copies, None) if name not in cards() else None
+    return Published(name) if card is None else Published(card.name, card.copies[weights_sha256])
 
 
 def block_pattern(name: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from harness.leaderboard.board.labels import told_apart
+from harness.models.cards import Published, published_as
 from harness.trial.identity import content_id
 from harness.trial.spec import calibrated
 
@@ -91,6 +92,11 @@ class Network:
     preprocessing: str
     label: str = ""
     blocks: str = ""
+
+    @property
+    def published(self) -> Published:
+        """Whose published numbers belong beside it."""
+        return published_as(self.model, self.weights)
 
     def parts(self) -> dict[str, str]:
         """What else there is, for networks of the same name."""

@@ -227,7 +227,7 @@ def compare(boards: Sequence[Board], numbers: Sequence[Accuracy] | None = None) 
         for board in boards:
             if number.bits != board.bits:
                 continue
-            networks = [network for network in board.networks if network.model == models().get(number.model)]
+            networks = [network for network in board.networks if network.published.name == models().get(number.model)]
             found += [_compared(number, board, network) for network in networks]
     return found
 
@@ -239,6 +239,8 @@ def _compared(number: Accuracy, board: Board, network: Network) -> Comparison:
     if recipe is None:
         return Comparison(number, None, "published only")
     cell = board.cells[recipe, network]
+    if network.published.departs:
+        return Comparison(number, cell, "not comparable", f"other weights: {network.published.departs}")
     if recipe.stack != number.ours:
         return Comparison(number, cell, "not comparable", f"other settings: {recipe.stack}")
     return _judged(number, cell, board)

@@ -77,10 +77,12 @@ class Ordering:
     Attributes:
         title: Network and board.
         placed: Best published first.
+        departs: How the weights depart from the published ones; empty where they do not.
     """
 
     title: str
     placed: tuple[Placed, ...]
+    departs: str = ""
 
     @property
     def tau(self) -> float:
@@ -126,14 +128,14 @@ def _ordering(board: Board, network: Network, evidence: Evidence) -> Ordering:
     rows = measured(board, network)
     numbers: dict[Recipe, list[Accuracy]] = {}
     for one in accuracies():
-        if one.bits != board.bits or models().get(one.model) != network.model or not same_source(one.method, board):
+        if one.bits != board.bits or models().get(one.model) != network.published.name or not same_source(one.method, board):
             continue
         recipe = stands_for(one.ours, rows) if one.ours else None
         if recipe is not None:
             numbers.setdefault(recipe, []).append(one)
     placed = [_placed(found, recipe, board.cells[recipe, network], board, evidence) for recipe, found in numbers.items()]
     ordered = sorted(placed, key=lambda one: (-one.published, one.stack))
-    return Ordering(f"{network.label}, {board.title}", tuple(ordered))
+    return Ordering(f"{network.label}, {board.title}", tuple(ordered), network.published.departs)
 
 
 def _placed(found: Sequence[Accuracy], recipe: Recipe, cell: BoardCell, board: Board, evidence: Evidence) -> Placed:
@@ -167,10 +169,11 @@ def _markdown(one: Ordering) -> str:
         f"({pair.ahead.low:.1f} to {pair.ahead.high:.1f}{'' if pair.shown else ': noise'})"
         for pair in one.reversed
     ]
+    weights = f"; weights: {text.markdown(one.departs)}" if one.departs else ""
     ends = f"{one.interval.low:.2f} to {one.interval.high:.2f}"
     return (
         f"**{text.markdown(one.title)}**: Kendall's tau {one.tau:.2f} over {len(one.placed)} methods, 95 % interval over "
-        f"images and seeds {ends} (published: median over sources; settings of effort and images differ; ± binomial "
-        f"standard error)\n\n{table}\n\n"
+        f"images and seeds {ends} (published: median over sources; settings of effort and images differ{weights}; "
+        f"± binomial standard error)\n\n{table}\n\n"
         f"Other order here, in points with 95 % intervals over images and seeds: {'; '.join(pairs) or 'none'}."
     )

@@ -67,7 +67,7 @@ def _boards(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) -> d
         "fronts": list(fronts(found, evidence, catalog)),
         "published": numbers,
         "latency": evidence.latencies.note(),
-        "runtimes": published_runtimes({network.model for network in catalog.networks.items}),
+        "runtimes": published_runtimes({network.published.name for network in catalog.networks.items}),
         "records": len(rows),
         "done": int((rows["status"] == "done").sum()),
         "newest": max(map(str, rows["created"].dropna()), default=""),

@@ -59,7 +59,13 @@ class Catalog:
         titles = [one.title.removeprefix(f"{one.bits}, ") for one in settings]
         return {
             "networks": [
-                {"label": label, "model": one.model, "weights": one.weights, "preprocessing": one.preprocessing}
+                {
+                    "label": label,
+                    "model": one.model,
+                    "published": one.published.name,
+                    "weights": one.weights,
+                    "preprocessing": one.preprocessing,
+                }
                 for one, label in zip(networks, of_networks, strict=True)
             ],
             "stacks": [

@@ -141,7 +141,7 @@ def published_points(board: Board, network: Network) -> list[tuple[PublishedRunt
     """Published runtimes of a network with the accuracy that the same method reports at the same bit-width."""
     found = []
     for runtime in runtimes():
-        if models().get(runtime.model) != network.model or runtime.weight_bits is None:
+        if models().get(runtime.model) != network.published.name or runtime.weight_bits is None:
             continue
         bits = f"w{runtime.weight_bits:g}a{runtime.activation_bits:g}"
         same = [a for a in accuracies() if (a.method, a.model, a.bits) == (runtime.method, runtime.model, bits)]

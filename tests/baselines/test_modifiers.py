@@ -11,6 +11,7 @@ from harness.baselines.groupwise import group_ranges
 from harness.errors import IncompatibleError
 from harness.method.stack import check
 from harness.quant.network.inventory import off_grid_sites
+from harness.quant.network.state import restore, state_of
 from tests.baselines import applying
 
 apply = partial(applying.apply, bits="w8a8")
@@ -95,6 +96,37 @@ def test_empirical_correction_sees_operands_as_the_weights_do(model, calibration
             shift = model.bias_shifts[operation.node] - before.get(operation.node, 0)
             mean = error.movedim(1 if operation.weight.ndim > 2 else -1, 0).flatten(1).mean(dim=1)
             assert (mean + shift).abs().max() < 1e-4 * error.abs().max(), (segment.name, operation.site.name)
+
+
+def seen_in_full_precision(model, images):
+    """What every site sees while transforms act and quantizers do not."""
+    found = {}
+    model.observe(images, lambda name, x: found.update({name: x.clone()}))
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["repqvit", "minmax+smoothquant", "repqvit+smoothquant"])
+@pytest.mark.parametrize("written_before", [False, True])
+def test_corrections_for_quantized_weights_do_not_act_in_full_precision(scheme, written_before, model, calibration, context):
+    """Reconstruction behind a bias correction once learned from full-precision weights with biases for quantized ones.
+
+    States of before keep what they say of transforms.
+    """
+    apply(model, calibration, context, scheme)
+    expected = seen_in_full_precision(model, calibration.images)
+    tensors, facts = state_of(model)
+    if written_before:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("transform_shift/")}
+        facts.pop("parted_shifts", None)
+    model.clear()
+    restore(model, tensors, facts)
+    shifts = dict(model.bias_shifts)
+    for operation in model.weights.values():
+        model.shift_bias(operation.node, torch.ones(len(operation.weight)))
+    assert {*model.bias_shifts} > {*shifts}
+    got = seen_in_full_precision(model, calibration.images)
+    assert all(torch.equal(got[name], seen) for name, seen in expected.items())
+    assert not torch.equal(model(calibration.images), model.full_precision(calibration.images))
 
 
 def test_off_grid_sites_do_not_depend_on_the_order_of_installation(model, calibration, context):

@@ -18,7 +18,7 @@ from harness.sweep.status import counts, states_of
 from harness.trial.spec import TrialSpec
 from tests.lanes import nightly
 from tests.store.test_store import record
-from tests.sweep.launch.waiting import wait_for
+from tests.sweep.launch.waiting import saved_searches, wait_for
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 EITHER = [signal.SIGINT, signal.SIGTERM]
@@ -155,10 +155,10 @@ def test_run_in_a_search(home, started, said, ends, number):
     """The search is saved, and the next run goes on where it was."""
     process = started("run", "--method", SEARCH, *SMALL)
     said("evolq (")
-    wait_for(lambda: list(home.root.rglob("partial.safetensors")))
+    wait_for(lambda: saved_searches(home))
     ends(process, number)
     assert not list(home.root.rglob("record.json"))
-    assert list(home.root.rglob("partial.safetensors"))
+    assert saved_searches(home)
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, pytest.param(signal.SIGTERM, marks=nightly)])
@@ -170,7 +170,7 @@ def test_sweep_in_a_search(home, started, ends, gate, number):
     wait_for(lambda: not heartbeat.process_alive(beat.pid, beat.started_process))
     states = counts(states_of(find(home, None)))
     assert states == {"done": 1, "lost": 1}
-    assert list(home.root.rglob("partial.safetensors")), "the search goes on where it was"
+    assert saved_searches(home), "the search goes on where it was"
 
 
 def test_what_is_ignored_stays_ignored(monkeypatch):

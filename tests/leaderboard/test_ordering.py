@@ -7,11 +7,12 @@ import pytest
 from scipy.stats import kendalltau
 
 from harness.leaderboard.board.boards import boards
-from harness.leaderboard.published.numbers import accuracies
+from harness.leaderboard.published.numbers import accuracies, compare
 from harness.leaderboard.published.ordering import Ordering, Placed, ordering_markdown, orderings
 from harness.leaderboard.report import markdown
 from harness.leaderboard.stats.order import drawn_accuracies, kendall
-from tests.leaderboard.synthetic import add, evidence, rows
+from harness.models.cards import cards
+from tests.leaderboard.synthetic import add, evidence, rows, steps
 
 DEIT = "deit_tiny_patch16_224.fb_in1k"
 
@@ -47,6 +48,24 @@ def test_fewer_than_three_methods_make_no_order(store):
     add(store, "repqvit", 570, bits="w4a4", model=DEIT)
     add(store, "adalog", 640, bits="w4a4", model=DEIT)
     assert found(store) == []
+
+
+def test_a_known_copy_of_the_weights_is_ordered_beside_them_and_says_how_it_departs(store):
+    """Results on weights from a file, which bear no tag's name, once stood beside no published number at all."""
+    ((sha256, departs),) = cards()[DEIT].copies.items()
+    assert departs
+    for digest in (sha256, "b" * 64):
+        spec = {"stack": [], "weights_sha256": digest, "preprocessing": {}}
+        for stack, right in (("repqvit", 570), ("adalog", 640), ("repqvit+qdrop", 600)):
+            model = f"{DEIT.partition('.')[0]}.file-{digest[:8]}"
+            add(store, stack, right, bits="w4a4", model=model, spec={**spec, "stack": steps(stack)})
+    (one,) = found(store)
+    assert one.departs == departs
+    assert f"weights: {departs}" in ordering_markdown([one])
+    beside = [line for line in compare(boards(rows(store), evidence(store))) if line.cell is not None]
+    assert beside
+    assert {line.verdict for line in beside} == {"not comparable"}
+    assert any(departs in line.why for line in beside)
 
 
 def test_several_settings_of_a_method_are_one_method(store):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.pages import PAGES, searches, sections, written
+from benchmarks.pages.searches import searches
+from benchmarks.pages.sections import PAGES, sections, written
 from harness.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +35,7 @@ def test_pages_show_what_the_records_give():
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         assert "<!-- end -->" in text
-        assert written(text, known) == text, "run python benchmarks/pages.py"
+        assert written(text, known) == text, "run python -m benchmarks.pages"
 
 
 def test_searches_are_compared_with_the_stack_before_them_at_the_same_seed(tmp_path):

@@ -105,6 +105,8 @@ class Edits:
     Attributes:
         quantizers: Number formats by site name; a site without one stays in full precision.
         bias_shifts: Added to the bias of the operation with this node name (empirical bias correction, transforms).
+        transform_shifts: The part of ``bias_shifts`` that belongs to a transform: with it and the replaced weights the
+            network computes what it computed before. The rest corrects what quantization did.
         replaced_weights: Weights that methods put in the place of the full-precision ones, by site name (transforms).
         rounded_weights: What quantizers get instead of the weight, by site name: already rounded onto their grids.
         replaced_norms: Weight and bias of layer norms in the place of the full-precision ones, by node name.
@@ -115,6 +117,7 @@ class Edits:
 
     quantizers: dict[str, NumberFormat] = field(default_factory=dict, metadata={KIND: Formats("quantizer")})
     bias_shifts: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("bias_shift")})
+    transform_shifts: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("transform_shift")})
     replaced_weights: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("weight")})
     rounded_weights: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("rounded")})
     replaced_norms: dict[str, Pair] = field(default_factory=dict, metadata={KIND: Pairs("norm")})

@@ -139,7 +139,7 @@ class WeightedOperation(nn.Module):
         x = self._read(x)
         if not self.runtime.quantize:
             transformed = self.runtime.transformed and self.site.name in self.runtime.edits.replaced_weights
-            weight, bias = (self.present_weight, self.shifted_bias()) if transformed else (self.weight, self.bias)
+            weight, bias = (self.present_weight, self.transformed_bias()) if transformed else (self.weight, self.bias)
             return self.function(x, weight, bias)
         return self.function(x, self.quantized_weight(), self.shifted_bias())
 
@@ -164,8 +164,14 @@ class WeightedOperation(nn.Module):
         return self._cached
 
     def shifted_bias(self) -> Tensor | None:
-        """The bias plus what empirical bias correction added."""
-        shift = self.runtime.edits.bias_shifts.get(self.node)
+        """The bias of the quantized operation: with what transforms and corrections added."""
+        return self._plus(self.runtime.edits.bias_shifts.get(self.node))
+
+    def transformed_bias(self) -> Tensor | None:
+        """The bias that goes with ``present_weight`` before any quantizer: with what transforms added."""
+        return self._plus(self.runtime.edits.transform_shifts.get(self.node))
+
+    def _plus(self, shift: Tensor | None) -> Tensor | None:
         if shift is None:
             return self.bias
         return shift if self.bias is None else self.bias + shift

@@ -83,6 +83,11 @@ class QuantizedModel:
         return self.edits.bias_shifts
 
     @property
+    def transform_shifts(self) -> dict[str, Tensor]:
+        """The part of ``bias_shifts`` that belongs to transforms, by node name of the operation."""
+        return self.edits.transform_shifts
+
+    @property
     def replaced_weights(self) -> dict[str, Tensor]:
         """Weights in the place of the full-precision ones, by site name."""
         return self.edits.replaced_weights
@@ -108,9 +113,15 @@ class QuantizedModel:
         return self.edits.integer_norms
 
     def shift_bias(self, node: str, shift: Tensor) -> None:
-        """Add to what is added to the bias of an operation, by its node's name."""
+        """Correct the bias of an operation, by its node's name: added to what corrects it already."""
         before = self.bias_shifts.get(node)
         self.bias_shifts[node] = shift if before is None else before + shift
+
+    def transform_bias(self, node: str, shift: Tensor) -> None:
+        """Shift the bias of an operation as part of a transform, which leaves the full-precision network what it is."""
+        before = self.transform_shifts.get(node)
+        self.transform_shifts[node] = shift if before is None else before + shift
+        self.shift_bias(node, shift)
 
     def quantized_weights(self, index: int) -> list[WeightedOperation]:
         """The operations of a segment whose weights have a quantizer, in execution order."""

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from harness.quant.network.qmodel import QuantizedModel
 
+PARTED = "parted_shifts"  # this state says which part of its bias shifts belongs to transforms
+
 
 def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything methods changed: tensors by name, and plain JSON facts.
@@ -19,7 +21,8 @@ def state_of(model: QuantizedModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         FormatError: A quantizer's number format could not be read back.
     """
-    return model.edits.state()
+    tensors, facts = model.edits.state()
+    return tensors, {**facts, PARTED: True} if model.bias_shifts else facts
 
 
 def restore(model: QuantizedModel, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -34,6 +37,15 @@ def restore(model: QuantizedModel, tensors: dict[str, Tensor], facts: dict[str, 
         raise KeyError(f"{model.name} has no site {unknown[0]} ({len(unknown)} unknown sites in the state)")
     model.clear()
     model.edits.restore(tensors, facts, model.device)
+    if PARTED not in facts:
+        _part_shifts(model)
+
+
+def _part_shifts(model: QuantizedModel) -> None:
+    """An older state does not say whose a shift is: where a transform replaced the weight, it is the transform's."""
+    for name, operation in model.weights.items():
+        if name in model.replaced_weights and operation.node in model.bias_shifts:
+            model.transform_shifts[operation.node] = model.bias_shifts[operation.node]
 
 
 def save_state(model: QuantizedModel, path: Path) -> None:

@@ -21,7 +21,7 @@ function drawNetworks(view) {
       )
     )
   );
-  const published = boards.published.filter((one) => one.model === network.model);
+  const published = boards.published.filter((one) => one.model === network.published);
   if (published.length)
     view.append(
       section(
@@ -35,7 +35,7 @@ function drawNetworks(view) {
         )
       )
     );
-  const runtimes = boards.runtimes.filter((one) => one.model === network.model);
+  const runtimes = boards.runtimes.filter((one) => one.model === network.published);
   if (runtimes.length)
     view.append(
       section(

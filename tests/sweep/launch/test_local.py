@@ -15,7 +15,7 @@ from harness.store.store import Store
 from harness.sweep import heartbeat
 from harness.sweep.manifest import find
 from tests.lanes import NIGHTLY
-from tests.sweep.launch.waiting import wait_for
+from tests.sweep.launch.waiting import saved_searches, wait_for
 
 GRID = ["--method", "fqvit,fqvit+omse", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50", "--device", "cpu"]
 SEARCH = "fqvit+evolq(passes=2,cycles=1)"
@@ -190,7 +190,7 @@ def test_ctrl_c_and_cancel(home, harness, status, gate):
     assert "Traceback" not in err
     states = status()["states"]
     assert states == {"cancelled": 2}
-    (partial,) = home.root.rglob("partial.safetensors")
+    (partial,) = saved_searches(home)
     assert partial.stat().st_size > 0
 
 

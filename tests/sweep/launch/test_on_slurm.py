@@ -17,7 +17,7 @@ from harness.sweep.heartbeat import process_alive
 from harness.sweep.launch import start
 from tests.slurm import requires_slurm
 from tests.sweep.launch.test_crew import NOTE
-from tests.sweep.launch.waiting import KILLED_AFTER_SBATCH, Poison, searching, wait_for
+from tests.sweep.launch.waiting import KILLED_AFTER_SBATCH, Poison, saved_searches, searching, wait_for
 
 pytestmark = [requires_slurm, pytest.mark.slow]
 SEARCH = "fqvit+evolq(passes=2,cycles=1)"
@@ -64,7 +64,7 @@ def held(store, trials):
 
     def look():
         beats = [searching(store, [trial], 0) for trial in trials]
-        return beats if all(beats) and len(list(store.root.rglob("partial.safetensors"))) == len(trials) else None
+        return beats if all(beats) and len(saved_searches(store)) == len(trials) else None
 
     return wait_for(look)
 

@@ -1,5 +1,6 @@
 """Wait for something that other processes do, and make them wait: tests depend on states, never on times."""
 
+import glob
 import time
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def searching(store, trials=None, steps=20):
     return None
 
 
+def saved_searches(store):
+    """The files of searches whose state is saved. A sweep's copy of the code comes and goes: it is not looked at."""
+    return [Path(file) for file in glob.glob(str(store.root / "states" / "*" / "*" / "partial.safetensors"))]
+
+
 class Gate:
     """Holds searches of other processes after their second block, until it is opened.
 
@@ -92,7 +98,7 @@ class Gate:
 
     def held(self, store, trials=None):
         """Wait until a search stands at the gate with its state saved; returns its heartbeat."""
-        wait_for(lambda: list(store.root.rglob("partial.safetensors")))
+        wait_for(lambda: saved_searches(store))
         return wait_for(lambda: searching(store, trials, steps=0))
 
 
