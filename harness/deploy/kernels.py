@@ -11,7 +11,7 @@ from typing import NamedTuple
 from harness.deploy.paths import node_sites, products
 from harness.quant.network.qmodel import QuantizedModel
 
-RENAMED = re.compile(r"(_token_\d+|/MatMulAddFusion)$")  # what ONNX Runtime appends where it changes a layout or fuses
+RENAMED = re.compile(r"(_token_\d+|/MatMulAddFusion|/DequantizationMultiply)$")  # what runtimes append where they fuse
 
 
 class Node(NamedTuple):

@@ -23,13 +23,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", choices=TARGETS, default="onnx", metavar="{onnx,openvino}", help="for which runtime (default: onnx)"
     )
-    parser.add_argument("--int4", action="store_true", help="store weights of 4 bits in 4 (default: in 8, for integer kernels)")
+    parser.add_argument(
+        "--int4", action="store_true", help="store weights of 4 bits in 4 (default: in 8, for integer kernels)"
+    )
     parser.add_argument(
         "--float-layernorm", action="store_true", help="export integer LayerNorms as float ones; the manifest says so"
     )
     parser.add_argument("--data", metavar="<path>", help="where its images are here (default: where they were)")
     parser.add_argument("--weights", type=Path, metavar="<file>", help="its weights here (default: where they were)")
-    parser.add_argument("--threads", type=int, default=1, metavar="<n>", help="of the runtime while it is checked (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="<n>", help="of the runtime while it is checked (default: 1)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress")
     add_store(parser)
     add_json(parser)
