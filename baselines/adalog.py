@@ -17,11 +17,20 @@ from harness.baselines.engines.reparameterisation import ZeroPoint, reparameteri
 from harness.baselines.engines.segment_operations import operations_of
 from harness.data.sets import CalibrationSet
 from harness.engines.layerwise import SegmentInputs
+from harness.engines.placement_settings import (
+    NO_VALUES,
+    AttentionProducts,
+    Implies,
+    OperandSites,
+    Refused,
+    operands_or_deploy,
+)
 from harness.graph.sites import Place
 from harness.machine.memory import Kept
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import FLOAT_BITS
+from harness.quant.calibrate.placement import Placement
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.network.operands import inner_norms
@@ -37,6 +46,11 @@ class AdalogConfig:
         "uniform": {"logarithms": False, "steps": 1, "images": 128},
     }
 
+    IMPLIES: ClassVar[Implies] = operands_or_deploy(logarithms=False, zero_point="rounded")
+    REFUSED: ClassVar[Refused] = NO_VALUES
+
+    sites: OperandSites = "operands"
+    attention: AttentionProducts = False
     preset: Annotated[
         Literal["paper", "uniform"],
         Field(
@@ -75,6 +89,11 @@ class AdalogConfig:
         Field(description="the input image: as it is (released: it has eight bits already), or quantized to eight bits"),
     ] = "full"
 
+    @property
+    def placement(self) -> Placement:
+        """Where the quantizers sit."""
+        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
+
 
 @register(
     "adalog",
@@ -107,7 +126,7 @@ class Adalog(Method[AdalogConfig]):
         inputs = SegmentInputs(
             lambda x, start, stop: model.observe(x, watch, start=start, stop=stop), [images], context.budget
         )
-        rule = Installing(self._effort, c.zero_points, c.rounds, logarithms=c.logarithms, image=c.image == "quantized")
+        rule = Installing(self._effort, c.zero_points, c.rounds, logarithms=c.logarithms, placement=c.placement)
         with context.progress.task("adalog", total) as task:
             for index, segment in enumerate(model.segments):
                 operands.clear()
@@ -137,7 +156,9 @@ class Adalog(Method[AdalogConfig]):
             )
 
         model.observe(images, watch)
-        context.notes["reparameterised_norms"] = len(reparameterise(model, self.config.zero_point))
+        context.notes["reparameterised_norms"] = len(
+            reparameterise(model, self.config.zero_point, clamped=self.config.placement.deployed)
+        )
 
 
 def _keeping_operands(model: QuantizedModel, found: dict[str, Kept], context: Context) -> Callable[[str, Tensor], None]:

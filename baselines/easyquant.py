@@ -11,8 +11,18 @@ from pydantic import Field
 from harness.baselines.engines.calibration_images import first_images
 from harness.baselines.engines.layer_search import LayerSearchSettings, search_layers
 from harness.data.sets import CalibrationSet
+from harness.engines.placement_settings import (
+    NO_VALUES,
+    AttentionProducts,
+    Implies,
+    OperandSites,
+    OuterImage,
+    Refused,
+    operands_or_deploy,
+)
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
+from harness.quant.calibrate.placement import Placement
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -20,6 +30,12 @@ from harness.quant.network.qmodel import QuantizedModel
 class EasyquantConfig:
     """Settings of ``easyquant``."""
 
+    IMPLIES: ClassVar[Implies] = operands_or_deploy()
+    REFUSED: ClassVar[Refused] = NO_VALUES
+
+    sites: OperandSites = "operands"
+    attention: AttentionProducts = False
+    image: OuterImage = "full"
     images: Annotated[int, Field(ge=1, description="calibration images used")] = 32
     low: Annotated[float, Field(ge=0, description="first factor of the grid")] = 0.5
     high: Annotated[float, Field(gt=0, description="end of the grid, never tried itself")] = 1.2
@@ -28,6 +44,11 @@ class EasyquantConfig:
     sequential: Annotated[
         bool, Field(description="layers see quantized inputs; false is the base mode of PTQ4ViT's released code")
     ] = True
+
+    @property
+    def placement(self) -> Placement:
+        """Where the quantizers sit."""
+        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
 
 
 @register(
@@ -47,6 +68,15 @@ class Easyquant(Method[EasyquantConfig]):
         """Search with inputs that are quantized already, unless told otherwise."""
         c = self.config
         settings = LayerSearchSettings(
-            c.low, c.high, c.steps, c.rounds, "cosine", "random", sequential=c.sequential, twin="none", batch=c.images
+            c.low,
+            c.high,
+            c.steps,
+            c.rounds,
+            "cosine",
+            "random",
+            sequential=c.sequential,
+            twin="none",
+            batch=c.images,
+            placement=c.placement,
         )
         search_layers(model, first_images(calibration, c.images, context), settings, context)

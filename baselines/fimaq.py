@@ -14,6 +14,7 @@ from harness.baselines.engines.reconstruction_units import SHORT, Reconstruction
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
+from harness.quant.calibrate.placement import keeps_deployed
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -52,6 +53,7 @@ class Fimaq(Method[FimaqConfig]):
         """Block after block, inputs mixed from both networks."""
         c = self.config
         if c.tokens:
+            keeps_deployed(model, "fimaq gives what linear operations read a scale for each token", "fimaq(tokens=false)")
             context.notes["scaled_by_token"] = scale_tokens(model, calibration.images[:1])
         switches = Switches(inputs="mixed", drop=c.drop, scale_lr=c.scale_lr, loss="fima", rank=c.rank)
         reconstruct(model, calibration, context, c, switches)

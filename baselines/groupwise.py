@@ -14,6 +14,7 @@ from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
+from harness.quant.calibrate.placement import keeps_deployed
 from harness.quant.calibrate.statistics import channel_ranges
 from harness.quant.format.uniform import Uniform
 from harness.quant.network.qmodel import QuantizedModel
@@ -43,6 +44,9 @@ class Groupwise(Method[GroupwiseConfig]):
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """One pass for the channels' ranges; channels are sorted by their range and cut into equal groups."""
+        keeps_deployed(
+            model, "groupwise gives what linear operations read a scale for each group of channels", "smoothquant"
+        )
         found = {
             name: quantizer
             for name, quantizer in model.quantizers.items()

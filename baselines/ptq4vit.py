@@ -11,8 +11,18 @@ from pydantic import Field
 from harness.baselines.engines.calibration_images import first_images
 from harness.baselines.engines.layer_search import LayerSearchSettings, Twin, search_layers
 from harness.data.sets import CalibrationSet
+from harness.engines.placement_settings import (
+    NO_VALUES,
+    AttentionProducts,
+    Implies,
+    OperandSites,
+    OuterImage,
+    Refused,
+    operands_or_deploy,
+)
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
+from harness.quant.calibrate.placement import Placement
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -20,6 +30,12 @@ from harness.quant.network.qmodel import QuantizedModel
 class Ptq4vitConfig:
     """Settings of ``ptq4vit``."""
 
+    IMPLIES: ClassVar[Implies] = operands_or_deploy(twin="none")
+    REFUSED: ClassVar[Refused] = NO_VALUES
+
+    sites: OperandSites = "operands"
+    attention: AttentionProducts = False
+    image: OuterImage = "full"
     images: Annotated[int, Field(ge=1, description="calibration images used; the paper uses 32")] = 32
     twin: Annotated[
         Twin,
@@ -42,6 +58,11 @@ class Ptq4vitConfig:
     rounds: Annotated[int, Field(ge=1, description="how often weights and operands take turns")] = 3
     batch: Annotated[int, Field(ge=1, description="images per backward pass; the released code uses 4")] = 4
 
+    @property
+    def placement(self) -> Placement:
+        """Where the quantizers sit."""
+        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
+
 
 @register(
     "ptq4vit",
@@ -61,6 +82,15 @@ class Ptq4vit(Method[Ptq4vitConfig]):
         """Search with inputs from the full-precision network (parallel calibration)."""
         c = self.config
         settings = LayerSearchSettings(
-            c.low, c.high, c.steps, c.rounds, c.score, c.gradient, sequential=False, twin=c.twin, batch=c.batch
+            c.low,
+            c.high,
+            c.steps,
+            c.rounds,
+            c.score,
+            c.gradient,
+            sequential=False,
+            twin=c.twin,
+            batch=c.batch,
+            placement=c.placement,
         )
         search_layers(model, first_images(calibration, c.images, context), settings, context)

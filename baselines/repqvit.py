@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,27 +12,40 @@ from torch import Tensor
 from harness.baselines.engines.calibration_images import first_images
 from harness.baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, reparameterise
 from harness.data.sets import CalibrationSet
+from harness.engines.placement_settings import (
+    NO_VALUES,
+    AttentionProducts,
+    Implies,
+    OperandSites,
+    Refused,
+    operands_or_deploy,
+)
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.method.settings import JOINED
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
+from harness.quant.calibrate.placement import Placement
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import NumberFormat
 from harness.quant.format.log_sqrt2 import LogSqrt2, log_sqrt2
 from harness.quant.format.range_search import outer_quantiles, percentile_search
-from harness.quant.format.uniform import from_free_range
-from harness.quant.network.operands import inner_norms, operand_bits, operand_sites
+from harness.quant.format.uniform import from_free_range, from_range
+from harness.quant.network.operands import inner_norms
 from harness.quant.network.qmodel import QuantizedModel
-from harness.trial.bits import Bits
 
 
 @dataclass(frozen=True)
 class RepqvitConfig:
     """Settings of ``repqvit``."""
 
+    IMPLIES: ClassVar[Implies] = operands_or_deploy(zero_point="rounded", softmax="uniform", reparameterise=True)
+    REFUSED: ClassVar[Refused] = NO_VALUES
+
+    sites: OperandSites = "operands"
+    attention: AttentionProducts = False
     images: Annotated[int, Field(ge=1, description="calibration images used, in one batch; the paper uses 32")] = 32
     reparameterise: Annotated[
         bool, Field(description="turn channel-wise LayerNorm outputs into layer-wise ones; false keeps them channel-wise")
@@ -60,6 +73,11 @@ class RepqvitConfig:
         ),
     ] = "quantized"
 
+    @property
+    def placement(self) -> Placement:
+        """Where the quantizers sit."""
+        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
+
 
 @register(
     "repqvit",
@@ -75,10 +93,10 @@ class Repqvit(Method[RepqvitConfig]):
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
         """One pass over the images, then the reparameterisation in closed form."""
-        bits, inputs = context.bits, self.config.inputs
+        bits, inputs, placement = context.bits, self.config.inputs, self.config.placement
         if inputs != "activations":
             self._weights(model, list(model.weights), bits.weight)
-        sites = {site.name: site for site in operand_sites(model)}
+        sites = {site.name: site for site in placement.among(model)}
         normed = {operation.operand for operations in inner_norms(model).values() for operation in operations}
         images = first_images(calibration, self.config.images, context)
 
@@ -86,7 +104,7 @@ class Repqvit(Method[RepqvitConfig]):
 
             def watch(name: str, x: Tensor) -> None:
                 if name in sites:
-                    width = self._width(sites[name], bits)
+                    width = placement.width(sites[name], bits, self.config.image_bits)
                     if width < FLOAT_BITS:
                         model.quantizers[name] = self._quantizer(sites[name], x, width, channelwise=name in normed)
                     task.advance()
@@ -96,7 +114,7 @@ class Repqvit(Method[RepqvitConfig]):
         if inputs == "activations":
             self._weights(model, list(model.weights), bits.weight)
         if self.config.reparameterise:
-            norms = reparameterise(model, self.config.zero_point)
+            norms = reparameterise(model, self.config.zero_point, clamped=placement.deployed)
             self._weights(model, [one.site.name for operations in norms for one in operations], bits.weight)
             context.notes["reparameterised_norms"] = len(norms)
 
@@ -105,22 +123,23 @@ class Repqvit(Method[RepqvitConfig]):
         """Per output channel the percentile with the least squared error."""
         if bits >= FLOAT_BITS:
             return
+        spec = self.config.placement.weight_spec(bits) if self.config.placement.deployed else None
         for name in names:
-            ranges = percentile_search(weight_rows(model, name), bits, FRACTIONS)
-            model.quantizers[name] = from_free_range(AffineSpec(bits, axis=0), *ranges)
-
-    def _width(self, site: Site, bits: Bits) -> int:
-        if site.kind is Kind.INPUT and self.config.image == "full":
-            return FLOAT_BITS
-        return operand_bits(site, bits, self.config.image_bits)
+            model.quantizers[name] = _by_percentile(weight_rows(model, name), AffineSpec(bits, axis=0), spec)
 
     def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> NumberFormat:
         if site.kind is Kind.SOFTMAX and self.config.softmax == "log_sqrt2":
             return _log_sqrt2(x, bits)
-        if channelwise:
-            ranges = percentile_search(channel_rows(x, x.ndim - 1), bits, FRACTIONS)
-            return from_free_range(AffineSpec(bits, axis=x.ndim - 1), *ranges)
-        return from_free_range(AffineSpec(bits), *percentile_search(x.reshape(1, -1), bits, FRACTIONS))
+        if channelwise:  # until the reparameterisation
+            return _by_percentile(channel_rows(x, x.ndim - 1), AffineSpec(bits, axis=x.ndim - 1))
+        spec = self.config.placement.activation_spec(bits) if self.config.placement.deployed else None
+        return _by_percentile(x.reshape(1, -1), AffineSpec(bits), spec)
+
+
+def _by_percentile(rows: Tensor, free: AffineSpec, spec: AffineSpec | None = None) -> NumberFormat:
+    """The percentile with the least squared error: of zero points that need not be codes, or of another format."""
+    ranges = percentile_search(rows, free.bits, FRACTIONS, spec)
+    return from_free_range(free, *ranges) if spec is None else from_range(spec, *ranges)
 
 
 def _log_sqrt2(x: Tensor, bits: int) -> NumberFormat:

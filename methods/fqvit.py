@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from harness.data.sets import CalibrationSet
 from harness.engines.levit_scheme import LevitRule
+from harness.engines.placement_settings import Refused, ValueSites
+from harness.errors import Problem
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.method.base import Context, Method
@@ -23,6 +25,10 @@ from harness.quant.network.qmodel import QuantizedModel
 
 LIS_BITS = 4
 LEVIT = "levit"
+NOTHING_LEFT = (
+    "power-of-two factors belong to sums before a LayerNorm and Log-Int-Softmax to quantized scores; products read neither, "
+    "so nothing of FQ-ViT would be left"
+)
 Switch = Literal["auto", "on", "off"]
 
 
@@ -30,6 +36,11 @@ Switch = Literal["auto", "on", "off"]
 class FqvitConfig:
     """Settings of ``fqvit``; the defaults are FQ-ViT as Evol-Q's experiments use it (PTF, no LIS)."""
 
+    REFUSED: ClassVar[Refused] = {
+        "sites": {name: Problem(NOTHING_LEFT, f"use minmax(sites={name})") for name in ("operands", "deploy")}
+    }
+
+    sites: ValueSites = "values"
     ptf: Annotated[bool, Field(description="power-of-two factors per channel on residual sums before a LayerNorm")] = True
     integer_layernorm: Annotated[Switch, Field(description="LayerNorm on integers; auto: exactly when ptf is on")] = "auto"
     lis: Annotated[bool, Field(description="Log-Int-Softmax: attention probabilities as powers of two (4 bits)")] = False

@@ -21,13 +21,13 @@ from harness.graph.sites import Site
 from harness.machine.memory import Kept
 from harness.method.base import Context
 from harness.quant.calibrate.installation import FLOAT_BITS
+from harness.quant.calibrate.placement import Placement
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import NumberFormat
 from harness.quant.format.twin_gelu import GELU_MINIMUM, TwinGelu
 from harness.quant.format.twin_softmax import TwinSoftmax
 from harness.quant.format.uniform import from_range
-from harness.quant.network.operands import operand_bits
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -52,6 +52,8 @@ class LayerSearchSettings:
         sequential: Layers see inputs from the layers quantized before them.
         twin: Ranges of softmax and GELU outputs: twins as in the released code or as the paper prints them, or one.
         batch: Images per backward pass.
+        placement: Where quantizers sit. ``deploy``: weights have one searched scale per output channel, products of
+            attention one per operand; the other formats are those of the papers, which integer kernels compute.
     """
 
     low: float
@@ -63,6 +65,7 @@ class LayerSearchSettings:
     sequential: bool
     twin: Twin
     batch: int
+    placement: Placement
 
     @property
     def factors(self) -> list[float]:
@@ -164,26 +167,28 @@ class _Searcher:
     def _start(self, module: Operation, seen: _Seen) -> list[str]:
         """Min-max quantizers; returns the names of those that are searched, weights first."""
         names: list[str] = []
-        bits = self.context.bits
+        bits, placement = self.context.bits, self.settings.placement
         if isinstance(module, WeightedOperation):
             if bits.weight < FLOAT_BITS:
-                self.model.quantizers[module.site.name] = _weight_quantizer(module, bits.weight)
+                self.model.quantizers[module.site.name] = _weight_quantizer(module, bits.weight, placement)
                 names.append(module.site.name)
             operands = [(module.operand, seen.inputs[0])]
         else:
             operands = [(module.left.name, seen.inputs[0]), (module.right.name, seen.inputs[1])]
         for name, x in operands:
             site = self.model.sites[name]
-            width = FLOAT_BITS if site.kind is Kind.INPUT else operand_bits(site, bits)
+            width = placement.width(site, bits) if placement.selects(site) else FLOAT_BITS
             if width < FLOAT_BITS:
-                heads = not isinstance(module, WeightedOperation) and x.ndim == 4
+                heads = not isinstance(module, WeightedOperation) and x.ndim == 4 and not placement.deployed
                 self.model.quantizers[name] = _operand_quantizer(site, x, width, self.settings.twin, heads=heads)
                 names.append(name)
         return names
 
     def _improve(self, module: Operation, seen: _Seen, name: str) -> None:
         start = self.model.quantizers[name]
-        groups = _groups(module) if isinstance(module, WeightedOperation) and name == module.site.name else 1
+        groups = 1
+        if isinstance(module, WeightedOperation) and name == module.site.name:
+            groups = _groups(module, self.settings.placement)
         if start.axis == HEADS and not isinstance(module, WeightedOperation):
             groups = start.scale.numel()
         first = self._first.setdefault(name, start)
@@ -237,22 +242,23 @@ def _grouped(x: Tensor, channel: int, groups: int) -> Tensor:
     return split.movedim(-2, 0)
 
 
-def _groups(module: WeightedOperation) -> int:
+def _groups(module: WeightedOperation, placement: Placement) -> int:
     """Scales of a weight that are searched apart: q, k and v; each channel of a convolution; else one for the layer."""
     rows, columns = module.weight.shape[:2]
-    if module.weight.ndim > 2:
+    if module.weight.ndim > 2 or placement.deployed:
         return int(rows)
     return QKV_GROUPS if module.site.attention and rows == QKV_GROUPS * columns else 1
 
 
-def _weight_quantizer(module: WeightedOperation, bits: int) -> NumberFormat:
+def _weight_quantizer(module: WeightedOperation, bits: int, placement: Placement) -> NumberFormat:
     """Symmetric; one scale per group, written out per channel where there are several."""
-    groups = _groups(module)
+    groups = _groups(module, placement)
     bound = module.present_weight.reshape(groups, -1).abs().amax(dim=1)
+    spec = placement.weight_spec(bits, symmetric=True)
     if groups == 1:
-        return from_range(AffineSpec(bits, signed=True, symmetric=True), -bound, bound)
+        return from_range(replace(spec, axis=None), -bound, bound)
     bound = bound.repeat_interleave(len(module.weight) // groups)
-    return from_range(AffineSpec(bits, signed=True, symmetric=True, axis=0), -bound, bound)
+    return from_range(spec, -bound, bound)
 
 
 def _operand_quantizer(site: Site, x: Tensor, bits: int, twin: Twin, *, heads: bool) -> NumberFormat:

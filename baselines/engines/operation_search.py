@@ -21,10 +21,10 @@ from harness.baselines.engines.segment_operations import Operation, output_of
 from harness.graph.operations import Kind
 from harness.machine.memory import Kept
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
+from harness.quant.calibrate.placement import Placement
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import EPSILON, channel_rows
 from harness.quant.format.base import NumberFormat
-from harness.quant.network.operands import operand_bits
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import Bits
@@ -42,14 +42,14 @@ class Installing:
         centre: Zero points that are tried.
         rounds: How often weights and operands take turns.
         logarithms: Behind softmax and GELU.
-        image: Whether the input image gets a quantizer.
+        placement: Where quantizers sit. ``deploy``: weights are symmetric, and an operand has one scale, also in products.
     """
 
     effort: SearchEffort
     centre: Centre
     rounds: int
     logarithms: bool
-    image: bool
+    placement: Placement
 
 
 class OperationSearch:
@@ -95,11 +95,12 @@ class OperationSearch:
         operation = self.operation
         if isinstance(operation, WeightedOperation) and self.bits.weight < FLOAT_BITS:
             rows, width = weight_rows(self.model, operation.site.name), self.bits.weight
-            spaces[operation.site.name] = self._uniform(rows, AffineSpec(width, axis=0), 2 ** (width - 1))
+            spec = self.rule.placement.weight_spec(width)
+            spaces[operation.site.name] = self._uniform(rows, spec, 2 ** (width - 1))
         for name, x in self.inputs.items():
             site = self.model.sites[name]
-            width = operand_bits(site, self.bits)
-            if width < FLOAT_BITS and (site.kind is not Kind.INPUT or self.rule.image):
+            width = self.rule.placement.width(site, self.bits)
+            if width < FLOAT_BITS and self.rule.placement.selects(site):
                 spaces[name] = self._operand_space(name, x, width)
         return spaces
 
@@ -129,7 +130,8 @@ class OperationSearch:
 
     def _by_head(self, x: Tensor) -> bool:
         """Whether an operand gets one scale per head: those of products ``(n, heads, tokens, channels)``."""
-        return not isinstance(self.operation, WeightedOperation) and x.ndim == 4
+        product = not isinstance(self.operation, WeightedOperation)
+        return product and x.ndim == 4 and not self.rule.placement.deployed
 
     def _operand_error(self, name: str) -> Error:
         """Squared output error of the whole operation, or of each head."""

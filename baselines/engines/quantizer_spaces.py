@@ -62,7 +62,7 @@ class UniformSpace:
     """Scales from a percentile's to the full range's, and integer zero points.
 
     Attributes:
-        spec: Asymmetric.
+        spec: Asymmetric; or symmetric, with zero points at zero.
         candidates: Scale and zero point, ``(n, 2, groups)``.
         spacing: Distance of scales, ``(groups,)``.
         least: Smallest scale.
@@ -105,12 +105,14 @@ def uniform_space(
 
     Args:
         rows: Values ``(groups, n)``.
-        spec: Asymmetric.
+        spec: Asymmetric; of a symmetric one only scales are searched, over absolute values.
         effort: Its candidates are pairs of a scale and a zero point.
-        centre: Zero points around the middle code as released, or around that of the min-max range.
-        zero_points: How many, at most 16.
+        centre: Asymmetric: zero points around the middle code as released, or around that of the min-max range.
+        zero_points: Asymmetric: how many, at most 16.
         least: Smallest scale.
     """
+    if spec.symmetric:
+        return _symmetric_space(rows, spec, effort, least)
     ordered = rows.sort(dim=1).values
     low, high = spec.code_range
     count = min(MOST_ZERO_POINTS, zero_points)
@@ -124,6 +126,15 @@ def uniform_space(
         middle = from_range(spec, ordered[:, 0], ordered[:, -1]).zero_point
     zeros = (middle + torch.arange(count, device=rows.device)[:, None] - count // 2).clamp(low, high)
     return UniformSpace(spec, _pairs(scales, zeros), scales[1] - scales[0], least, effort)
+
+
+def _symmetric_space(rows: Tensor, spec: AffineSpec, effort: SearchEffort, least: float) -> UniformSpace:
+    ordered = rows.abs().sort(dim=1).values
+    low, high = spec.code_range
+    narrow, wide = quantile(ordered, NARROWEST), ordered[:, -1]
+    share = torch.linspace(0, 1, effort.candidates, device=rows.device)[:, None]
+    scales = ((narrow + share * (wide - narrow)) / ((high - low) / 2)).clamp_min(least)
+    return UniformSpace(spec, _pairs(scales, torch.zeros_like(wide)[None]), scales[1] - scales[0], least, effort)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ ZeroPoint = Literal["released", "fraction", "rounded"]
 
 
 @torch.no_grad()
-def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[WeightedOperation]]:
+def reparameterise(model: QuantizedModel, zero_point: ZeroPoint, *, clamped: bool = False) -> list[list[WeightedOperation]]:
     """Rewrite every inner LayerNorm whose readers have a channel-wise quantizer, and the weights after it (Eq. 8 to 12).
 
     With ``r = s / mean(s)`` and ``d = mean(s) (z - mean(z))`` the norm's weight becomes ``g / r``, its bias ``b / r + d``,
@@ -30,6 +30,7 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[We
         model: A model with one channel-wise quantizer at all operands that read a norm.
         zero_point: The mean zero point rounded, or as it is, a fraction: ``released`` codes are rounded before it is added,
             ``fraction`` after that, so that they are those of the channel-wise quantizer (the paper's equality).
+        clamped: The zero point is a code: integer kernels have no other. What the network computes stays, whatever it is.
 
     Returns:
         Per norm the operations that read it.
@@ -41,6 +42,8 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint) -> list[list[We
         scale, zero = channelwise.scale.mean().reshape(1), channelwise.zero_point.mean().reshape(1)
         if zero_point == "rounded":
             zero = zero.round()
+        if clamped:
+            zero = zero.clamp(*AffineSpec(channelwise.bits).code_range)
         ratio = channelwise.scale / scale
         shift = scale * (channelwise.zero_point - zero)
         gain, offset = model.norm_parameters(norm)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from harness.data.sets import CalibrationSet
-from harness.engines.placement_settings import ONLY_DEPLOY, AnySites, AttentionProducts
+from harness.engines.placement_settings import ONLY_DEPLOY, AnySites, AttentionProducts, Implies
 from harness.method.base import Context
 from harness.method.settings import JOINED
 from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers
@@ -22,7 +21,7 @@ from harness.quant.network.qmodel import QuantizedModel
 class UniformConfig:
     """Settings shared by the baselines ``minmax``, ``ema`` and ``percentile``."""
 
-    IMPLIES: ClassVar[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
+    IMPLIES: ClassVar[Implies] = {
         "sites": {"values": ONLY_DEPLOY, "operands": ONLY_DEPLOY, "deploy": {"weights": "symmetric"}}
     }
 

@@ -52,7 +52,7 @@ def _clash(owner: str, config: Any, decider: str, name: str, value: Any) -> Prob
     others = [
         _written(decider, other) for other, fixed in config.IMPLIES[decider].items() if fixed.get(name, given) == given
     ]
-    return Problem(text, " or ".join([f"leave {name} out", *others]))
+    return Problem(text, f"leave {name} out" + (f", or choose {' or '.join(others)}" if others else ""))
 
 
 def _written(name: str, value: Any) -> str:

@@ -136,8 +136,8 @@ def search(captured_model, calibration):
     means = {}
     real = adalog.reparameterise
 
-    def remembered(model, zero_point):
-        norms = real(model, zero_point)
+    def remembered(model, zero_point, **options):
+        norms = real(model, zero_point, **options)
         means.update({one.operand: model.quantizers[one.operand].scale for found in norms for one in found})
         return norms
 

@@ -27,6 +27,7 @@ from harness.graph.sites import Place, Site
 from harness.machine.memory import Kept
 from harness.machine.progress import Task
 from harness.models.loading import load_model
+from harness.quant.calibrate.placement import Placement
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.range_search import percentile_search
@@ -146,7 +147,7 @@ def test_ptq4vit_takes_the_scales_of_the_released_code(model, calibration, conte
     expected, images = released("ptq4vit"), calibration.images[:4]
     made = context("w6a6")
     settings = layer_search.LayerSearchSettings(
-        0.01, 1.2, 100, 3, "hessian", "random", sequential=False, twin="released", batch=4
+        0.01, 1.2, 100, 3, "hessian", "random", False, "released", 4, Placement("operands", image=False)
     )
     searcher, logits = layer_search._Searcher(model, settings, made), model.full_precision(images)
     searched = {0, model.segment_of(f"{BLOCK}.attn.qkv.weight"), len(model.segments) - 1}
@@ -188,7 +189,9 @@ class Isolated:
         return Site(name, kind, place, name, name, "", -1, 1, 1, function=function)
 
     def search(self, **operands):
-        rule = Installing(SearchEffort(128, 16, 6), "middle", 3, logarithms=True, image=False)
+        rule = Installing(
+            SearchEffort(128, 16, 6), "middle", 3, logarithms=True, placement=Placement("operands", image=False)
+        )
         read = {f"{name[0]}[{name[1]}]": [values] for name, values in operands.items()}
         with torch.no_grad():
             OperationSearch(self, self.operation, read, Bits.parse("w4a4"), rule).run()

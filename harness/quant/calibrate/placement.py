@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.errors import IncompatibleError
 from harness.graph.operations import Kind
 from harness.graph.sites import Place, Site
 from harness.quant.format.affine import AffineSpec
@@ -100,3 +101,21 @@ def is_deployed(model: QuantizedModel) -> bool:
     weights = [model.quantizers[name] for name in model.weights if name in model.quantizers]
     fixed = [isinstance(one, Uniform) and one.symmetric and one.narrow_range for one in weights]
     return bool(weights) and all(fixed) and places <= {Place.PARAMETER, Place.OPERAND}
+
+
+def keeps_deployed(model: QuantizedModel, change: str, instead: str) -> None:
+    """Refuse a change of activations' formats with which integer kernels no longer compute what ``deploy`` placed.
+
+    Args:
+        model: The network.
+        change: Who does what, for the message.
+        instead: What to use.
+
+    Raises:
+        IncompatibleError: The quantizers are those of ``deploy``.
+    """
+    if is_deployed(model):
+        raise IncompatibleError(
+            f"{change}, and integer kernels read one scale for the whole tensor: sites=deploy would no longer be true",
+            f"use {instead}, or a scheme with another placement",
+        )

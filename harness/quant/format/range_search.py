@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import affine_parameters, fake_quantize, free_parameters, integer_range
 
 OMSE_GRID = 90
@@ -113,24 +114,26 @@ def _interpolated(tail: Tensor, position: float, start: int) -> Tensor:
     return low + (high - low) * (position - int(position))
 
 
-def percentile_search(x: Tensor, bits: int, fractions: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+def percentile_search(
+    x: Tensor, bits: int, fractions: tuple[float, ...], spec: AffineSpec | None = None
+) -> tuple[Tensor, Tensor]:
     """RepQ-ViT's ranges: per row the quantile ``p`` with the least squared error, cut off at both ends.
-
-    For formats whose zero point need not be a code (``from_free_range``).
 
     Args:
         x: Values ``(rows, n)``.
-        bits: Width of the unsigned code.
+        bits: Width of the code.
         fractions: Candidates for ``p``; ties go to the first.
+        spec: The format whose errors count; None for unsigned codes whose zero point need not be a code
+            (``from_free_range``).
 
     Returns:
         Minimum and maximum of each row.
     """
-    low, high = integer_range(bits, signed=False)
+    low, high = integer_range(bits, signed=False) if spec is None else spec.code_range
     candidates = outer_quantiles(x, fractions)
     best, best_error = candidates[0], None
     for candidate in candidates:
-        scale, zero_point = free_parameters(*candidate, bits)
+        scale, zero_point = free_parameters(*candidate, bits) if spec is None else spec.parameters(*candidate)
         error = (x - fake_quantize(x, scale[:, None], zero_point[:, None], low, high)).square_().mean(dim=1)
         better = torch.ones_like(error, dtype=torch.bool) if best_error is None else error < best_error
         best = torch.where(better, candidate[0], best[0]), torch.where(better, candidate[1], best[1])
