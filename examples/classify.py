@@ -9,7 +9,9 @@ its number; then the last line is top-1.
 import argparse
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -18,7 +20,7 @@ from PIL import Image
 ENDINGS = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
-def prepared(path, about):
+def prepared(path: Path, about: dict[str, Any]) -> np.ndarray:
     """An image as the network's input ``(1, c, h, w)``, as the manifest says."""
     channels, height, width = about["input_size"]
     with Image.open(path) as opened:
@@ -29,7 +31,7 @@ def prepared(path, about):
     return ((pixels - mean) / std)[None]
 
 
-def resized(image, about):
+def resized(image: Image.Image, about: dict[str, Any]) -> Image.Image:
     """The shorter side becomes the input's size divided by ``crop_pct``; for ``squash``, both sides."""
     _, height, width = about["input_size"]
     size = [math.floor(side / about["crop_pct"]) for side in (width, height)]
@@ -41,13 +43,13 @@ def resized(image, about):
     return image.resize(tuple(size), Image.Resampling[about["interpolation"].upper()])
 
 
-def cropped(image, height, width):
+def cropped(image: Image.Image, height: int, width: int) -> Image.Image:
     """The centre."""
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
 
-def labels_of(folder, classes):
+def labels_of(folder: Path, classes: list[dict[str, str]]) -> Iterator[tuple[Path, int | None]]:
     """Images with the index of their class; None where folders do not say."""
     index = {one["id"]: number for number, one in enumerate(classes)} | {str(n): n for n in range(len(classes))}
     for path in sorted(folder.rglob("*")):
@@ -55,7 +57,7 @@ def labels_of(folder, classes):
             yield path, index.get(path.parent.name)
 
 
-def main():
+def main() -> None:
     """Print the class of every image, and top-1 where classes are known."""
     parser = argparse.ArgumentParser(description="Classify photographs with an exported folder.")
     parser.add_argument("deployed", type=Path, help="folder that harness export wrote")

@@ -14,7 +14,7 @@ from PIL import Image
 from harness import Store, load_quantized
 
 
-def main():
+def main() -> None:
     """Print the five most likely classes by number, with their probabilities."""
     parser = argparse.ArgumentParser(description="Classify a photograph with the quantized network of a trial.")
     parser.add_argument("trial")

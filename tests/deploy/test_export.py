@@ -6,6 +6,7 @@ import runpy
 import sys
 from collections import Counter
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_the_manifest_says_what_it_is(kept, folder):
     assert manifest["record"] == record["id"]
     assert (manifest["stack"], manifest["bits"], manifest["changes"]) == (record["stack"], record["bits"], [])
     assert manifest["preprocessing"] == record["spec"]["preprocessing"]
-    assert [one["name"] for one in manifest["classes"]][0].lower().startswith("t-shirt")
+    assert manifest["classes"][0]["name"].lower().startswith("t-shirt")
     assert {row["arithmetic"] for row in manifest["products"]} == {"integer"}
     assert sum(row["macs"] for row in manifest["products"]) > 1e6
     quantizers = load_quantized(store, record["id"]).model.quantizers
@@ -160,7 +161,7 @@ def test_the_gate_holds_the_whole_network_against_the_simulation(kept, folder):
         passed(path, onnx.load(path), onnx_runtime, better)
 
 
-@pytest.mark.skipif(not pytest.importorskip("importlib.util").find_spec("openvino"), reason="openvino is not installed")
+@pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
 def test_openvino_is_refused_where_it_is_silently_wrong(kept, tmp_path, monkeypatch, capsys):
     """A quantizer behind the convolution and one behind the class token's concatenation (OpenVINO 2026.4)."""
     store, trials = kept
@@ -210,7 +211,7 @@ def test_the_example_needs_nothing_of_the_harness():
     tree = ast.parse((ROOT / "examples" / "classify.py").read_text(encoding="utf-8"))
     imports = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imports |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imports == {"argparse", "json", "math", "pathlib", "numpy", "onnxruntime", "PIL"}
+    assert imports == {"argparse", "collections.abc", "json", "math", "pathlib", "typing", "numpy", "onnxruntime", "PIL"}
 
 
 def test_a_trial_as_a_module(photographs, capsys, monkeypatch):
