@@ -129,9 +129,14 @@ def _state_file(store: Store, record: Record) -> Path:
         return path
     if "imported" in record:
         why = f"its record comes from {record['imported'].get('from', 'elsewhere')}, which holds the file"
-    else:
-        why = f"another library quantized its network ({record['stack']}), or {path} was deleted"
-    raise UsageError(f"trial {trial} has no file of quantizers: {why}")
+        raise UsageError(f"trial {trial} has no file of quantizers: {why}", f"make it here: harness run --trial {trial}")
+    if path.name in record.get("files", {}):
+        hint = f"make it again, and keep the folder of the trial: {record['command']} --force"
+        raise UsageError(f"trial {trial} has no file of quantizers: {path} was deleted", hint)
+    raise UsageError(
+        f"trial {trial} has no file of quantizers: another library quantized its network ({record['stack']}), "
+        f"or {path} was deleted"
+    )
 
 
 def _check_file(record: Record, path: Path) -> None:
