@@ -39,6 +39,8 @@ class BoardCell:
         commits: Commits of this project that its records were made with.
         origins: Where its records come from; ``own`` for those measured in this store.
         load: Largest load of the machine while a record was made; None where none says.
+        noise: Mean agreement of the network with itself under the other arithmetic in percent; None where it is not known.
+        noise_sqnr: The logits' signal-to-noise ratio between both in decibel; None where it is not known.
     """
 
     ids: tuple[str, ...]
@@ -61,6 +63,8 @@ class BoardCell:
     commits: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     load: float | None = None
+    noise: float | None = None
+    noise_sqnr: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -113,6 +117,8 @@ def cell_of(group: Group, expected: int, evidence: Evidence) -> BoardCell:
         commits=_texts(row["commit"] for row in rows if row["commit"]),
         origins=_texts(row["origin"] or "own" for row in rows),
         load=max(loads, default=None),
+        noise=_mean_or_none(row["noise_agreement"] for row in rows),
+        noise_sqnr=_mean_or_none(row["noise_sqnr_db"] for row in rows),
     )
 
 
@@ -127,3 +133,8 @@ def _numbers(values: Iterable[Any]) -> list[float]:
 def _mean(values: Iterable[Any]) -> float:
     known = _numbers(values)
     return float(np.mean(known)) if known else float("nan")
+
+
+def _mean_or_none(values: Iterable[Any]) -> float | None:
+    known = _numbers(values)
+    return float(np.mean(known)) if known else None

@@ -72,6 +72,8 @@ def _facts(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> d
         "commit": " ".join(cell.commits),
         "origin": "; ".join(cell.origins),
         "load": cell.load,
+        "noise_agreement": cell.noise,
+        "noise_sqnr_db": cell.noise_sqnr,
     }
 
 
