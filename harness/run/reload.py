@@ -21,6 +21,7 @@ from harness.run.prepare import device_of
 from harness.store.reading import reason_of, sha256_of
 from harness.store.store import Store
 from harness.trial.record import Record
+from harness.trial.spec import FLOAT
 
 
 class QuantizedNetwork(nn.Module):
@@ -94,6 +95,7 @@ def load_quantized(store: Store, trial_id: str, *, weights: Path | None = None, 
         raise UsageError(
             f"{path} cannot be read: {type(error).__name__}: {error}", f"run it again: {record['command']} --force"
         ) from error
+    model.arithmetic = record["spec"].get("arithmetic", FLOAT)
     return QuantizedNetwork(model.to(target), preprocessing, record)
 
 
