@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.pages import embedded, photographs
+from benchmarks.pages.deployed import deployed
 from benchmarks.pages.searches import ROOT, searches
 from harness.leaderboard.board.boards import Board, boards
 from harness.leaderboard.board.evidence import Evidence
@@ -18,13 +19,13 @@ from harness.store.table import table
 
 RECORDS = ROOT / "leaderboard" / "results" / "records.parquet"
 PHOTOGRAPHS = ROOT / "leaderboard" / "results" / "photographs" / "records.parquet"
-PAGES = ("README.md", "docs/results.md", "docs/methods.md")
+PAGES = ("README.md", "docs/results.md", "docs/methods.md", "docs/deploy.md")
 SECTION = re.compile(r"(<!-- (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def sections() -> dict[str, str]:
     """What stands between the lines, by name."""
-    return {**_embedded(), **_photographs(), "searches": searches()}
+    return {**_embedded(), **_photographs(), "searches": searches(), "deployed": deployed()}
 
 
 def _embedded() -> dict[str, str]:
