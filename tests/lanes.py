@@ -42,6 +42,7 @@ SLOW_WITH_A_NETWORK = {
     "test_erq",
     "test_gptq",
     "test_memory",
+    "test_network",
     "test_modifiers",
     "test_psaq",
     "test_psaqv2",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import operator
+from typing import Any
 
 import torch
 from torch import fx, nn

@@ -187,9 +187,7 @@ def _four_bit_codes(model: QuantizedModel) -> set[str]:
     """Names of the stored codes of weights with at most four bits."""
     narrow = {name for name in model.weights if name in model.quantizers and model.quantizers[name].bits <= INT4_BITS}
     sites = {model.weights[name].node for name in narrow}
-    return {
-        f"{path}.weight.codes" for path, _ in operation_paths(model).items() if path.rpartition(".op_")[2] in sites
-    }
+    return {f"{path}.weight.codes" for path, _ in operation_paths(model).items() if path.rpartition(".op_")[2] in sites}
 
 
 def _for_target(target: Target, runtime: Any, place: Path) -> list[Path]:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from harness.deploy.names import WITHIN
 from harness.deploy.paths import node_sites, products
 from harness.quant.network.qmodel import QuantizedModel
 
-RENAMED = re.compile(r"(_token_\d+|/MatMulAddFusion)$")  # what ONNX Runtime appends where it changes a layout or fuses
+RENAMED = re.compile(r"_token_\d+$")  # what ONNX Runtime appends where it changes a layout
 
 
 class Node(NamedTuple):
@@ -55,7 +56,8 @@ def kernels(model: QuantizedModel, nodes: list[Node]) -> Kernels:
         nodes: Of the optimised graph.
     """
     named = {RENAMED.sub("", name): node for node in nodes for name in node.names}
-    found = {site: named[site] for site in products(model) if site in named}
+    fused = {name.partition(WITHIN)[0]: node for name, node in named.items()}  # under the name of the bias behind it
+    found = {site: node for site in products(model) if (node := named.get(site, fused.get(site))) is not None}
     integer = {site for site, node in found.items() if node.integer}
     macs = multiply_accumulates(model)
     return Kernels(

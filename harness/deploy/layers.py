@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operations)
+import torch.ao.quantization.fx._decomposed
 from torch import Tensor, nn
 
 from harness.deploy.grids import BYTE_MAX, BYTE_MIN, SIGNED_MAX, SIGNED_MIN, ActivationGrid, WeightCodes
@@ -83,9 +83,7 @@ class Stored(nn.Module):
 
     def forward(self, _: Tensor | None = None) -> Tensor:
         """Its values; what a constant's place is given is the full-precision constant, which is not read."""
-        values: Tensor = quantized.dequantize_per_channel(
-            self.codes, self.scale, self.zero_point, self.axis, *SIGNED_BYTE
-        )
+        values: Tensor = quantized.dequantize_per_channel(self.codes, self.scale, self.zero_point, self.axis, *SIGNED_BYTE)
         return values
 
 

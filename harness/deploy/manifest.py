@@ -9,20 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data import ImageNetInfo
 
 from harness import __version__
-from harness.data.folders import IMAGENET_CLASSES
+from harness.data.classes import class_names
 from harness.deploy.gate import Figures
 from harness.deploy.kernels import multiply_accumulates
 from harness.deploy.onnx_file import INPUT, OPSET, OUTPUT
 from harness.deploy.placement import product_rows, site_rows
-from harness.embedded.assets import CLASSES
 from harness.machine.measure import environment
 from harness.quant.network.qmodel import QuantizedModel
 from harness.store.reading import sha256_of
 from harness.trial.record import Record
-from harness.trial.spec import EMBEDDED
 
 FORM = 1  # raised when a field changes its meaning
 NAME = "manifest.json"
@@ -55,24 +52,13 @@ def manifest_of(
         "output": OUTPUT,
         "opset": OPSET,
         "preprocessing": record["spec"]["preprocessing"],
-        "classes": classes(record),
+        "classes": [one._asdict() for one in class_names(record["data"]["name"])],
         "gate": figures.as_dict(),
         "products": product_rows(model, figures.kernels, multiply_accumulates(model)),
         "sites": site_rows(model),
         "versions": {"ptq-harness": __version__, **_versions()},
         "machine": _machine(),
     }
-
-
-def classes(record: Record) -> list[dict[str, str]]:
-    """Id and name of every class in the order of the logits; empty where they are not known."""
-    if record["data"]["name"] == EMBEDDED:
-        return [{"id": str(index), "name": name} for index, name in enumerate(CLASSES)]
-    info = ImageNetInfo("imagenet-1k")
-    labels = info.label_names()
-    if len(labels) != IMAGENET_CLASSES:
-        return []
-    return [{"id": label, "name": info.label_name_to_description(label)} for label in labels]
 
 
 def _versions() -> dict[str, str]:

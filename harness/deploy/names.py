@@ -15,7 +15,8 @@ import onnx
 SCOPES = "pkg.torch.onnx.name_scopes"
 PRODUCTS = ("MatMul", "Gemm", "Conv")
 QUANTIZE = "QuantizeLinear"
-CODES, VALUE = "/codes", "/value"
+WITHIN = "/"  # no name of a site has one
+CODES, VALUE = f"{WITHIN}codes", f"{WITHIN}value"
 
 
 def name_sites(model: onnx.ModelProto, operations: Mapping[str, str], quantizers: Mapping[str, str]) -> None:
@@ -40,8 +41,8 @@ def name_sites(model: onnx.ModelProto, operations: Mapping[str, str], quantizers
                 renamed[node.output[0]] = _unique(f"{quantized}{CODES}", taken)
         elif not quantized and (site := _innermost(scopes, operations)) and node.op_type != "DequantizeLinear":
             last[site] = node
-            if node.op_type in PRODUCTS and not _is_sum(node):
-                node.name = _unique(site, taken)
+            product = node.op_type in PRODUCTS and not _is_sum(node)
+            node.name = _unique(site if product else f"{site}{WITHIN}{node.op_type.lower()}", taken)
     kept = {one.name for one in model.graph.output}
     for site, node in last.items():
         if node.output[0] not in kept:

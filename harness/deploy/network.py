@@ -107,7 +107,8 @@ def _replaced(model: QuantizedModel, module: nn.Module) -> nn.Module:
         operators.LayerNorm: _norm,
         operators.Softmax: lambda model, module: Softmax(),
     }
-    return builders[type(module)](model, module)
+    build = builders.get(type(module))
+    return module if build is None else build(model, module)
 
 
 def _tap(model: QuantizedModel, tap: operators.Tap) -> nn.Module:

@@ -6,9 +6,9 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
 import torch
 from torch import nn
 
@@ -51,7 +51,7 @@ def write_onnx(network: nn.Module, input_size: tuple[int, int, int], path: Path)
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Without what the exporter says of itself."""
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -62,8 +62,3 @@ def _quiet():
             yield
     finally:
         log.setLevel(level)
-
-
-def load(path: Path) -> onnx.ModelProto:
-    """The model of a file."""
-    return onnx.load(path)

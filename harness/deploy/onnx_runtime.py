@@ -15,7 +15,15 @@ from harness.errors import UsageError
 
 ERRORS_ONLY = 3
 INTEGER_KERNELS = frozenset(
-    {"MatMulIntegerToFloat", "MatMulInteger", "QLinearMatMul", "QLinearConv", "ConvInteger", "QGemm", "DynamicQuantizeMatMul"}
+    {
+        "MatMulIntegerToFloat",
+        "MatMulInteger",
+        "QLinearMatMul",
+        "QLinearConv",
+        "ConvInteger",
+        "QGemm",
+        "DynamicQuantizeMatMul",
+    }
 )
 NAME = f"onnxruntime {onnxruntime.__version__}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -49,8 +50,10 @@ def compiled(model: Path | bytes, threads: int) -> openvino.CompiledModel:
         UsageError: The runtime cannot read it.
     """
     options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    core = openvino.Core()
     try:
-        return openvino.Core().compile_model(model if isinstance(model, bytes) else str(model), "CPU", options)
+        read = core.read_model(io.BytesIO(model) if isinstance(model, bytes) else str(model))
+        return core.compile_model(read, "CPU", options)
     except RuntimeError as error:
         what = "the model" if isinstance(model, bytes) else repr(str(model))
         raise UsageError(f"{NAME} cannot read {what}: {' '.join(str(error).split())[:300]}") from error

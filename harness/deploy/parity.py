@@ -52,11 +52,12 @@ def parity(model: onnx.ModelProto, simulated: Simulated, compute: Compute) -> li
         for node in graph.nodes
         if node.name in simulated.outputs and graph.has_integer_operands(node)
     }
-    inputs = [helper.make_tensor_value_info(name, TensorProto.UINT8, None) for name in fed]
+    codes = {name: simulated.codes[value.removesuffix(CODES)].numpy() for name, value in fed.items()}
+    inputs = [helper.make_tensor_value_info(name, TensorProto.UINT8, given.shape) for name, given in codes.items()]
     outputs = [_info(value) for value in compared.values()]
     if not compared:
         return []
-    found = compute(part(graph, inputs, outputs, fed), {name: _codes(simulated, value) for name, value in fed.items()})
+    found = compute(part(graph, inputs, outputs, fed), codes)
     return [_compared(site, found[value], simulated, coded=value.endswith(CODES)) for site, value in compared.items()]
 
 
@@ -64,11 +65,6 @@ def _fed(graph: Graph, simulated: Simulated) -> dict[str, str]:
     """Values that quantizers of known sites yield, by the name under which they are fed."""
     values = [node.output[0] for node in graph.nodes if node.op_type == QUANTIZE]
     return {f"{value}{FED}": value for value in values if value.removesuffix(CODES) in simulated.codes}
-
-
-def _codes(simulated: Simulated, value: str) -> np.ndarray:
-    codes: np.ndarray = simulated.codes[value.removesuffix(CODES)].numpy()
-    return codes
 
 
 def _info(value: str) -> onnx.ValueInfoProto:

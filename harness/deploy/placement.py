@@ -40,7 +40,9 @@ def _obstacle(model: QuantizedModel, name: str) -> str:
     if isinstance(quantizer, PowerOfTwo):
         return FACTORS
     low, high = quantizer.code_range if isinstance(quantizer, Affine) else (0, 0)
-    inside = isinstance(quantizer, Affine) and bool((quantizer.zero_point >= low).all() & (quantizer.zero_point <= high).all())
+    inside = isinstance(quantizer, Affine) and bool(
+        (quantizer.zero_point >= low).all() & (quantizer.zero_point <= high).all()
+    )
     return "" if inside else BESIDE
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harness.deploy.grids import in_signed_byte, whole_zero_points
+from harness.deploy.per_head import is_per_head
 from harness.errors import IncompatibleError
 from harness.graph.sites import Place, Site
 from harness.quant.format.adaptive_log import AdaptiveLog
@@ -17,9 +19,6 @@ from harness.quant.format.realisation import BETWEEN, UNEVEN
 from harness.quant.format.twin_gelu import TwinGelu
 from harness.quant.format.twin_softmax import TwinSoftmax
 from harness.quant.network.qmodel import QuantizedModel
-
-from harness.deploy.grids import in_signed_byte, whole_zero_points
-from harness.deploy.per_head import is_per_head
 
 SHOWN = 3  # sites of one reason in a message
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +16,38 @@ from harness.machine.progress import Progress
 from harness.quant.network.diagnosis import first_not_finite
 from harness.quant.network.qmodel import QuantizedModel
 from harness.store.fp_logits import Evaluable, Reference
-from harness.trial.record import Metrics
+from harness.trial.record import Metrics, NoiseFloor
+from harness.trial.spec import INTEGER
+
+
+@dataclass
+class Apart:
+    """Two runs of one network.
+
+    Attributes:
+        n_agree: Images where both predict the same class.
+        signal: Sum of squared logits of the first.
+        error: Sum of squared differences of the logits.
+    """
+
+    n_agree: int = 0
+    signal: float = 0.0
+    error: float = 0.0
+
+    def add(self, one: Tensor, other: Tensor) -> None:
+        """Count one batch of logits ``(n, classes)`` of both."""
+        self.n_agree += int((one.argmax(1) == other.argmax(1)).sum())
+        self.signal += float(one.double().square().sum())
+        self.error += float((one.double() - other.double()).square().sum())
+
+
+def _decibel(signal: float, error: float) -> float | None:
+    return 10 * math.log10(signal / error) if error > 0 and signal > 0 else None
+
+
+def other_than(arithmetic: str) -> Literal["integer", "float"]:
+    """The other arithmetic."""
+    return "float" if arithmetic == INTEGER else "integer"
 
 
 @dataclass
@@ -33,6 +65,7 @@ class Evaluation:
         error: Sum of squared differences of the logits.
         correct: Per image, whether the quantized model is right by top-1.
         correct_fp32: Likewise in full precision.
+        again: What the same network gives with the other arithmetic; None where that was not asked for.
     """
 
     n_images: int = 0
@@ -45,6 +78,7 @@ class Evaluation:
     error: float = 0.0
     correct: list[np.ndarray] = field(default_factory=list)
     correct_fp32: list[np.ndarray] = field(default_factory=list)
+    again: Apart | None = None
 
     def add(self, quantized: Tensor, reference: Tensor, labels: Tensor) -> None:
         """Count one batch of logits ``(n, classes)``."""
@@ -69,7 +103,7 @@ class Evaluation:
             "top1_fp32": self.n_correct_fp32 * percent,
             "top5_fp32": self.n_correct_top5_fp32 * percent,
             "agreement": self.n_agree * percent,
-            "logit_sqnr_db": 10 * math.log10(self.signal / self.error) if self.error > 0 else None,
+            "logit_sqnr_db": _decibel(self.signal, self.error),
             "logit_mse": self.error / self.n_images,
             "n_images": self.n_images,
             "n_correct": self.n_correct,
@@ -78,6 +112,18 @@ class Evaluation:
             "n_correct_top5_fp32": self.n_correct_top5_fp32,
             "n_agree": self.n_agree,
         }
+
+    def noise_floor(self, against: Literal["integer", "float"]) -> NoiseFloor | None:
+        """How far the other arithmetic is, where it was measured.
+
+        Args:
+            against: Its name.
+        """
+        if self.again is None:
+            return None
+        again = self.again
+        agreement = 100 * again.n_agree / self.n_images
+        return {"against": against, "agreement": agreement, "logit_sqnr_db": _decibel(again.signal, again.error)}
 
     def bitmap(self) -> np.ndarray:
         """Boolean ``(2, n)``: right by top-1, quantized and full precision, in the data's order."""
@@ -91,7 +137,13 @@ def _top5(logits: Tensor, labels: Tensor) -> int:
 
 @torch.inference_mode()
 def evaluate(
-    model: Evaluable, data: EvaluationSet, batch: int, progress: Progress, reference: Reference | None = None
+    model: Evaluable,
+    data: EvaluationSet,
+    batch: int,
+    progress: Progress,
+    reference: Reference | None = None,
+    *,
+    noise_floor: bool = False,
 ) -> Evaluation:
     """Evaluate a model in both precisions.
 
@@ -101,11 +153,12 @@ def evaluate(
         batch: Images at a time; does not change results beyond rounding.
         progress: Display.
         reference: Full-precision logits where they are known already, else where to keep them.
+        noise_floor: Run every batch a second time with the other arithmetic.
 
     Raises:
         DivergedError: Logits are not finite.
     """
-    result = Evaluation()
+    result = Evaluation(again=Apart() if noise_floor else None)
     reference = reference or Reference()
     with progress.task("evaluate", len(data)) as task:
         for images, labels in data.batches(batch):
@@ -114,8 +167,19 @@ def evaluate(
             if not torch.isfinite(quantized).all():
                 raise _diverged(model, images, quantized)
             result.add(quantized, full, labels)
+            if result.again is not None and isinstance(model, QuantizedModel):
+                result.again.add(quantized, _with_other_arithmetic(model, images))
             task.advance(len(labels))
     return result
+
+
+def _with_other_arithmetic(model: QuantizedModel, images: Tensor) -> Tensor:
+    before = model.arithmetic
+    model.arithmetic = other_than(before)
+    try:
+        return model(images)
+    finally:
+        model.arithmetic = before
 
 
 def _diverged(model: Evaluable, images: Tensor, logits: Tensor) -> DivergedError:

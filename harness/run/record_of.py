@@ -10,8 +10,9 @@ from typing import Any, cast
 from harness.machine.measure import environment
 from harness.models.cards import cards
 from harness.quant.network import inventory
+from harness.quant.network.arithmetic_report import arithmetic, integer_share
 from harness.quant.network.qmodel import QuantizedModel
-from harness.run.evaluate import Evaluation
+from harness.run.evaluate import Evaluation, other_than
 from harness.run.prepare import Prepared
 from harness.run.work import Done, Given
 from harness.trial.record import SCHEMA_VERSION, Data, Environment, Identity, Record, RecordedAnchor, Results, Status
@@ -79,8 +80,8 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         name: ``arch.tag``.
         evaluation: Its accuracy.
     """
-    off_grid = inventory.off_grid_sites(model)
-    return Results(
+    off_grid, computed = inventory.off_grid_sites(model), arithmetic(model)
+    results = Results(
         metrics=evaluation.metrics(),
         anchor=anchored(name, evaluation),
         on_grid=not off_grid,
@@ -88,12 +89,16 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         grid=inventory.grid(model),
         floating_point=inventory.floating_point(model),
         integer_only=inventory.integer_only(model),
+        arithmetic=computed,
+        integer_share=integer_share(computed),
         coverage=[{**row} for row in inventory.coverage(model)],
         size_bytes=inventory.size_bytes(model),
         size_bytes_fp32=inventory.full_precision_bytes(model),
         bit_operations=inventory.bit_operations(model),
         bit_operations_fp32=inventory.full_precision_bit_operations(model),
     )
+    floor = evaluation.noise_floor(other_than(model.arithmetic))
+    return results if floor is None else {**results, "noise_floor": floor}
 
 
 def anchored(name: str, result: Evaluation) -> RecordedAnchor:

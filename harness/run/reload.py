@@ -21,6 +21,7 @@ from harness.run.prepare import device_of
 from harness.store.reading import reason_of, sha256_of
 from harness.store.store import Store
 from harness.trial.record import Record
+from harness.trial.spec import FLOAT
 
 
 class QuantizedNetwork(nn.Module):
@@ -94,6 +95,7 @@ def load_quantized(store: Store, trial_id: str, *, weights: Path | None = None, 
         raise UsageError(
             f"{path} cannot be read: {type(error).__name__}: {error}", f"run it again: {record['command']} --force"
         ) from error
+    model.arithmetic = record["spec"].get("arithmetic", FLOAT)
     return QuantizedNetwork(model.to(target), preprocessing, record)
 
 
@@ -129,9 +131,14 @@ def _state_file(store: Store, record: Record) -> Path:
         return path
     if "imported" in record:
         why = f"its record comes from {record['imported'].get('from', 'elsewhere')}, which holds the file"
-    else:
-        why = f"another library quantized its network ({record['stack']}), or {path} was deleted"
-    raise UsageError(f"trial {trial} has no file of quantizers: {why}")
+        raise UsageError(f"trial {trial} has no file of quantizers: {why}", f"make it here: harness run --trial {trial}")
+    if path.name in record.get("files", {}):
+        hint = f"make it again, and keep the folder of the trial: {record['command']} --force"
+        raise UsageError(f"trial {trial} has no file of quantizers: {path} was deleted", hint)
+    raise UsageError(
+        f"trial {trial} has no file of quantizers: another library quantized its network ({record['stack']}), "
+        f"or {path} was deleted"
+    )
 
 
 def _check_file(record: Record, path: Path) -> None:

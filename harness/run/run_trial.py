@@ -81,13 +81,18 @@ def run_trial(
     prepared = prepare(spec, session.opened, progress)
     session.budget = session.budget or Budget(parse_size(spec.memory), prepared.device)
     stored = store.get(prepared.id)
-    if stored is not None and stored["status"] == "done" and not force:
+    if stored is not None and stored["status"] == "done" and not force and not _lacks_floor(spec, stored):
         return TrialResult(stored, cached=True)
     store.check_writable()
     store.make_way(prepared.id)
     given = Given(prepared, store, progress or Progress(), session, session.budget, share, share and not force)
     done = Done(Stages(given.device, session.savings, given.progress))
     return TrialResult(_worked(given, done), cached=False)
+
+
+def _lacks_floor(spec: TrialSpec, stored: Record) -> bool:
+    """Whether a finished trial must be evaluated again; another library's network, which has no file, has one arithmetic."""
+    return spec.noise_floor and "noise_floor" not in stored and "files" in stored
 
 
 def _worked(given: Given, done: Done) -> Record:
@@ -145,6 +150,7 @@ def captured(given: Given, done: Done) -> QuantizedModel:
     with done.stages.stage("capture"):
         model = given.session.opened.once("capture", key, lambda: quantizable(network, size, name, pattern).to(given.device))
         model.clear()
+        model.arithmetic = prepared.spec.arithmetic
     done.model = model
     return model
 
@@ -253,7 +259,8 @@ def measure(given: Given, done: Done, model: QuantizedModel) -> None:
     data = prepared.source.evaluation(spec.eval_limit, prepared.preprocessing)
     reference = StoredReference(given.store, prepared.identity, spec.batch, environment(given.device), read=given.reuse)
     with done.stages.stage("evaluate", len(data), model):
-        evaluation = evaluate(model, data, spec.batch, given.progress, reference)
+        twice = spec.noise_floor and model.external is None
+        evaluation = evaluate(model, data, spec.batch, given.progress, reference, noise_floor=twice)
         if reference.known is not None:
             given.session.savings.add(reference.seconds, len(data))
     if given.share and reference.known is None:

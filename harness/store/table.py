@@ -70,6 +70,9 @@ COLUMNS: dict[str, str] = {
     "identity": "string",
     "identity_version": "Int64",
     "load": "Float64",
+    "integer_share": "Float64",
+    "noise_agreement": "Float64",
+    "noise_sqnr_db": "Float64",
 }
 # Parts of an identity that differ between trials of one group: the seed, and the images that it draws.
 OF_SEED = ("seed", "calibration_fingerprint")
@@ -100,7 +103,7 @@ def row(record: Record) -> dict[str, Any]:
     """One record as one flat row; what a record does not have is None."""
     stages, spec, machine = record["stages"], record["spec"], record["environment"]
     metrics, error = record.get("metrics", {}), record.get("error")
-    stack = [stage for stage in stages if stage["name"] != "evaluate"]
+    stack, floor = [stage for stage in stages if stage["name"] != "evaluate"], record.get("noise_floor")
     values: dict[str, Any] = {name: record.get(name) for name in (*SAME, *SIZES)}
     values |= {name: metrics.get(name) for name in METRICS}
     values |= {
@@ -130,9 +133,14 @@ def row(record: Record) -> dict[str, Any]:
         "identity": json.dumps({name: value for name, value in spec.items() if name not in OF_SEED}, sort_keys=True),
         "identity_version": _identity_version(record),
         "load": _load(machine),
+        "integer_share": record.get("integer_share"),
+        "noise_agreement": floor["agreement"] if floor else None,
+        "noise_sqnr_db": floor["logit_sqnr_db"] if floor else None,
     }
     asked = record.get("asked", {})
-    values |= {one.name: asked.get(one.name, one.default) for one in fields_of(TrialSpec) if one.about.column}
+    values |= {
+        one.name: asked.get(one.name, one.about.earlier or one.default) for one in fields_of(TrialSpec) if one.about.column
+    }
     return {name: values[name] for name in COLUMNS}
 
 

@@ -20,6 +20,7 @@ from harness.models.loading import LoadedModel, load_model
 from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.store.store import Store
 from harness.trial.bits import Bits
+from harness.trial.spec import FLOAT
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +49,9 @@ def captured_model(embedded: LoadedModel, preprocessing: Preprocessing) -> Quant
 
 @pytest.fixture
 def model(captured_model: QuantizedModel) -> QuantizedModel:
-    """The captured network without quantizers and corrections."""
+    """The captured network without quantizers and corrections, with float arithmetic."""
     captured_model.clear()
+    captured_model.arithmetic = FLOAT
     return captured_model
 
 

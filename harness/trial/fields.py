@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from harness.errors import UsageError
+from harness.errors import UsageError, nearest
 from harness.text import user_path
 
 METADATA = "trial"
@@ -41,12 +41,14 @@ class IdRule(StrEnum):
 
     ``resolved``: through what it stands for (a model name through the hash of its weights). ``always``: as it is.
     ``changed``: as it is, but only where it differs from its default; a field that is added later must be declared like
-    that, so that the ids of earlier trials stay.
+    that, so that the ids of earlier trials stay. ``differs``: as it is, but only where it differs from what all trials
+    were before the field was there (``About.earlier``); for a field that is added later with another default.
     """
 
     RESOLVED = "resolved"
     ALWAYS = "always"
     CHANGED = "changed"
+    DIFFERS = "differs"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class About:
         settings: Its text may hold settings in parentheses, whose commas separate no values.
         path: It names a file or folder: made absolute before it is written down, unless it is the default.
         names: Words that stand for something of the package, where a path could stand too.
+        choices: The only possible values; empty for no such limit.
+        earlier: With ``IdRule.DIFFERS``, what trials were that do not have the field.
         keys: Names of a mapping's entries.
         spelled: Written in the command that repeats a trial, also at its default.
         column: pandas type of its own column in exported tables; empty where a column shows it under another name.
@@ -77,6 +81,8 @@ class About:
     settings: bool = False
     path: bool = False
     names: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    earlier: str = ""
     keys: tuple[str, ...] = ()
     spelled: bool = False
     column: str = ""
@@ -139,6 +145,10 @@ class SpecField:
         """
         if self.kind is bool and not isinstance(value, bool):
             raise self._untrue(value)
+        if self.about.choices and value not in self.about.choices:
+            expected = " or ".join(self.about.choices)
+            near = nearest(str(value), self.about.choices)
+            raise UsageError(f"{self.name.replace('_', ' ')} {value!r} is not possible: expected {expected}.{near}")
         if self.kind is not int or value is None:
             return
         label, least = self.name.replace("_", " "), self.about.at_least

@@ -106,6 +106,24 @@ class FloatRow(TypedDict):
     count: Count
 
 
+class ArithmeticRow(TypedDict):
+    """Products of one kind that run on integer codes, or in floating point for one reason."""
+
+    products: str
+    arithmetic: Literal["integer", "float"]
+    reason: str
+    count: Count
+    macs: Count
+
+
+class NoiseFloor(TypedDict):
+    """The finished network against itself with the other arithmetic; the ratio is None where all logits are equal."""
+
+    against: Literal["integer", "float"]
+    agreement: Percent
+    logit_sqnr_db: float | None
+
+
 class Data(TypedDict):
     """The images: a name, a hash over what they are, and how they become the network's input.
 
@@ -142,6 +160,7 @@ class Identity(TypedDict, total=False):
     bits: str
     calib: Count
     seed: Count
+    arithmetic: str
 
 
 class MachineLoad(TypedDict):
@@ -181,6 +200,9 @@ class Results(TypedDict, total=False):
     grid: list[GridRow]
     floating_point: list[FloatRow]
     integer_only: bool
+    arithmetic: list[ArithmeticRow]
+    integer_share: Percent
+    noise_floor: NoiseFloor
     coverage: list[CoverageRow]
     size_bytes: Count
     size_bytes_fp32: Count

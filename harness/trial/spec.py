@@ -22,6 +22,7 @@ EMBEDDED = "embedded"
 PHOTOS = "photos"  # images that come with the project: harness/data/photographs.py
 CALIB = 256
 CALIB_OF = {PHOTOS: 100}  # where there are not that many
+INTEGER, FLOAT = "integer", "float"
 DATA = "data"  # calibration images come from the data
 
 
@@ -90,6 +91,20 @@ class TrialSpec:
             spelled=True,
         ),
     )
+    arithmetic: str = field(
+        default=FLOAT,
+        metadata=about(
+            "integer: products of values on uniform grids run on their codes, exactly; float: as before version 0.6",
+            "name",
+            Part.STACK,
+            identity=IdRule.DIFFERS,
+            nesting=85,
+            choices=(INTEGER, FLOAT),
+            earlier=FLOAT,
+            spelled=True,
+            column="string",
+        ),
+    )
     calib: int = field(
         default=None,  # type: ignore[assignment]  # a number after __post_init__: what is usual depends on the data
         metadata=about(
@@ -156,6 +171,12 @@ class TrialSpec:
             nesting=35,
         ),
     )
+    noise_floor: bool = field(
+        default=False,
+        metadata=about(
+            "evaluate a second time with the other arithmetic, and record how far both are apart", "", Part.EXECUTION
+        ),
+    )
     batch: int = field(default=64, metadata=about("evaluation batch", "n", Part.EXECUTION, at_least=1))
     device: str = field(
         default="auto", metadata=about("cpu, cuda, cuda:1; auto: a GPU where there is one", "name", Part.EXECUTION)
@@ -204,7 +225,7 @@ class TrialSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrialSpec:
-        """The inverse of ``as_dict``.
+        """The inverse of ``as_dict``; what was written before there was a field says what all trials were then.
 
         Raises:
             UsageError: A name is not a field, or a value is not of its type.
@@ -213,7 +234,8 @@ class TrialSpec:
         unknown = next((name for name in values if name not in known), None)
         if unknown is not None:
             raise UsageError(f"{unknown!r} is no part of a trial.{nearest(unknown, known)} Expected: {', '.join(known)}")
-        return cls(**{name: known[name].read(value) for name, value in values.items()})
+        earlier = {one.name: one.about.earlier for one in known.values() if one.about.identity is IdRule.DIFFERS}
+        return cls(**{name: known[name].read(value) for name, value in {**earlier, **values}.items()})
 
     @classmethod
     def from_command(cls, command: str) -> TrialSpec:
@@ -273,4 +295,5 @@ def execution_fields(spec: type[TrialSpec] = TrialSpec) -> tuple[SpecField, ...]
 
 def _enters(one: SpecField, value: Any) -> bool:
     kind = one.about.identity
-    return one.is_identity and (kind is IdRule.ALWAYS or (kind is IdRule.CHANGED and value != one.default))
+    usual = one.about.earlier if kind is IdRule.DIFFERS else one.default
+    return one.is_identity and (kind is IdRule.ALWAYS or (kind is not IdRule.RESOLVED and value != usual))

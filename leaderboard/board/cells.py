@@ -45,6 +45,8 @@ class BoardCell:
         disk_bytes: Of its exported file; not a number where none was measured.
         latency_on: Where latencies were measured; empty for nowhere.
         load: Largest load per core of the machine while a record was made; None where none says.
+        noise: Mean agreement of the network with itself under the other arithmetic in percent; None where it is not known.
+        noise_sqnr: The logits' signal-to-noise ratio between both in decibel; None where it is not known.
     """
 
     ids: tuple[str, ...]
@@ -70,6 +72,8 @@ class BoardCell:
     timings: tuple[Timing, ...] = ()
     disk_bytes: float = math.nan
     latency_on: str = ""
+    noise: float | None = None
+    noise_sqnr: float | None = None
 
     @property
     def busy(self) -> bool:
@@ -149,6 +153,8 @@ def cell_of(group: Group, expected: int, evidence: Evidence) -> BoardCell:
         timings=timings,
         disk_bytes=_mean(measured.disk_bytes.get(trial) for trial in ids),
         latency_on=measured.place if timings else "",
+        noise=_mean_or_none(row["noise_agreement"] for row in rows),
+        noise_sqnr=_mean_or_none(row["noise_sqnr_db"] for row in rows),
     )
 
 
@@ -163,3 +169,8 @@ def _numbers(values: Iterable[Any]) -> list[float]:
 def _mean(values: Iterable[Any]) -> float:
     known = _numbers(values)
     return float(np.mean(known)) if known else float("nan")
+
+
+def _mean_or_none(values: Iterable[Any]) -> float | None:
+    known = _numbers(values)
+    return float(np.mean(known)) if known else None

@@ -75,6 +75,8 @@ def _facts(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> d
         "load": cell.load,
         "busy": cell.busy,
         **_latency(cell),
+        "noise_agreement": cell.noise,
+        "noise_sqnr_db": cell.noise_sqnr,
     }
 
 

@@ -63,6 +63,7 @@ class Lists:
             "mark": cell.mark,
             "apart": why_not_ranked(recipe, cell),
             "agreement": _finite(cell.agreement),
+            "noise": cell.noise,
             "seconds": _finite(cell.seconds),
             "spread": [_finite(min(cell.seconds_by_seed)), _finite(max(cell.seconds_by_seed))],
             "size": _finite(cell.size_bytes),

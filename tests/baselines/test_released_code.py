@@ -33,8 +33,10 @@ from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.range_search import percentile_search
 from harness.quant.format.rounded_first import RoundedFirst
 from harness.quant.format.uniform import Uniform, from_free_range
-from harness.quant.network.operators import MatMul, Runtime, WeightedOperation
+from harness.quant.network.operators import MatMul, WeightedOperation
 from harness.quant.network.qmodel import quantizable
+from harness.quant.network.routes import Read
+from harness.quant.network.runtime import Runtime
 from harness.trial.bits import Bits
 from tests.baselines.applying import apply
 from tests.lanes import nightly
@@ -176,11 +178,11 @@ class Isolated:
         self.quantizers = runtime.edits.quantizers
         if weight is None:
             operands = {"m[a]": operand, "m[b]": Kind.LINEAR}
-            self.operation = MatMul(runtime, ("m[a]", "m[b]"), torch.matmul)
+            self.operation = MatMul(runtime, (Read("m[a]"), Read("m[b]")), torch.matmul)
         else:
             operands = {"w[x]": operand}
             about = self.site("w", Kind.LINEAR, Place.PARAMETER, "")
-            self.operation = WeightedOperation(runtime, about, "w[x]", "n", torch.nn.functional.linear, weight, bias)
+            self.operation = WeightedOperation(runtime, about, Read("w[x]"), "n", torch.nn.functional.linear, weight, bias)
         self.weights = {} if weight is None else {"w": self.operation}
         self.sites = {name: self.site(name, kind, Place.OPERAND, function) for name, kind in operands.items()}
 

@@ -8,14 +8,15 @@ from harness.run.prepare import Prepared, prepare
 from harness.run.run_trial import Session, run_trial
 from harness.store.store import Store
 from harness.trial.identity import ID_VERSION
-from harness.trial.spec import TrialSpec
+from harness.trial.spec import FLOAT, INTEGER, TrialSpec
 from tests.golden.digest import COLLECTED, SEARCHED, State, machine, read_state
 from tests.threads import one_thread
 
 
 def small(method: str, bits: str, **changes: Any) -> TrialSpec:
-    """A trial of about a second."""
-    return TrialSpec(method, bits=bits, **{"calib": 16, "eval_limit": 40, "device": "cpu", **changes})
+    """A trial of about a second; in floating point, as the first records were, unless it says otherwise."""
+    plain = {"calib": 16, "eval_limit": 40, "device": "cpu", "arithmetic": FLOAT}
+    return TrialSpec(method, bits=bits, **{**plain, **changes})
 
 
 # Ranges and formulas: on another machine a zero point may be rounded the other way, one of a hundred.
@@ -29,6 +30,7 @@ COLLECTING = (
     small("fqvit+omse", "w4a8"),
     small("minmax+smoothquant", "w8a8"),
     small("repqvit+groupwise", "w4a4"),
+    small("fqvit", "w8a8", arithmetic=INTEGER),
 )
 # Searches and learning: a sum that differs in its last bit may decide a step, and all later ones follow.
 SEARCHING = (
@@ -36,6 +38,8 @@ SEARCHING = (
     small("fqvit+evolq(preset=paper,passes=1,cycles=1)", "w8a8"),
     small("fqvit+evolq(selection=evaluation,passes=1,cycles=1)", "w4a8", seed=3),
     small("fqvit+gradopt(passes=1,steps=1)", "w4a8"),
+    small("fqvit+omse+biascorr+evolq(passes=1,cycles=1)", "w3a8", arithmetic=INTEGER),
+    small("minmax+biascorr(form=empirical,batch=8)", "w4a8", arithmetic=INTEGER),
     small("minmax+biascorr(form=empirical,batch=8)", "w4a8"),
     small("repqvit+biascorr(form=empirical,batch=8)", "w4a4"),
     small("minmax+adaround(iterations=2,batch=8)", "w4a8"),
@@ -59,6 +63,7 @@ SEARCHING = (
 def name_of(spec: TrialSpec) -> str:
     """How a trial is called in the file and in the tests."""
     more = f" {spec.calib_source}" if spec.calib_source != "data" else ""
+    more += f" {INTEGER}" if spec.arithmetic == INTEGER else ""
     return f"{spec.method} {spec.bits}{more}"
 
 

@@ -21,6 +21,7 @@ USUAL = {
     "list": ["methods"],
     "describe": ["method", "fqvit"],
     "logs": ["0"],
+    "export": ["0", "--out", "exported"],
 }
 # Plain values by the name that the parser gives them; everything hostile comes from ``texts.py``.
 PLAIN = {"method": ["minmax", "fqvit"], "bits": ["w8a8", "w4a8"], "format": ["csv", "md", "md,csv"], "experiment": ["smoke"]}

@@ -15,6 +15,21 @@ from harness.sweep.launch import snapshot
 from harness.trial.fields import IdRule, Part, fields_of
 from harness.trial.spec import TrialSpec, execution_fields, identity_fields
 
+
+def test_the_arithmetic_of_earlier_records_stays_out_of_ids_whatever_the_default_is():
+    """All records before the field were measured in floating point; their ids must stay those of ``float``."""
+    plain, exact = TrialSpec("fqvit", arithmetic="float"), TrialSpec("fqvit", arithmetic="integer")
+    assert plain.identity() == {"calib": 256, "seed": 0, "eval_limit": None}
+    assert exact.identity() == {**plain.identity(), "arithmetic": "integer"}
+    assert "arithmetic" in identity_fields(Part.STACK), "states of prefixes are shared among trials of one arithmetic"
+    written = plain.as_dict()
+    del written["arithmetic"]  # a record or a sweep from before
+    assert TrialSpec.from_dict(written).arithmetic == "float"
+    assert TrialSpec.from_command("harness run --method fqvit --bits w8a8").arithmetic == "float"
+    for spec in (plain, exact):
+        assert TrialSpec.from_command(spec.command("fqvit")).arithmetic == spec.arithmetic
+
+
 WORDS = st.text(alphabet="abcXYZ059._-/ '\"=,()", min_size=1, max_size=12)
 SPECS = st.builds(
     TrialSpec,
@@ -30,6 +45,7 @@ SPECS = st.builds(
         {}, optional={"crop_pct": st.floats(0.01, 1).map(str), "recipe": st.sampled_from(["timm", "paper"])}
     ),
     allow_overlap=st.booleans(),
+    arithmetic=st.sampled_from(["integer", "float"]),
 )
 
 
@@ -45,15 +61,17 @@ def test_every_field_is_documented_and_belongs_to_one_part():
         assert one.about.help
         assert one.about.metavar or one.kind is bool
         assert one.required == (one.name == "method")
-    assert {one.name for one in execution_fields()} == {"batch", "device", "memory"}
+    assert {one.name for one in execution_fields()} == {"batch", "device", "memory", "noise_floor"}
 
 
 def test_the_fields_that_enter_ids_as_they_are():
     """A field that is added later must be declared ``changed``: these three are in the ids of all earlier records."""
     always = {one.name for one in fields_of(TrialSpec) if one.about.identity is IdRule.ALWAYS}
     assert always == {"calib", "seed", "eval_limit"}
-    assert TrialSpec("fqvit").identity() == {"calib": 256, "seed": 0, "eval_limit": None}
+    assert TrialSpec("fqvit", arithmetic="float").identity() == {"calib": 256, "seed": 0, "eval_limit": None}
     assert set(identity_fields(Part.CALIBRATION)) == {"calib", "seed"}
+    differs = {one.name: one.about.earlier for one in fields_of(TrialSpec) if one.about.identity is IdRule.DIFFERS}
+    assert differs == {"arithmetic": "float"}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +81,7 @@ def test_the_fields_that_enter_ids_as_they_are():
         ({"seed": 2**63}, "expected at most 2^63 - 1"),
         ({"eval_limit": 0}, "eval limit 0 is not possible: expected at least 1"),
         ({"batch": 0}, "batch 0 is not possible"),
+        ({"arithmetic": "intger"}, "arithmetic 'intger' is not possible: expected integer or float. Did you mean integer?"),
         ({"calib": "4"}, "calib '4' is not possible: expected a whole number"),
         ({"seed": True}, "expected a whole number"),
         ({"memory": "much"}, "memory 'much' not understood"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.trial.record import Record
+from harness.trial.spec import INTEGER
 
 
 def loops(notes: Mapping[str, Any]) -> str:
@@ -38,6 +39,20 @@ def grid_lines(record: Record) -> list[str]:
     rest = ", ".join(f"{row['count']} {row['operation']}" for row in record.get("floating_point", []))
     answer = "yes" if record.get("integer_only") else "no"
     return [*lines, f"integer  only: {answer}{f'; in floating point: {rest}' if rest else ''}"]
+
+
+def arithmetic_line(record: Record) -> list[str]:
+    """Which products ran on integer codes, and why others did not; empty for records of earlier versions."""
+    rows, share = record.get("arithmetic", []), record.get("integer_share")
+    if not rows or share is None:
+        return []
+    counts = [f"{row['count']} {row['products']}" for row in rows if row["arithmetic"] == INTEGER]
+    others = [f"{row['count']} {row['products']} ({row['reason']})" for row in rows if row["arithmetic"] != INTEGER]
+    if len({row["reason"] for row in rows}) == 1 and others:  # float arithmetic, or nothing quantized
+        others = [f"all products ({rows[0]['reason']})"]
+    parts = [f"integers: {', '.join(counts)}"] if counts else []
+    parts += [f"floating point: {', '.join(others)}"] if others else []
+    return [f"products {'; '.join(parts)}; {share:.1f} % of multiply-accumulates on integers"]
 
 
 def warnings(record: Record) -> list[str]:

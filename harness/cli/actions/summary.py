@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.actions.extra_lines import fewer_images, grid_lines, loops, warnings
+from harness.cli.actions.extra_lines import arithmetic_line, fewer_images, grid_lines, loops, warnings
 from harness.machine.inert import steerable
 from harness.text import inert
 from harness.trial.record import Record, RecordedAnchor
@@ -76,6 +76,9 @@ def _result(record: Record) -> Table:
         _shown(metrics.get("agreement"), ".2f"),
         sqnr,
     )
+    if (floor := record.get("noise_floor")) is not None:  # what of the distance to full precision is arithmetic
+        ratio = _shown(floor["logit_sqnr_db"], ".1f", "exact")
+        _row(table, f"to itself, {floor['against']} arithmetic", "", "", "", _shown(floor["agreement"], ".2f"), ratio)
     right = _shown(metrics.get("n_correct_fp32"), "d")
     _row(
         table,
@@ -113,6 +116,7 @@ def _facts(record: Record) -> list[str]:
         f"size     {record['size_bytes'] / 1e6:.2f} MB (full precision {size} MB)",
         f"work     {record['bit_operations'] / 1e9:.2f} G bit-operations per image (full precision {work} G)",
         *grid_lines(record),
+        *arithmetic_line(record),
         f"protocol {record['protocol']}",
         f"drawn    {calibrated(record['calib'], record.get('calib_source', DATA))}, seed {record['seed']}",
         f"id       {record['id']}",

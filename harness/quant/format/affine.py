@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.quant.format import arithmetic
 from harness.quant.format.base import NumberFormat
+from harness.quant.format.integer_grid import BYTE, IntegerGrid, refusal
 from harness.quant.format.realisation import (
     BETWEEN,
     CORRECTED,
@@ -152,6 +153,16 @@ class Affine(NumberFormat):
         if values is not None and not self._at_codes(values):
             return BETWEEN
         return INTEGER if self._whole else FRACTIONAL
+
+    def integer_grid(self) -> IntegerGrid | str:
+        """Its own, for integer zero points and codes of a byte; a format that rounds in another way says for itself."""
+        if type(self).quantize is not Affine.quantize:
+            return refusal(self.name)
+        if not self._whole:
+            return "fractional zero points"
+        if self.bits > BYTE:
+            return f"codes of {self.bits} bits do not fit a byte"
+        return IntegerGrid(self.scale.detach(), self.zero_point, *self.code_range, self.axis)
 
     @property
     def parameter_bytes(self) -> float:

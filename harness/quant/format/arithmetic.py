@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+BLOCK = 2**17  # elements; half a megabyte of float32 stays in a core's cache
 EPSILON = torch.finfo(torch.float32).eps
 
 
@@ -71,23 +72,37 @@ def fake_quantize(x: Tensor, scale: Tensor, zero_point: Tensor, low: int | Tenso
     In place after the division: measured on a CPU this takes a third (small tensors: a tenth) of the time of
     ``torch.fake_quantize_per_tensor_affine``, which also fills a mask for its gradient.
     """
-    return fake_quantize_(x / scale, scale, zero_point, low, high, divided=True)
+    if not _divisible(x, scale, zero_point, low, high):
+        return _from_positions(x / scale, scale, zero_point, low, high)
+    found = torch.empty_like(x)
+    for part, there in zip(blocks(x), blocks(found), strict=True):
+        _from_positions(torch.div(part, scale, out=there), scale, zero_point, low, high)
+    return found
 
 
-def fake_quantize_(
-    x: Tensor, scale: Tensor, zero_point: Tensor, low: int | Tensor, high: int | Tensor, *, divided: bool = False
-) -> Tensor:
-    """``fake_quantize`` that overwrites ``x``: most of the time of the other form is a page fault per new page.
+def fake_quantize_(x: Tensor, scale: Tensor, zero_point: Tensor, low: int | Tensor, high: int | Tensor) -> Tensor:
+    """``fake_quantize`` that overwrites ``x``: most of the time of the other form is a page fault per new page."""
+    for part in blocks(x) if _divisible(x, scale, zero_point, low, high) else (x,):
+        _from_positions(part.div_(scale), scale, zero_point, low, high)
+    return x
 
-    Args:
-        x: Overwritten; already divided by the scale if ``divided``.
-        scale: As in ``fake_quantize``.
-        zero_point: Likewise.
-        low: Smallest code; a tensor broadcasts against ``x``.
-        high: Largest code, likewise.
-        divided: ``x`` holds positions already.
-    """
-    position = x if divided else x.div_(scale)
+
+def blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Views of ``x`` along its first axis, small enough that several passes over one of them find it in the cache."""
+    if x.is_cuda or x.numel() <= BLOCK:
+        return (x,)
+    parts: tuple[Tensor, ...] = x.split(max(1, BLOCK * torch.get_num_threads() * len(x) // x.numel()))
+    return parts
+
+
+def _divisible(x: Tensor, *others: Tensor | int) -> bool:
+    """Whether blocks of ``x`` are computed as the whole is: nothing differs along its first axis."""
+    along_first = (isinstance(one, Tensor) and one.ndim == x.ndim and one.shape[0] > 1 for one in others)
+    return x.ndim > 1 and len(x) > 1 and not x.requires_grad and not any(along_first)
+
+
+def _from_positions(position: Tensor, scale: Tensor, zero_point: Tensor, low: int | Tensor, high: int | Tensor) -> Tensor:
+    """Values from ``x / s``, in place."""
     return position.add_(zero_point).round_().clamp_(low, high).sub_(zero_point).mul_(scale)  # type: ignore[arg-type]
 
 

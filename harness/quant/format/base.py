@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import IncompatibleError
+from harness.quant.format.integer_grid import IntegerGrid, refusal
 from harness.quant.format.realisation import INTEGER, SCALE_BYTES, ZERO_POINT_BYTES, Realisation, unknown
 from harness.quant.format.row_correction import corrected_rows
 
@@ -91,6 +92,10 @@ class NumberFormat(ABC):
             values: As in ``on_grid``.
         """
         return INTEGER if self.on_grid(values) else unknown(self.name)
+
+    def integer_grid(self) -> IntegerGrid | str:
+        """The grid that its values lie on, before any correction, or why products cannot run on integer codes."""
+        return refusal(self.name)
 
     @property
     def parameter_bytes(self) -> float:

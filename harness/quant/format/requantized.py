@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.quant.format.affine import Affine
 from harness.quant.format.arithmetic import fake_quantize, integer_range
+from harness.quant.format.integer_grid import IntegerGrid
 from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.format.realisation import SCALE_BYTES, ZERO_POINT_BYTES
 from harness.quant.format.registration import number_format
@@ -58,6 +59,12 @@ class Requantized(PowerOfTwo):
         """The second quantizer's integers."""
         positions = super().quantize(x) / self.second_scale + self.second_zero_point
         return positions.round().clamp(*self._codes).to(torch.int32)
+
+    def integer_grid(self) -> IntegerGrid | str:
+        """The second quantizer's."""
+        if not torch.equal(self.second_zero_point, self.second_zero_point.round()):
+            return "fractional zero points"
+        return IntegerGrid(self.second_scale.detach(), self.second_zero_point, *self._codes, None)
 
     @property
     def _codes(self) -> tuple[int, int]:

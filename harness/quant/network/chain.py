@@ -14,7 +14,12 @@ from harness.graph.capture import Captured, flat_name
 from harness.graph.operations import Kind
 from harness.graph.segments import Span, cut
 from harness.graph.sites import Place, Site, elements_per_image, find_sites
-from harness.quant.network.operators import LayerNorm, MatMul, Runtime, Softmax, Tap, WeightedOperation, bind
+from harness.quant.network.activations import Activation, steady
+from harness.quant.network.borders import entering, last_alive
+from harness.quant.network.convolution import convolution_of
+from harness.quant.network.operators import LayerNorm, MatMul, Softmax, Tap, WeightedOperation, bind
+from harness.quant.network.routes import Read, route_of
+from harness.quant.network.runtime import Runtime
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Chain:
         segments: In order; the output of each is the input of the next.
         sites: Every site by name, in execution order.
         weights: The operations that own a weight, by the weight's site name.
+        products: They, and the products of computed tensors, by node name.
         layer_norms: Node names of the layer norms and the names of their input and output sites.
         norms: The layer norms themselves, by node name.
         runtime: Shared by every operation.
@@ -72,6 +78,7 @@ class Chain:
     segments: tuple[Segment, ...]
     sites: dict[str, Site]
     weights: dict[str, WeightedOperation]
+    products: dict[str, WeightedOperation | MatMul]
     layer_norms: dict[str, tuple[str, str]]
     norms: dict[str, LayerNorm]
     runtime: Runtime
@@ -86,23 +93,27 @@ def build_chain(captured: Captured, pattern: str) -> Chain:
     """
     sites = find_sites(captured)
     runtime = Runtime()
-    builder = _Builder(captured, sites, runtime)
-    segments = tuple(builder.segment(span) for span in cut(captured, pattern))
-    return Chain(segments, {site.name: site for site in sites}, builder.weights, builder.layer_norms, builder.norms, runtime)
+    spans = list(cut(captured, pattern))
+    builder = _Builder(captured, sites, runtime, {node.name: span.name for span in spans for node in span.nodes})
+    segments = tuple(builder.segment(span) for span in spans)
+    named = {site.name: site for site in sites}
+    return Chain(segments, named, builder.weights, builder.products, builder.layer_norms, builder.norms, runtime)
 
 
 class _Builder:
     """Copies spans of nodes into graphs of their own."""
 
-    def __init__(self, captured: Captured, sites: list[Site], runtime: Runtime) -> None:
+    def __init__(self, captured: Captured, sites: list[Site], runtime: Runtime, segment_of: dict[str, str]) -> None:
         self.captured = captured
         self.runtime = runtime
+        self.segment_of = segment_of
         self.values = {site.node: site for site in sites if site.place is Place.VALUE}
         self.constants = {site.node: site for site in sites if site.place is Place.CONSTANT}
         self.parameters = {site.node: site for site in sites if site.place is Place.PARAMETER}
         self.operands = {site.name: site for site in sites if site.place is Place.OPERAND}
         self.by_source = {site.source: site for site in sites if site.place is Place.VALUE}
         self.weights: dict[str, WeightedOperation] = {}
+        self.products: dict[str, WeightedOperation | MatMul] = {}
         self.layer_norms: dict[str, tuple[str, str]] = {}
         self.norms: dict[str, LayerNorm] = {}
 
@@ -111,21 +122,24 @@ class _Builder:
         writer = _Writer(self, span)
         for node in span.nodes:
             writer.copy(node)
-        writer.graph.output(writer.mapping[_last_alive(span)])
+        writer.graph.output(writer.mapping[last_alive(span)])
         module = fx.GraphModule(writer.root, writer.graph)
         costs = tuple(cost for node in span.nodes if (cost := self.cost(node)) is not None)
         return Segment(span.name, module, span.is_block, tuple(writer.sites), costs)
 
     def carried(self, node: fx.Node) -> str:
         """Name of the site whose quantizer the node's value carries, looking back through structural operations."""
-        while node.name not in self.values:
-            if node.op == "get_attr":
-                return self.constants[node.name].name if node.name in self.constants else ""
-            sources = [source for source in ops.tensor_inputs(node) if source.op != "get_attr"]
-            if not sources:
-                return ""
-            node = sources[0]
-        return self.values[node.name].name
+        return route_of(node, self.site_after, self.segment_of, "").site
+
+    def site_after(self, node: fx.Node) -> str:
+        """Name of the site right after a node or of a constant; empty where there is none."""
+        found = self.constants if node.op == "get_attr" else self.values
+        return found[node.name].name if node.name in found else ""
+
+    def reading(self, node: fx.Node, letter: str, source: fx.Node) -> Read:
+        """How a product gets an operand."""
+        route = route_of(source, self.site_after, self.segment_of, self.segment_of[node.name])
+        return Read(self.read(node, letter), route, len(ops.shape_of(source)))
 
     def cost(self, node: fx.Node) -> ProductCost | None:
         """Multiply-accumulates of a convolution, linear operation or matrix product; None for the rest."""
@@ -168,7 +182,7 @@ class _Writer:
         self.root = nn.Module()
         self.mapping: dict[fx.Node, fx.Node] = {}
         self.sites: list[str] = []
-        source = _entering(span)
+        source = entering(span)
         self.placeholder = self.graph.placeholder("x")
         self.mapping[source] = self.placeholder
         self.batch: fx.Node | None = None
@@ -186,6 +200,8 @@ class _Writer:
             written = self.softmax(node)
         elif ops.ARITHMETIC.get(node.target) is Kind.MATMUL:
             written = self.matmul(node)
+        elif steady(node.target, dict(node.kwargs)) is not None and len(node.args) == 1:
+            written = self.activation(node)
         else:
             written = self.graph.node_copy(node, self.get)
         self.mapping[node] = written
@@ -230,11 +246,12 @@ class _Writer:
         weight, bias = self.tensor(node.args[1]), self.tensor(node.args[2] if len(node.args) > 2 else None)
         assert weight is not None
         function = bind(node.target, tuple(node.args[3:]), dict(node.kwargs))
-        operand = self.builder.read(node, "x")
-        operation = WeightedOperation(self.builder.runtime, site, operand, node.name, function, weight, bias)
-        self.builder.weights[site.name] = operation
-        self.sites += [operand, site.name]
         assert isinstance(node.args[0], fx.Node)
+        read = self.builder.reading(node, "x", node.args[0])
+        convolution = convolution_of(node.target, node.args[3:], node.kwargs, weight)
+        operation = WeightedOperation(self.builder.runtime, site, read, node.name, function, weight, bias, convolution)
+        self.builder.weights[site.name] = self.builder.products[node.name] = operation
+        self.sites += [read.own, site.name]
         return self.call(f"op_{node.name}", operation, self.get(node.args[0]))
 
     def tensor(self, node: object) -> Tensor | None:
@@ -262,36 +279,22 @@ class _Writer:
         left, right = node.args[:2]
         assert isinstance(left, fx.Node)
         assert isinstance(right, fx.Node)
-        names = (self.builder.read(node, "a"), self.builder.read(node, "b"))
-        self.sites += [name for name in names if name]
-        module = MatMul(self.builder.runtime, names, node.target)  # type: ignore[arg-type]
+        reads = (self.builder.reading(node, "a", left), self.builder.reading(node, "b", right))
+        self.sites += [read.own for read in reads if read.own]
+        module = MatMul(self.builder.runtime, reads, node.target)  # type: ignore[arg-type]
+        self.builder.products[node.name] = module
         return self.call(f"op_{node.name}", module, self.get(left), self.get(right))
+
+    def activation(self, node: fx.Node) -> fx.Node:
+        options, x = dict(node.kwargs), node.args[0]
+        form = steady(node.target, options)
+        assert form is not None
+        assert isinstance(x, fx.Node)
+        module = Activation(self.builder.runtime, node.target, options, form)  # type: ignore[arg-type]
+        return self.call(f"op_{node.name}", module, self.get(x))
 
     def softmax(self, node: fx.Node) -> fx.Node:
         x, axis = node.args[0], node.args[1]
         assert isinstance(x, fx.Node)
         module = Softmax(self.builder.runtime, self.builder.carried(x), self.builder.by_source[node.name].name)
         return self.call(f"op_{node.name}", module, self.get(x), axis)
-
-
-def _entering(span: Span) -> fx.Node:
-    """The one tensor the span reads from outside."""
-    inside = set(span.nodes)
-    entering = {
-        source
-        for node in span.nodes
-        for source in ops.tensor_inputs(node)
-        if source not in inside and source.op != "get_attr"
-    }
-    if len(entering) != 1:
-        raise CaptureError(f"segment {span.name} reads {len(entering)} tensors, expected one")
-    return entering.pop()
-
-
-def _last_alive(span: Span) -> fx.Node:
-    """The one node of the span that is read after it."""
-    inside = set(span.nodes)
-    alive = [node for node in span.nodes if any(user not in inside and not ops.is_symbolic(user) for user in node.users)]
-    if len(alive) != 1:
-        raise CaptureError(f"segment {span.name} yields {len(alive)} tensors, expected one")
-    return alive[0]

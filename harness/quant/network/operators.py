@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,43 +15,11 @@ from harness.quant.format import integer
 from harness.quant.format.affine import Affine
 from harness.quant.format.base import NumberFormat
 from harness.quant.format.log_int_softmax import LogIntSoftmax
-from harness.quant.network.edits import Edits
-
-
-@dataclass
-class Runtime:
-    """What all operations of one model share.
-
-    Attributes:
-        edits: What methods changed.
-        learned: Weights as they are while a method learns how to round them, by site name; used without a quantizer.
-        drop: While a method learns: share of the elements of every activation that stay unquantized, and the random
-            generator that draws them (QDrop).
-        transformed: Transformed weights and norms act although ``quantize`` is off: the same network, but its values are
-            those that quantizers will see (statistics are collected like that).
-        quantize: Whether quantizers act; off for the full-precision network.
-        observe: Called with every site's name and tensor while statistics are collected.
-        live_softmax: Log-int-softmax acts although ``quantize`` is off (what FQ-ViT's release does in its last
-            calibration batch).
-        live_norms: Integer LayerNorm acts although ``quantize`` is off (the search target of Evol-Q's release).
-    """
-
-    edits: Edits = field(default_factory=Edits)
-    learned: dict[str, Tensor] = field(default_factory=dict)
-    drop: tuple[float, torch.Generator] | None = None
-    transformed: bool = False
-    quantize: bool = False
-    observe: Callable[[str, Tensor], None] | None = None
-    live_softmax: bool = False
-    live_norms: bool = False
-
-    def activation(self, quantizer: NumberFormat, x: Tensor, *, overwrite: bool = False) -> Tensor:
-        """An activation after its quantizer; while a method drops quantization (QDrop), some elements stay as they are."""
-        if self.drop is None:
-            return quantizer(x, overwrite=overwrite)
-        share, generator = self.drop
-        kept = torch.rand(x.shape, generator=generator, device=generator.device).to(x.device) < share
-        return quantizer(x, kept=kept)
+from harness.quant.network.arithmetic_rule import IMAGE, product, sources, switched_off, weighted
+from harness.quant.network.convolution import Convolution, by_windows
+from harness.quant.network.integer_operations import Kept, Product, Weighted, prepared, wants_gradient
+from harness.quant.network.routes import Read
+from harness.quant.network.runtime import Runtime
 
 
 class Tap(nn.Module):
@@ -103,36 +70,41 @@ class WeightedOperation(nn.Module):
     Args:
         runtime: Shared state.
         site: The weight's site, or None when the weight is computed in the graph (then it stays as it is).
-        operand: Name of its input's site.
+        read: Its input: the site before it, and where its values come from.
         node: Name of the graph node, key of the bias shift.
         function: Takes input, weight and bias.
         weight: Full-precision weight.
         bias: Full-precision bias or None.
+        convolution: What a two-dimensional convolution does; None for other operations.
     """
 
     def __init__(
         self,
         runtime: Runtime,
         site: Site,
-        operand: str,
+        read: Read,
         node: str,
         function: Callable[[Tensor, Tensor, Tensor | None], Tensor],
         weight: Tensor,
         bias: Tensor | None,
+        convolution: Convolution | None = None,
     ) -> None:
         super().__init__()
         self.runtime = runtime
         self.site = site
-        self.operand = operand
+        self.read = read
+        self.operand = read.own
         self.node = node
         self.function = function
-        self._read = Operand(runtime, operand)
+        self.convolution = convolution
+        self._read = Operand(runtime, read.own)
         self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("bias", bias, persistent=False)
         self.weight: Tensor
         self.bias: Tensor | None
         self._cached_for: tuple[NumberFormat, Tensor] | None = None
         self._cached: Tensor | None = None
+        self._integers: Kept[Weighted | str] = Kept()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the operation with the weight and bias that the runtime's mode asks for."""
@@ -141,7 +113,36 @@ class WeightedOperation(nn.Module):
             transformed = self.runtime.transformed and self.site.name in self.runtime.edits.replaced_weights
             weight, bias = (self.present_weight, self.transformed_bias()) if transformed else (self.weight, self.bias)
             return self.function(x, weight, bias)
-        return self.function(x, self.quantized_weight(), self.shifted_bias())
+        bias = self.shifted_bias()
+        if not switched_off(self.runtime) and not wants_gradient(x, self.rounded_weight, bias, *self._scales()):
+            form = self.integer_form()
+            if not isinstance(form, str) and form.takes(x):
+                return form(x, bias)
+            if form == IMAGE and self.convolution is not None and self.convolution.groups == 1:
+                return by_windows(self.convolution, x, self.quantized_weight(), bias)
+        return self.function(x, self.quantized_weight(), bias)
+
+    def integer_form(self) -> Weighted | str:
+        """The operation on integer codes, or the reason why there is none; kept as the quantized weight is."""
+        edits, read, weight = self.runtime.edits, self.read, self.rounded_weight
+        quantizer, reference = edits.quantizers.get(self.site.name), self.present_weight
+
+        def compute() -> Weighted | str:
+            found = weighted(edits, read, self.site.name, self.convolution, weight)
+            if isinstance(found, str) or quantizer is None:
+                return str(found)
+            with torch.no_grad():
+                return prepared(*found, quantizer, weight, reference, self.convolution)
+
+        return self._integers.of((quantizer, weight, reference, *sources(edits, read)), compute)
+
+    def _scales(self) -> list[Tensor]:
+        return [one.scale for one in (self.runtime.edits.quantizers.get(self.site.name),) if one is not None]
+
+    @property
+    def rounded_weight(self) -> Tensor:
+        """What its quantizer gets: the present weight, or what a method has rounded already."""
+        return self.runtime.edits.rounded_weights.get(self.site.name, self.present_weight)
 
     @property
     def present_weight(self) -> Tensor:
@@ -155,7 +156,7 @@ class WeightedOperation(nn.Module):
         quantizer, reference = self.runtime.edits.quantizers.get(self.site.name), self.present_weight
         if quantizer is None:
             return reference
-        weight = self.runtime.edits.rounded_weights.get(self.site.name, reference)
+        weight = self.rounded_weight
         if quantizer.scale.requires_grad or weight.requires_grad:
             return quantizer.weight(weight, reference)
         kept = self._cached_for
@@ -180,14 +181,32 @@ class WeightedOperation(nn.Module):
 class MatMul(nn.Module):
     """A product of two computed tensors with a quantizer's place before each."""
 
-    def __init__(self, runtime: Runtime, operands: tuple[str, str], function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, runtime: Runtime, reads: tuple[Read, Read], function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
-        self.left, self.right = Operand(runtime, operands[0]), Operand(runtime, operands[1])
+        self.runtime = runtime
+        self.reads = reads
+        self.left, self.right = Operand(runtime, reads[0].own), Operand(runtime, reads[1].own)
         self.function = function
+        self._integers: Kept[Product | str] = Kept()
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The product of both operands."""
-        return self.function(self.left(a), self.right(b))
+        a, b = self.left(a), self.right(b)
+        if self.runtime.quantize and not switched_off(self.runtime) and not wants_gradient(a, b):
+            form = self.integer_form()
+            if not isinstance(form, str) and form.takes(a, b):
+                return form(a, b)
+        return self.function(a, b)
+
+    def integer_form(self) -> Product | str:
+        """The product on integer codes, or the reason why there is none; kept until a quantizer changes."""
+        edits, (left, right) = self.runtime.edits, self.reads
+
+        def compute() -> Product | str:
+            found = product(edits, self.reads)
+            return found if isinstance(found, str) else Product(*found, (left.rank, right.rank))
+
+        return self._integers.of((*sources(edits, left), *sources(edits, right)), compute)
 
 
 class LayerNorm(nn.Module):

@@ -73,6 +73,15 @@ class QuantizedModel:
         return self.chain.layer_norms
 
     @property
+    def arithmetic(self) -> str:
+        """What products of values on uniform grids are computed with: ``integer`` or ``float``. Assign to change."""
+        return self.chain.runtime.arithmetic
+
+    @arithmetic.setter
+    def arithmetic(self, value: str) -> None:
+        self.chain.runtime.arithmetic = value
+
+    @property
     def quantizers(self) -> dict[str, NumberFormat]:
         """Installed quantizers by site name. Assign to change; quantizers themselves are immutable."""
         return self.edits.quantizers

@@ -70,6 +70,10 @@ function boardColumns(list) {
       wide: true,
       about: "images on which the label is that of full precision",
     }),
+    number("noise", "Agreement with itself, %", (row) => row.noise, percent, {
+      wide: true,
+      about: "images on which integer and float arithmetic give the same label, where that was measured",
+    }),
   ];
 }
 
