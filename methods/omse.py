@@ -90,6 +90,8 @@ class Omse(Method[OmseConfig]):
             for name, quantizer in model.quantizers.items()
             if isinstance(quantizer, Uniform) and quantizer.axis is None and model.sites[name].place is not Place.PARAMETER
         }
+        for observer in observers.values():
+            observer.through_zero = is_deployed(model)
         batches = list(calibration.batches(self.config.batch))
         if observers:
             with context.progress.task("omse activations", len(batches)) as task:

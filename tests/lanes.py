@@ -24,6 +24,7 @@ SLOW_FILES = {
     "test_real_network",
     "test_engines",
     "test_every_method",
+    "test_every_placement",
     "test_sharing",
     "test_layerwise",
     "test_plugins",

@@ -3,8 +3,8 @@
 A command is a row of ``COMMANDS``, a module in ``commands/`` (what can be typed; imports nothing heavy) and one of the same
 name in ``actions/`` (what is done). Both are imported when the command is used: help needs neither torch nor pandas.
 
-Exit codes: 0 done (also when there was nothing to do), 1 a trial failed, 2 a mistake in what was asked for or a disk that
-cannot be written to, 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+Exit codes: 0 done (also when there was nothing to do), 1 a trial failed or cannot be exported, 2 a mistake in what was asked
+for or a disk that cannot be written to, 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
 """
 
 from __future__ import annotations

@@ -17,15 +17,14 @@ from harness.deploy.simulated import Simulated
 DEPARTED_DB = 5.0  # different rounding leaves about 10 dB behind a whole network
 
 
-def departing(model: onnx.ModelProto, simulated: Simulated, images: Tensor, compute: Compute) -> str:
+def departing(model: onnx.ModelProto, simulated: Simulated, compute: Compute) -> str:
     """Name the first product that departs, in words.
 
     Values far down the network depart more than those before them, so halving finds it.
 
     Args:
         model: The file's model.
-        simulated: What the simulation computes for the images.
-        images: The images.
+        simulated: What the simulation computes for some images.
         compute: Runs a model, as in ``parity``.
     """
     graph = Graph(model)
@@ -34,7 +33,8 @@ def departing(model: onnx.ModelProto, simulated: Simulated, images: Tensor, comp
     first, end = 0, len(sites)
     while first < end:
         middle = (first + end) // 2
-        if _distance(graph, values[sites[middle]], simulated.outputs[sites[middle]], images, compute) < DEPARTED_DB:
+        site = sites[middle]
+        if _distance(graph, values[site], simulated.outputs[site], simulated.images, compute) < DEPARTED_DB:
             end = middle
         else:
             first = middle + 1

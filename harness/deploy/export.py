@@ -13,7 +13,7 @@ import onnx
 
 from harness.data.sets import EvaluationSet
 from harness.data.sources import open_source
-from harness.deploy.gate import Figures, Interval, Judged, NotExported, Paired, Simulation, passed
+from harness.deploy.gate import Interval, Judged, NotExported, Paired, Simulation, passed
 from harness.deploy.int4 import store_int4
 from harness.deploy.manifest import NAME, manifest_of
 from harness.deploy.names import name_sites
@@ -21,7 +21,7 @@ from harness.deploy.network import deployed
 from harness.deploy.onnx_file import write_onnx
 from harness.deploy.paths import operation_paths, quantizer_paths
 from harness.deploy.refusals import check, refusals
-from harness.deploy.runtime import needing
+from harness.deploy.runtime import check_threads, needing
 from harness.errors import UsageError, nearest
 from harness.machine.progress import Progress
 from harness.quant.network.qmodel import QuantizedModel
@@ -100,28 +100,46 @@ def export(store: Store, wanted: Wanted, paired: Paired, progress: Progress) -> 
     target = _target(wanted)
     runtime = needing(target.libraries, target.extra, target.module)
     _check_out(wanted.out)
+    check_threads(wanted.threads)
     network = load_quantized(store, wanted.trial, weights=wanted.spec.weights)
-    model, record = network.model, network.record
-    steps = [step["name"] for step in record["spec"]["stack"]]
-    check(refusals(model, steps, float_layernorm=wanted.float_layernorm), wanted.trial)
-    changes = [FLOAT_LAYERNORM] if model.integer_norms else []
-    model.integer_norms.clear()
-    data = _images(network, wanted.spec)
-    simulation = _simulation(store, network, data, changes, wanted.spec.batch, progress)
-    judged = Judged(model, data, simulation, paired, wanted.spec.batch, wanted.threads, progress)
+    changes = _changes(network, wanted)
+    judged = _judged(store, network, wanted, changes, paired, progress)
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=wanted.out.parent) as folder:
         place = Path(folder) / "made"
         place.mkdir()
         graph = _written(network, place / "model.onnx", wanted, progress)
         files = _for_target(target, runtime, place)
-        figures: Figures = passed(files[0], graph, runtime, judged)
-        manifest = manifest_of(record, model, files, figures, changes)
+        figures = passed(files[0], graph, runtime, judged)
+        manifest = manifest_of(network.record, network.model, files, figures, changes)
         (place / NAME).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if wanted.out.exists():
             wanted.out.rmdir()
         place.rename(wanted.out)
     return manifest
+
+
+def _changes(network: QuantizedNetwork, wanted: Wanted) -> list[str]:
+    """Make of the network what can be exported, and say what that changes.
+
+    Raises:
+        IncompatibleError: A site has no integer form.
+    """
+    model = network.model
+    steps = [step["name"] for step in network.record["spec"]["stack"]]
+    check(refusals(model, steps, float_layernorm=wanted.float_layernorm), wanted.trial)
+    changes = [FLOAT_LAYERNORM] if model.integer_norms else []
+    model.integer_norms.clear()
+    return changes
+
+
+def _judged(
+    store: Store, network: QuantizedNetwork, wanted: Wanted, changes: Sequence[str], paired: Paired, progress: Progress
+) -> Judged:
+    """What the file will be held against."""
+    data, batch = _images(network, wanted.spec), wanted.spec.batch
+    simulation = _simulation(store, network, data, changes, batch, progress)
+    return Judged(network.model, data, simulation, paired, batch, wanted.threads, progress)
 
 
 def _target(wanted: Wanted) -> Target:

@@ -164,7 +164,7 @@ def passed(file: Path, graph: onnx.ModelProto, runtime: ModuleType, judged: Judg
     figures = _figures(file, runtime, judged, rows)
     wrong = departures(figures)
     if wrong:
-        where = departing(graph, simulated, images, runtime.compute)
+        where = departing(graph, simulated, runtime.compute)
         raise NotExported(f"not exported: {figures.runtime} departs from the simulation: {wrong}; {where}")
     return figures
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from harness.quant.format.affine import Affine
-from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.row_correction import row_gain_and_offset
 
 BYTE_MIN, BYTE_MAX = 0, 255
@@ -42,10 +41,6 @@ class ActivationGrid:
     def ends(self) -> tuple[float, float]:
         """Smallest and largest value, the offset left out."""
         return (self.low - self.zero_point) * self.scale, (self.high - self.zero_point) * self.scale
-
-    def scaled(self, factor: float) -> ActivationGrid:
-        """The grid of the values times a positive number."""
-        return ActivationGrid(self.scale * factor, self.zero_point, self.low, self.high, self.offset * factor)
 
 
 def activation_grid(quantizer: Affine, scale: Tensor | None = None) -> ActivationGrid:
@@ -124,8 +119,3 @@ def in_signed_byte(quantizer: Affine) -> bool:
     """Whether zero points are codes, as a stored weight needs them."""
     low, high = quantizer.code_range
     return bool((quantizer.zero_point >= low).all() and (quantizer.zero_point <= high).all())
-
-
-def rows_of(weight: Tensor) -> Tensor:
-    """Output channels first, everything else behind."""
-    return channel_rows(weight, 0)

@@ -194,8 +194,7 @@ class Product(nn.Module):
         left: Quantizer of the left operand alone, or the identity.
         right: Likewise.
         function: The product.
-        heads: Factor per head of the result, ``(heads,)``; None for none.
-        before: What the operands are divided by, ``(heads,)`` each; None for nothing.
+        before: What each operand is divided by, and the product multiplied by, ``(heads,)``; None for nothing.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 
 from harness.deploy.carried import rescale
@@ -32,9 +31,6 @@ from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.format.requantized import Requantized
 from harness.quant.network import operators
 from harness.quant.network.qmodel import QuantizedModel
-
-aten = torch.ops.aten
-SAME = nn.Identity
 
 
 class DeployedNetwork(nn.Module):
@@ -133,7 +129,7 @@ def _constant(model: QuantizedModel, tap: operators.Tap) -> Tensor:
 def _quantizer(quantizer: NumberFormat | None) -> nn.Module:
     """An activation's quantizer as pairs."""
     if not isinstance(quantizer, Affine):
-        return SAME()
+        return nn.Identity()
     if not isinstance(quantizer, PowerOfTwo):
         return Pair(activation_grid(quantizer))
     factored = Factored(activation_grid(quantizer, quantizer.free_scales), quantizer.factors, quantizer.axis or 0)

@@ -52,12 +52,15 @@ def parity(model: onnx.ModelProto, simulated: Simulated, compute: Compute) -> li
         for node in graph.nodes
         if node.name in simulated.outputs and graph.has_integer_operands(node)
     }
-    codes = {name: simulated.codes[value.removesuffix(CODES)].numpy() for name, value in fed.items()}
-    inputs = [helper.make_tensor_value_info(name, TensorProto.UINT8, given.shape) for name, given in codes.items()]
+    given = {name: simulated.codes[value.removesuffix(CODES)].numpy() for name, value in fed.items()}
+    inputs = [helper.make_tensor_value_info(name, TensorProto.UINT8, codes.shape) for name, codes in given.items()]
+    images = model.graph.input[0]  # read where a shape is asked for
+    inputs.append(images)
+    given[images.name] = np.ascontiguousarray(simulated.images.numpy())
     outputs = [_info(value) for value in compared.values()]
     if not compared:
         return []
-    found = compute(part(graph, inputs, outputs, fed), codes)
+    found = compute(part(graph, inputs, outputs, fed), given)
     return [_compared(site, found[value], simulated, coded=value.endswith(CODES)) for site, value in compared.items()]
 
 

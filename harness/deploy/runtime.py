@@ -58,13 +58,22 @@ def open_session(file: Path, runtime: str = "onnxruntime", threads: int = 1) -> 
     known = RUNTIMES.get(runtime)
     if known is None:
         raise UsageError(f"unknown runtime {runtime!r}.{nearest(runtime, RUNTIMES)} Expected {' or '.join(RUNTIMES)}")
-    if threads < 1:
-        raise UsageError(f"{threads} threads asked for, expected at least 1")
+    check_threads(threads)
     if not file.is_file():
         raise UsageError(f"{str(file)!r} {'is no file' if file.exists() else 'does not exist'}")
     module = needing(known.libraries, known.extra, known.module)
     session: Session = module.open_file(file, threads)
     return session
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads below one.
+
+    Raises:
+        UsageError: It is.
+    """
+    if threads < 1:
+        raise UsageError(f"{threads} threads asked for, expected at least 1")
 
 
 def needing(libraries: tuple[str, ...], extra: str, module: str) -> ModuleType:

@@ -19,17 +19,19 @@ from harness.quant.network.qmodel import QuantizedModel
 class Simulated:
     """Codes by site, unsigned bytes, and outputs of products by the value site behind them.
 
+    The images themselves are kept too.
+
     Args:
         model: The quantized network.
         images: Preprocessed images ``(n, c, h, w)``.
     """
 
     def __init__(self, model: QuantizedModel, images: Tensor) -> None:
-        self.model = model
+        self.model, self.images = model, images
         self.codes: dict[str, Tensor] = {}
         self.outputs: dict[str, Tensor] = {}
         with self._watching():
-            self.logits = model(images)
+            model(images)
 
     def coded(self, site: str, value: Tensor) -> Tensor | None:
         """The codes that a site's quantizer gives a value; None for a site without integer codes."""

@@ -28,7 +28,8 @@ class UniformConfig:
     sites: AnySites = "values"
     attention: AttentionProducts = False
     weights: Annotated[
-        Literal["asymmetric", "symmetric"], Field(description="codes of weights: unsigned with zero points, or signed")
+        Literal["asymmetric", "symmetric"],
+        Field(description="codes of weights: unsigned with zero points, or signed; sites=deploy has signed ones"),
     ] = "asymmetric"
     activations: Annotated[
         Literal["asymmetric", "symmetric"],

@@ -1,23 +1,26 @@
 """RepQ-ViT's defining property, its quantizers against their formulas, and what the record says."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
+from harness.baselines.engines.reparameterisation import reparameterise
 from harness.graph.operations import Kind
 from harness.method.stack import check
 from harness.quant.format import arithmetic
 from harness.quant.format.log_sqrt2 import log_sqrt2
 from harness.quant.format.range_search import percentile_search
 from harness.quant.network.inventory import coverage, off_grid_sites
-from harness.quant.network.operands import operand_sites
+from harness.quant.network.operands import inner_norms, operand_sites
 from tests.baselines.applying import apply
 
 
-def test_the_reparameterised_network_computes_the_same_in_full_precision(model, calibration, context):
+@pytest.mark.parametrize("stack", ["repqvit", "repqvit(sites=deploy)"])
+def test_the_reparameterised_network_computes_the_same_in_full_precision(model, calibration, context, stack):
     expected = model.full_precision(calibration.images)
-    made = apply(model, calibration, context)
+    made = apply(model, calibration, context, stack)
     assert made.notes["reparameterised_norms"] == 12
     model.quantizers.clear()
     changed = model(calibration.images)
@@ -43,6 +46,19 @@ def test_one_scale_after_reparameterisation_equals_one_per_channel_before(model,
     moved = values / ratio + shift
     codes = torch.round(values / channelwise.scale + channelwise.zero_point).clamp(0, 15)
     assert ((layerwise(moved) / layerwise.scale + layerwise.zero_point) - codes).abs().max() < 1e-3
+
+
+def test_a_mean_zero_point_beside_the_codes_becomes_a_code_and_the_network_stays(model, calibration, context):
+    expected = model.full_precision(calibration.images)
+    apply(model, calibration, context, "repqvit(reparameterise=false)")
+    norms = inner_norms(model).values()
+    for site in [operation.operand for operations in norms for operation in operations]:
+        model.quantizers[site] = replace(model.quantizers[site], zero_point=model.quantizers[site].zero_point - 40)
+    reparameterise(model, "rounded", clamped=True)
+    zero_points = {model.quantizers[operations[0].operand].zero_point.item() for operations in norms}
+    assert zero_points == {0.0}, "the nearest of 0 to 15"
+    model.quantizers.clear()
+    assert (model(calibration.images) - expected).abs().max() < 1e-3 * expected.abs().max()
 
 
 def test_fractional_zero_points_are_off_the_grid_unless_rounded(model, calibration, context):

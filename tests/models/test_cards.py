@@ -17,6 +17,7 @@ from harness.methods.fqvit import takes_power_of_two
 from harness.models.cards import cards, preprocessing_overrides
 from harness.models.loading import load_model
 from harness.quant.calibrate.installation import install_weight_ranges, value_sites
+from harness.quant.calibrate.placement import Placement
 from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
@@ -43,6 +44,8 @@ def test_capture_finds_what_the_card_says(card):
     assert len(model.weights) == expected.weights
     assert len(sites) == expected.values
     assert sum(map(takes_power_of_two, sites)) == expected.power_of_two
+    read = [site.name for site in Placement("deploy").among(model)]
+    assert read == [operation.operand for operation in model.weights.values()], "one input for each weight"
 
 
 # FQ-ViT's rule per block, written down by hand from the forward passes: the number of values that get a quantizer.

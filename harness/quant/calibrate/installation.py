@@ -67,7 +67,9 @@ def value_observers(
     for site in sites:
         width = placement.width(site, bits)
         if width < FLOAT_BITS:
-            observers[site.name] = make(placement.activation_spec(width, symmetric=symmetric), site)
+            observer = make(placement.activation_spec(width, symmetric=symmetric), site)
+            observer.through_zero = placement.deployed
+            observers[site.name] = observer
     return observers
 
 

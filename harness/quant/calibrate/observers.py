@@ -29,9 +29,14 @@ class Observer(ABC):
     Args:
         spec: The quantizer to propose.
         axis: Channel axis of the observed tensors.
+
+    Attributes:
+        through_zero: The range is widened to contain zero: where the zero point must be a code (integer kernels), a range
+            beside zero would be cut off.
     """
 
     def __init__(self, spec: AffineSpec, axis: int) -> None:
+        self.through_zero = False
         self.spec = spec
         self.axis = axis
         self.minimum: Tensor | None = None
@@ -54,6 +59,8 @@ class Observer(ABC):
         """
         if self.minimum is None or self.maximum is None:
             raise ValueError("the observer has seen no batch")
+        if self.through_zero:
+            return self.minimum.clamp_max(0), self.maximum.clamp_min(0)
         return self.minimum, self.maximum
 
     def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:

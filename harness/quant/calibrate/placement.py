@@ -70,15 +70,15 @@ class Placement:
     def activation_spec(self, bits: int, *, symmetric: bool = False) -> AffineSpec:
         """Codes of an activation: unsigned with a zero point, or signed and symmetric, from ``-2^(b-1)`` on.
 
-        The quantizers of ONNX Runtime and TensorRT saturate at the most negative code, so it stays.
+        Runtimes saturate activations at the most negative code, so it stays.
         """
         return AffineSpec(bits, signed=symmetric, symmetric=symmetric)
 
     def weight_spec(self, bits: int, *, symmetric: bool = False, narrow: bool = False) -> AffineSpec:
         """Codes of a weight, one scale an output channel.
 
-        ``deploy`` fixes them: signed, zero points at zero, without the most negative code ([-127, 127] at eight bits), as
-        ONNX Runtime's and NNCF's quantizers and TensorRT's toolkit have them.
+        ``deploy`` fixes them: signed, zero points at zero, without the most negative code, so that every code has a
+        negative and the largest weight is a code; [-127, 127] at eight bits, as in ONNX Runtime's own quantizer.
 
         Args:
             bits: Width of the codes.

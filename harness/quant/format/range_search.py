@@ -123,14 +123,16 @@ def percentile_search(
         x: Values ``(rows, n)``.
         bits: Width of the code.
         fractions: Candidates for ``p``; ties go to the first.
-        spec: The format whose errors count; None for unsigned codes whose zero point need not be a code
-            (``from_free_range``).
+        spec: The format whose errors count: ranges are widened to contain zero, since its zero point is a code. None for
+            unsigned codes whose zero point need not be one (``from_free_range``).
 
     Returns:
         Minimum and maximum of each row.
     """
     low, high = integer_range(bits, signed=False) if spec is None else spec.code_range
     candidates = outer_quantiles(x, fractions)
+    if spec is not None:
+        candidates = [(lowest.clamp_max(0), highest.clamp_min(0)) for lowest, highest in candidates]
     best, best_error = candidates[0], None
     for candidate in candidates:
         scale, zero_point = free_parameters(*candidate, bits) if spec is None else spec.parameters(*candidate)
