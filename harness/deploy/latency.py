@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
@@ -20,6 +21,7 @@ from harness.machine.measure import COMMIT, cpu_name, load_per_core
 from harness.store.reading import reason_of, sha256_of
 from harness.trial.latency import SCHEMA_VERSION, Computer, Latency, TimedBatch, TimedFile
 
+MOST_VALUES = 2**28  # of a batch: one GiB; a file may say that it reads anything
 OPENVINO = ".xml"  # suffix of its files
 Say = Callable[[str], None]
 
@@ -94,8 +96,12 @@ def _batch(
 ) -> TimedBatch:
     """One batch size: check that both give the same kind of logits, then time them."""
     say(f"batch {batch}: {asked.rounds} rounds")
+    if batch * math.prod(shape) > MOST_VALUES:
+        raise UsageError(
+            f"a batch of {batch} images {shape} has more than {MOST_VALUES:,} values", "give fewer with --batch"
+        )
     images = np.random.default_rng(asked.seed).standard_normal((batch, *shape), dtype=np.float32)
-    logits = [session.run(images).shape for session in sessions]
+    logits = [_shape_of_logits(session, images) for session in sessions]
     if logits[0] != logits[1]:
         raise UsageError(f"the files are of different networks: float32 gives logits {logits[0]}, quantized {logits[1]}")
     first, second = (lambda one=session: one.run(images) for session in sessions)
@@ -110,6 +116,22 @@ def _batch(
         low=found.low,
         high=found.high,
     )
+
+
+def _shape_of_logits(session: Session, images: np.ndarray) -> tuple[int, ...]:
+    """The shape of what a file computes from these images.
+
+    Raises:
+        UsageError: It cannot compute them, or gives no array.
+    """
+    try:
+        logits = session.run(images)
+    except Exception as error:  # a runtime has a class of its own for every status, and they share no base
+        reason = " ".join(str(error).split())[:300]
+        raise UsageError(f"{session.version} cannot compute {len(images)} images with the file: {reason}") from error
+    if not isinstance(logits, np.ndarray):
+        raise UsageError(f"the file gives {type(logits).__name__}, expected logits")
+    return logits.shape
 
 
 def _same_input(quantized: Path, float32: Path, batches: Sequence[int]) -> tuple[int, ...]:

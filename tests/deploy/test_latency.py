@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 
 from harness.cli.main import main
@@ -173,6 +174,22 @@ def weights_elsewhere(folder):
     (folder / "model.onnx").write_bytes(model.SerializeToString())
 
 
+def fails_in_its_run(folder):
+    model = onnx.load(folder / "model.onnx")
+    shape = onnx.numpy_helper.from_array(np.array([1, 16]), "one")
+    model.graph.initializer.append(shape)
+    model.graph.node[0].CopyFrom(onnx.helper.make_node("Reshape", ["x0", "one"], ["flat"]))
+    onnx.save(model, folder / "model.onnx")
+
+
+def vast_images(folder):
+    for name in ("model.onnx", "float32.onnx"):
+        model = onnx.load(folder / name)
+        for axis in (2, 3):
+            model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = 10**6
+        onnx.save(model, folder / name)
+
+
 def unknown_operation(folder):
     model = onnx.load(folder / "model.onnx")
     model.graph.node[0].op_type = "Nonsense"
@@ -217,6 +234,8 @@ DAMAGE = [
     (integers, "expected one batch of float32 images"),
     (weights_elsewhere, "has its weights in another file"),
     (unknown_operation, "cannot read"),
+    (fails_in_its_run, "cannot compute 32 images with the file"),
+    (vast_images, "have more than 268,435,456 values"),
     (manifest_of_a_path, "names no trial"),
     (manifest_of_nothing, "names no trial"),
     (manifest_of_another_file, "is not the file of manifest.json beside it"),

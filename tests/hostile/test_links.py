@@ -17,6 +17,7 @@ RESUME = ["resume", "--quiet", "--trust-imported"]
 LINKS = {
     "attempts": ("trials/*/FAILED/attempts", RUN, True),
     "replicas": ("trials/*/IMPORTED/replicas", RUN, True),
+    "latency": ("trials/*/FAILED/latency", RUN, True),
     "sweep": ("sweeps/*", ["cancel"], True),
     "resumed": ("sweeps/*", RESUME, True),
     "submissions": ("sweeps/*/submissions", RESUME, True),

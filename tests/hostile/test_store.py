@@ -7,11 +7,14 @@ import json
 import pandas as pd
 import pytest
 
+from harness.store.latencies import save_latency
+from harness.store.store import Store
 from tests.hostile.damage import BYTES, DEEP, documents
 from tests.hostile.known import param
 from tests.hostile.texts import ESCAPE
 from tests.hostile.world import STACK, WORDS, Case, settle
 from tests.store.in_place import dangling, folder, loop, pipe
+from tests.store.test_latencies import latency
 from tests.store.test_store import record
 
 READERS = (
@@ -39,6 +42,7 @@ FILES = {
     "heartbeat": "trials/*/TRIAL/heartbeat.json",
     "attempt": "trials/*/TRIAL/attempts/1.json",
     "replica": "trials/*/TRIAL/replicas/0123456789abcdef.json",
+    "latency": "trials/*/TRIAL/latency/*.json",
     "table": "results.parquet",
     "sweep": "sweeps/*/sweep.json",
     "jobs": "sweeps/*/submissions/1/jobs.json",
@@ -52,6 +56,7 @@ VERBS_OF = {
     "jobs": [["status"], ["cancel"], ["logs", "TRIAL"], ["resume", "--quiet"], ["store", "check"]],
     "packs": [["status"], ["cancel"], ["logs", "TRIAL"], ["resume", "--quiet"], ["store", "check"]],
     "heartbeat": [["status"], ["resume", "--quiet"], ["store", "check"]],
+    "latency": [["report"], ["store", "check"], ["store", "export", "--full", "--out", "rows.csv"]],
     "table": [["report"], ["compare", "fqvit", "fqvit+omse"], ["store", "rebuild"]],
 }
 DEFAULT_VERBS = [["store", "check"], ["report"], ["logs", "TRIAL"], ["status"]]
@@ -70,6 +75,8 @@ def place_of(world, kind, trial):
     found = sorted(world.runs.glob(pattern))
     if found:
         return found[0]
+    if kind == "latency":
+        return save_latency(Store(world.runs), latency(trial))
     parent = next(iter(sorted(world.runs.glob(pattern.rpartition("/")[0] or "."))), None)
     parent = parent or next(iter(sorted(world.runs.glob(pattern.rsplit("/", 2)[0])))) / pattern.rsplit("/", 2)[1]
     parent.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from harness.errors import UsageError
 from harness.run.prepare import prepare
 from harness.run.run_trial import run_trial
 from harness.store.check import problems
+from harness.store.latencies import save_latency
 from harness.store.store import Store, write_json
 from harness.store.table_cache import rows
 from harness.sweep.launch import snapshot
@@ -21,6 +22,7 @@ from harness.sweep.manifest import create
 from harness.sweep.plan import make_plan
 from harness.trial.spec import TrialSpec
 from tests.store.in_place import dangling, folder, loop, pipe
+from tests.store.test_latencies import latency
 from tests.store.test_store import record
 
 SPEC = TrialSpec("fqvit", calib=8, eval_limit=16)
@@ -39,6 +41,7 @@ def full(tmp_path_factory):
     for name in ("attempts/1.json", "replicas/0123456789abcdef.json"):
         (folder / name).parent.mkdir()
         write_json(folder / name, record(trial, "failed"))
+    save_latency(store, latency(trial))
     prefix = next(store.root.glob("states/*/*/prefix.safetensors"))
     about = {"model": {}, "own": {}, "commit": None, "seconds": 1.0, "image_forwards": 2.0}
     save_file({"own/x": np.zeros(3)}, prefix.with_name("partial.safetensors"), metadata={"about": json.dumps(about)})
@@ -72,6 +75,7 @@ FILES = {
     "attempt": "trials/*/*/attempts/1.json",
     "replica": "trials/*/*/replicas/*.json",
     "heartbeat": "trials/*/*/heartbeat.json",
+    "latency": "trials/*/*/latency/*.json",
     "prefix": "states/*/*/prefix.safetensors",
     "checkpoint": "states/*/*/partial.safetensors",
     "images": "states/*/*/images.safetensors",
