@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from harness.trial.fields import fields_of
+from harness.trial.fields import IdRule, fields_of
 from harness.trial.identity import content_id
 from harness.trial.record import SCHEMA_VERSION, Environment, Record, Status, as_kind
 from harness.trial.spec import TrialSpec
@@ -16,6 +16,8 @@ def skipped_id(spec: TrialSpec) -> str:
     """Id of a cell whose real id cannot be computed, because its network or data cannot be loaded."""
     fields = [one for one in fields_of(type(spec)) if one.is_identity]
     values = {one.name: one.plain(getattr(spec, one.name)) for one in fields}
+    earlier = {one.name: one.about.earlier for one in fields if one.about.identity is IdRule.DIFFERS}
+    values = {name: value for name, value in values.items() if earlier.get(name) != value or name not in earlier}
     values = {name: value for name, value in values.items() if value is not False}  # permissions came later: ids stay
     return content_id({"what": "skipped", **values})
 

@@ -91,20 +91,6 @@ class TrialSpec:
             spelled=True,
         ),
     )
-    arithmetic: str = field(
-        default=FLOAT,
-        metadata=about(
-            "integer: products of values on uniform grids run on their codes, exactly; float: as before version 0.6",
-            "name",
-            Part.STACK,
-            identity=IdRule.DIFFERS,
-            nesting=85,
-            choices=(INTEGER, FLOAT),
-            earlier=FLOAT,
-            spelled=True,
-            column="string",
-        ),
-    )
     calib: int = field(
         default=None,  # type: ignore[assignment]  # a number after __post_init__: what is usual depends on the data
         metadata=about(
@@ -169,6 +155,20 @@ class TrialSpec:
             Part.DATA,
             identity=IdRule.RESOLVED,  # through the hashes of the images, which say what is shared
             nesting=35,
+        ),
+    )
+    arithmetic: str = field(
+        default=FLOAT,
+        metadata=about(
+            "integer: products of values on uniform grids run on their codes, exactly; float: none does",
+            "name",
+            Part.STACK,
+            identity=IdRule.DIFFERS,
+            nesting=85,
+            choices=(INTEGER, FLOAT),
+            earlier=FLOAT,
+            spelled=True,
+            column="string",
         ),
     )
     noise_floor: bool = field(

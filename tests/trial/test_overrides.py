@@ -78,5 +78,7 @@ def test_true_and_false(tmp_path):
 def test_a_permission_that_is_not_given_leaves_the_ids_of_skipped_trials():
     values = {"method": "x", "model": "embedded", "weights": None, "data": "embedded", "bits": "w8a8", "calib": 256}
     values |= {"calib_source": "data", "seed": 0, "eval_limit": None, "preprocess": {}}
-    assert skipped_id(TrialSpec("x")) == content_id({"what": "skipped", **values})
-    assert skipped_id(TrialSpec("x", allow_overlap=True)) != skipped_id(TrialSpec("x"))
+    plain = TrialSpec("x", arithmetic="float")
+    assert skipped_id(plain) == content_id({"what": "skipped", **values})
+    others = (TrialSpec("x", arithmetic="float", allow_overlap=True), TrialSpec("x", arithmetic="integer"))
+    assert len({skipped_id(one) for one in (plain, *others)}) == 3

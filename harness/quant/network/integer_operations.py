@@ -20,7 +20,15 @@ from harness.quant.format.integer_grid import IntegerGrid
 from harness.quant.format.row_correction import row_gain_and_offset
 from harness.quant.network.arithmetic_rule import Reading
 from harness.quant.network.convolution import Convolution
-from harness.quant.network.integer_products import EXACT_FLOAT, EXACT_INT, block_rows, deep_int_matmul, int_kernel, matmul
+from harness.quant.network.integer_products import (
+    EXACT_FLOAT,
+    EXACT_INT,
+    block_rows,
+    deep_int_matmul,
+    int_kernel,
+    matmul,
+    sum_type,
+)
 
 T = TypeVar("T")
 LEAST_MACS = 2**20  # smaller matrices are multiplied faster all at once, as floats
@@ -45,6 +53,17 @@ class Kept(Generic[T]):
 def wants_gradient(*tensors: Tensor | None) -> bool:
     """Whether gradients must flow through one of these: rounding to integers has none."""
     return torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in tensors)
+
+
+def keep_not_finite(x: Tensor, there: Tensor) -> None:
+    """Let NaN pass: it has no code, and a network that diverges must not look as if it did not.
+
+    Args:
+        x: What was read, by rows or images along the first axis.
+        there: What was computed from each; overwritten where a value is not finite.
+    """
+    if not torch.isfinite(x.sum()):
+        there[~torch.isfinite(x.flatten(1).sum(1))] = torch.nan
 
 
 @dataclass(frozen=True)
@@ -156,10 +175,11 @@ class WeightedMatrix(Weighted):
         whole = whole.reshape(len(whole), -1).t()
         self.reach = found.grid.reach * rows.reach
         self.matrix = (whole + rows.zero_point).to(torch.int8).contiguous()
-        self.zero_point = rows.zero_point.to(torch.int64)
-        self.symmetric = not bool(self.zero_point.any())
         depth, z = len(whole), self.steps.zero_point
-        self.constant = -z * self.matrix.sum(0, dtype=torch.int64) + depth * z * self.zero_point
+        self.kind = sum_type(depth, self.reach)
+        self.zero_point = rows.zero_point.to(self.kind)
+        self.symmetric = not bool(self.zero_point.any())
+        self.constant = -z * self.matrix.sum(0, dtype=self.kind) + depth * z * self.zero_point
 
     def __call__(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """On int8 codes, accumulated in integers."""
@@ -169,6 +189,7 @@ class WeightedMatrix(Weighted):
             size = block_rows(flat, max(self.matrix.shape))
             for part, there in zip(flat.split(size), y.split(size), strict=True):
                 self._product(self.steps.codes(part), bias, there)
+                keep_not_finite(part, there)
             return y.reshape(*x.shape[:-1], -1)
         h, w = self.convolution.size(x)
         y = torch.empty(len(x), h * w, self.matrix.shape[1], device=x.device)
@@ -176,20 +197,20 @@ class WeightedMatrix(Weighted):
         for part, there in zip(x.split(size), y.split(size), strict=True):
             rows = self.convolution.rows(self.steps.codes(part), self.steps.zero_point)
             self._product(rows, bias, there.flatten(0, 1))
+            keep_not_finite(part, there)
         y = y.reshape(len(x), h, w, -1).permute(0, 3, 1, 2)
         return y.contiguous() if x.is_contiguous() else y
 
     def _product(self, rows: Tensor, bias: Tensor | None, there: Tensor) -> None:
         """Write the product with rows of codes."""
-        total = deep_int_matmul(rows, self.matrix, self.reach)
-        kind, sums = total.dtype, None
+        total, sums = deep_int_matmul(rows, self.matrix, self.reach), None
         if not self.symmetric or self.offset is not None:
-            sums = rows.sum(1, dtype=kind).unsqueeze(1)
+            sums = rows.sum(1, keepdim=True, dtype=self.kind)
         if not self.symmetric:
             assert sums is not None
-            total.addcmul_(sums, self.zero_point.to(kind), value=-1)
+            total.addcmul_(sums, self.zero_point, value=-1)
         if self.steps.zero_point:
-            total.add_(self.constant.to(kind))
+            total.add_(self.constant)
         if sums is not None:
             sums = sums - rows.shape[1] * self.steps.zero_point
         self._finish(there.copy_(total), sums, bias)
@@ -261,6 +282,7 @@ class Product:
 
     def _into(self, a: Tensor, b: Tensor, there: Tensor) -> None:
         """The product of one image's matrices on int8 codes, which adds up to the same integers."""
+        left_sum, right_sum = a.sum(), b.sum()
         a, b = self.left.codes(a), self.right.codes(b)
         depth, za, zb = a.shape[-1], self.left.zero_point, self.right.zero_point
         total = torch.empty(there.shape, dtype=torch.int32)
@@ -271,6 +293,8 @@ class Product:
         if za:
             total.sub_(b.sum(-2, keepdim=True, dtype=torch.int32).sub_(depth * zb).mul_(za))
         there.copy_(total).mul_(self.gain)
+        if not (torch.isfinite(left_sum) and torch.isfinite(right_sum)):
+            there.fill_(torch.nan)
 
 
 def prepared(

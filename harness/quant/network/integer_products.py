@@ -100,16 +100,26 @@ def matmul(a: Tensor, b: Tensor, reach: int) -> Tensor:
     return sum((a[..., part] @ b[..., part, :]).to(torch.int32) for part in parts).to(torch.float32)  # type: ignore[union-attr]
 
 
+def sum_type(depth: int, reach: int) -> torch.dtype:
+    """The type that holds sums of so many products: int32, or int64 where they can leave it.
+
+    Args:
+        depth: Number of products in a sum.
+        reach: Bound of one product's absolute value after zero points are taken off.
+    """
+    return torch.int32 if depth * max(reach, BYTE_PRODUCT) < EXACT_INT else torch.int64
+
+
 def deep_int_matmul(a: Tensor, b: Tensor, reach: int) -> Tensor:
-    """``a b`` of int8 tensors exactly, in int32, or in int64 where sums can leave it.
+    """``a b`` of int8 tensors exactly, in the type that ``sum_type`` says.
 
     Args:
         a: ``(m, k)``.
         b: ``(k, n)``.
-        reach: Bound of one product's absolute value after zero points are taken off.
+        reach: As in ``sum_type``.
     """
     depth = a.shape[1]
-    if depth * max(reach, BYTE_PRODUCT) < EXACT_INT:
+    if sum_type(depth, reach) == torch.int32:
         return int_matmul(a, b)
     total = torch.zeros(len(a), b.shape[1], dtype=torch.int64, device=a.device)
     deepest = EXACT_INT // BYTE_PRODUCT - 1

@@ -164,7 +164,7 @@ def test_logits_are_equal_to_the_byte(stack, bits, model, calibration, context):
     images = calibration.images[:9]
     applied(model, calibration, context, stack, bits)
     expected, before = model(images), torch.get_num_threads()
-    for threads, library, batch in ((1, False, 9), (2, True, 7), (2, False, 4), (1, True, 1)):
+    for threads, library, batch in ((1, False, 9), (2, True, 4), (1, True, 1)):
         torch.set_num_threads(threads)
         try:
             with torch.backends.mkldnn.flags(enabled=library):

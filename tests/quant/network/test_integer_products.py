@@ -210,3 +210,22 @@ def test_large_matrices_are_multiplied_as_bytes(signed, monkeypatch):
         expected = (whole(of_a, a) @ whole(of_b, b)).float() * (of_a.scale * of_b.scale)
         assert torch.equal(attention(a, b, of_a, of_b), expected)
     assert len(used) == (4 if integer_products.int_kernel() else 0)
+
+
+def test_what_is_not_a_number_stays_none():
+    """NaN has no code; a network that diverges must show it. Other rows and images are as they were."""
+    x, weight, images, kernel = torch.randn(5, 24), torch.randn(10, 24), torch.randn(3, 4, 6, 6), torch.randn(5, 4, 3, 3)
+    for one, other, kind in ((x, weight, None), (images, kernel, convolution_of(aten.conv2d.default, [], {}, kernel))):
+        formats = uniform(one, 8), uniform(other, 8, axis=0)
+        good, bad = on_codes(formats, one, other, None, kind), one.clone()
+        bad[1].view(-1)[3] = torch.nan
+        found = on_codes(formats, bad, other, None, kind)
+        assert found[1].isnan().all()
+        assert torch.equal(found[2:], good[2:])
+    for size in (8, 130):  # all at once as floats, one after the other as bytes
+        a, b = torch.randn(2, 2, size, 64), torch.randn(2, 2, 64, size)
+        formats, bad = (uniform(a, 8), uniform(b, 8)), a.clone()
+        bad[1, 0, 3, 3] = torch.nan
+        found = attention(bad, b, *formats)
+        assert found[1, 0, 3].isnan().all()
+        assert torch.equal(found[0], attention(a, b, *formats)[0])
