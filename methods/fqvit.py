@@ -19,7 +19,7 @@ from harness.method.settings import JOINED
 from harness.quant.calibrate.installation import install_weight_ranges, named_observer, value_observers, value_sites
 from harness.quant.calibrate.observers import Observer, PowerOfTwoObserver, RequantizingObserver
 from harness.quant.calibrate.statistics import collect
-from harness.quant.format.affine import AffineSpec
+from harness.quant.format.affine import Affine, AffineSpec
 from harness.quant.format.log_int_softmax import LogIntSoftmax
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -43,6 +43,14 @@ class FqvitConfig:
     sites: ValueSites = "values"
     ptf: Annotated[bool, Field(description="power-of-two factors per channel on residual sums before a LayerNorm")] = True
     integer_layernorm: Annotated[Switch, Field(description="LayerNorm on integers; auto: exactly when ptf is on")] = "auto"
+    layernorm_zero: Annotated[
+        Literal["safe", "released"],
+        Field(
+            json_schema_extra=JOINED,
+            description="an integer LayerNorm where all codes of a token are equal: safe gives the bias, as floating point "
+            "does; released divides by zero, as the released code does. Other tokens are not concerned",
+        ),
+    ] = "safe"
     lis: Annotated[bool, Field(description="Log-Int-Softmax: attention probabilities as powers of two (4 bits)")] = False
     lis_calibration: Annotated[
         Literal["float", "release"],
@@ -102,7 +110,9 @@ class Fqvit(Method[FqvitConfig]):
             proposals = collect(model, task.track(batches), observers, live_softmax=live)
         model.quantizers.update(proposals)
         if config.integer_layernorm == "on" or (config.integer_layernorm == "auto" and config.ptf):
-            model.integer_norms.update(model.layer_norms)
+            norms = [node for node in model.layer_norms if _fits_integers(model, node)]
+            model.integer_norms.update(norms)
+            model.edits.undefined_norms.update(norms if config.layernorm_zero == "released" else ())
 
     def _observer(self, spec: AffineSpec, site: Site, levit: LevitRule | None) -> Observer:
         plain = named_observer(self.config.observer)(spec, site)
@@ -116,6 +126,14 @@ class Fqvit(Method[FqvitConfig]):
         if self.config.image == "auto":
             return not model.name.startswith(("vit_", LEVIT))
         return self.config.image == "on"
+
+
+def _fits_integers(model: QuantizedModel, node: str) -> bool:
+    """Whether a LayerNorm can run on integers: over one axis, with a gain and an offset, a scale of its own per channel."""
+    norm, before = model.chain.norms[node], model.quantizers.get(model.layer_norms[node][0])
+    if norm.weight is None or norm.bias is None or norm.weight.ndim != 1:
+        return False
+    return not isinstance(before, Affine) or norm.weight.numel() % before.scale.numel() == 0
 
 
 def takes_power_of_two(site: Site) -> bool:

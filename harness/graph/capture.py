@@ -5,6 +5,7 @@ The captured graph computes bit for bit what the model computes; folding batch n
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def capture(network: nn.Module, input_size: tuple[int, int, int]) -> Captured:
         input_size: ``(c, h, w)``.
 
     Raises:
-        CaptureError: ``torch.export`` cannot trace the network, or it has an operation outside the vocabulary.
+        CaptureError: ``torch.export`` cannot trace the network, or it has an operation that cannot run as captured.
     """
     module, parameters = _export(network.eval(), input_size)
     graph = copy_graph(module.graph)
@@ -80,14 +81,16 @@ def capture(network: nn.Module, input_size: tuple[int, int, int]) -> Captured:
     _drop_identities(graph)
     trainable = _fold_constants(graph, constants, parameters)
     graph.eliminate_dead_code()
-    _check_vocabulary(graph)
+    _check_operations(graph)
     used = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
     constants = {name: tensor for name, tensor in constants.items() if name in used}
     return Captured(graph, constants, frozenset(trainable & used), input_size)
 
 
-VOCABULARY_HINT = "add it to harness/graph/operations.py as arithmetic or structural"
 FUSED_HINT = "write softmax and both matrix products out in the network's code: sites between them must be visible"
+SINGLE_HINT = "write the network's code without calls of whole graphs (conditions, loops, mixed precision)"
+IN_PLACE_HINT = "write the network's code so that the changed tensor is a new one"
+RANDOM_HINT = "a network in evaluation mode must compute the same for the same images"
 
 
 @contextmanager
@@ -145,10 +148,27 @@ def _functionalise(graph: fx.Graph) -> None:
     """Replace in-place operations; later readers of the changed tensor read the new value instead."""
     order = {node: index for index, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
-        if node.target in ops.IN_PLACE:
+        target = ops.functional(node.target)
+        if target is not None and not _is_read_through_another(node, order):
             changed = node.args[0]
-            node.target = ops.IN_PLACE[node.target]
+            node.target = target
             changed.replace_all_uses_with(node, delete_user_cb=lambda user, here=node: order[user] > order[here])
+
+
+def _is_read_through_another(node: fx.Node, order: dict[fx.Node, int]) -> bool:
+    """Whether what an in-place operation changes is a part of a tensor, or has parts, that are read after it."""
+    whole = node.args[0]
+    assert isinstance(whole, fx.Node)
+    while ops.is_view(whole) and isinstance(whole.args[0], fx.Node):
+        whole = whole.args[0]
+    views, found = [whole], False
+    while views:
+        view = views.pop()
+        views += [user for user in view.users if ops.is_view(user) and order[user] < order[node]]
+        found |= view is not node.args[0] and any(
+            order[user] > order[node] and not ops.is_symbolic(user) for user in view.users
+        )
+    return found
 
 
 def _drop_identities(graph: fx.Graph) -> None:
@@ -196,11 +216,23 @@ def _fold(graph: fx.Graph, node: fx.Node, value: Tensor, constants: dict[str, Te
     return name
 
 
-def _check_vocabulary(graph: fx.Graph) -> None:
-    known = set(ops.ARITHMETIC) | set(ops.STRUCTURAL)
+def _check_operations(graph: fx.Graph) -> None:
+    """Refuse what cannot run as captured; anything else can, known or not."""
     for node in graph.nodes:
-        if node.op == "call_function" and not ops.is_symbolic(node) and node.target not in known:
-            raise CaptureError(
-                f"operation {node.target} (in module {ops.module_path(node) or 'top level'!r}) is not understood",
-                hint=FUSED_HINT if "scaled_dot_product" in str(node.target) else VOCABULARY_HINT,
-            )
+        reason, hint = _obstacle(node) if node.op == "call_function" and not ops.is_symbolic(node) else ("", "")
+        if reason:
+            where = ops.module_path(node) or "top level"
+            raise CaptureError(f"operation {node.target} (in module {where!r}) {reason}", hint=hint)
+
+
+def _obstacle(node: fx.Node) -> tuple[str, str]:
+    """Why an operation cannot run as captured, and what to do; two empty strings where it can."""
+    if "scaled_dot_product" in str(node.target):
+        return "is not understood", FUSED_HINT
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return ("", "") if node.target is operator.getitem else ("is no single tensor operation", SINGLE_HINT)
+    if node.target._schema.is_mutable:
+        return "changes a tensor in place that is read elsewhere too", IN_PLACE_HINT
+    if torch.Tag.nondeterministic_seeded in node.target.tags:
+        return "draws random numbers", RANDOM_HINT
+    return "", ""

@@ -1,7 +1,8 @@
 """The vocabulary of captured networks: which ATen operation is arithmetic and which only moves values.
 
 An arithmetic operation computes new values, so its output can get a quantizer. A structural operation copies, selects
-or scales values by a constant, so its output carries the quantizer of its input. Any other operation is refused.
+or scales values by a constant, so its output carries the quantizer of its input. An operation that is listed nowhere is
+arithmetic of kind ``other``: it runs as captured, and no quantizer is carried through it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     MUL = "mul"
     MEAN = "mean"
     CAT = "cat"
+    OTHER = "other"
     WEIGHT = "weight"
 
 
@@ -98,6 +100,25 @@ STRUCTURAL: frozenset[Any] = frozenset(
         aten.max_pool2d.default,
         aten.movedim.int,
         aten.adaptive_max_pool2d.default,
+        aten.narrow.default,
+        aten.squeeze.default,
+        aten.view_as.default,
+        aten.swapaxes.default,
+        aten.moveaxis.int,
+        aten.t.default,
+        aten.repeat.default,
+        aten.repeat_interleave.self_int,
+        aten.split.sizes,
+        aten.tensor_split.sections,
+        aten.pixel_shuffle.default,
+        aten.pixel_unshuffle.default,
+        aten.channel_shuffle.default,
+        aten.im2col.default,  # unfold: patches side by side, zeros around
+        aten.gather.default,
+        aten.to.dtype,
+        aten.to.dtype_layout,
+        aten.to.device,
+        aten.type_as.default,
     }
 )
 
@@ -138,14 +159,74 @@ DROPPED: frozenset[Any] = frozenset(
 SELECTING: frozenset[Any] = frozenset({aten.select.int, aten.slice.Tensor})
 
 
+def kind_of(node: fx.Node) -> Kind | None:
+    """What the operation computes; None where it computes no new values (structure, sizes, constants, the image)."""
+    if node.op != "call_function" or is_symbolic(node):
+        return None
+    if node.target is operator.getitem:
+        source = node.args[0]
+        return Kind.OTHER if isinstance(source, fx.Node) and kind_of(source) is Kind.OTHER else None
+    if node.target in STRUCTURAL:
+        return None
+    return ARITHMETIC.get(node.target, Kind.OTHER)
+
+
+def is_value(node: fx.Node) -> bool:
+    """Whether the node yields real numbers for every image: a floating-point tensor with the batch in front.
+
+    Masks, indices, pairs of tensors and tables that belong to no image are computed and used, but never quantized.
+    """
+    shape = shape_of(node)
+    return len(shape) > 1 and isinstance(shape[0], torch.SymInt) and node.meta["val"].is_floating_point()
+
+
+def is_batch(node: fx.Node) -> bool:
+    """Whether the node is a value with one row for each image, not several (windows, heads) in a row."""
+    return is_value(node) and per_image(shape_of(node)[0]) == 1
+
+
+def per_image(size: int | torch.SymInt) -> int | None:
+    """How many a size counts for each image; None where it does not grow with the batch, or not in proportion."""
+    if not isinstance(size, torch.SymInt):
+        return None
+    expression = size.node.expr
+    symbols = list(expression.free_symbols)
+    ratio = expression / symbols[0] if len(symbols) == 1 else None
+    return int(ratio) if ratio is not None and ratio.is_Integer else None
+
+
+def functional(target: Any) -> Any:
+    """The operation that computes into a new tensor what ``target`` writes into its first argument; None if there is none.
+
+    Operations that change nothing give None too.
+    """
+    if target in IN_PLACE:
+        return IN_PLACE[target]
+    if not isinstance(target, torch._ops.OpOverload) or not target._schema.is_mutable:
+        return None
+    packet = getattr(aten, target.overloadpacket.__name__.removesuffix("_"), None)
+    found = getattr(packet, target._overloadname, None)
+    return None if found is None or found._schema.is_mutable else found
+
+
+def is_view(node: fx.Node) -> bool:
+    """Whether what the node yields may share memory with its first argument."""
+    if node.target is operator.getitem:
+        return True
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    marks = [result.alias_info for result in node.target._schema.returns]
+    return any(mark is not None and not mark.is_write for mark in marks)
+
+
 def tensor_inputs(node: fx.Node) -> list[fx.Node]:
     """The nodes this one reads, in argument order, without symbolic integers."""
     return [source for source in node.all_input_nodes if not is_symbolic(source)]
 
 
 def is_symbolic(node: fx.Node) -> bool:
-    """Whether the node yields an integer (a batch size) rather than a tensor."""
-    return isinstance(node.meta.get("val"), torch.SymInt | int)
+    """Whether the node yields a number (a batch size) rather than a tensor."""
+    return isinstance(node.meta.get("val"), torch.SymInt | torch.SymFloat | torch.SymBool | int | float)
 
 
 def module_path(node: fx.Node) -> str:

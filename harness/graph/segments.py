@@ -1,7 +1,8 @@
 """Cut a captured network into a straight chain of segments, each reading one tensor of the one before.
 
 A block is a segment that methods optimise as a unit: a transformer block, a residual block of a CNN. Blocks are found
-by the module paths that the operations came from; the pieces between them become segments of their own.
+by the module paths that the operations came from; the pieces between them become segments of their own. Where paths do not
+help, the network is cut wherever only one tensor is alive (``liveness.py``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from torch import fx
 
 from harness.graph import operations as ops
 from harness.graph.capture import Captured
+from harness.graph.liveness import WEIGHTED, common_path, single_tensor_alive, units
+
+MANY = 2  # with fewer blocks than that, module paths did not help
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,25 @@ def cut(captured: Captured, pattern: str) -> list[Span]:
         pattern: Regular expression that a block's module path ends with.
     """
     nodes = [n for n in captured.graph.nodes if n.op == "call_function" and not ops.is_symbolic(n)]
-    labels = [_block_of(node, re.compile(pattern)) for node in nodes]
+    spans = _named(_labelled(nodes, re.compile(pattern)))
+    if sum(span.is_block for span in spans) >= MANY:
+        return spans
+    found = units(nodes)
+    return _by_liveness(found) if len(found) > len(spans) else spans
+
+
+def _labelled(nodes: list[fx.Node], pattern: re.Pattern[str]) -> list[tuple[str, list[fx.Node]]]:
+    """Runs of nodes with the same block's path; a border where more than one tensor is alive is none."""
     runs: list[tuple[str, list[fx.Node]]] = []
-    for node, label in zip(nodes, labels, strict=True):
+    for node in nodes:
+        label = _block_of(node, pattern)
         if runs and runs[-1][0] == label:
             runs[-1][1].append(node)
-        elif runs and not _single_tensor_alive(nodes, runs[-1][1][-1]):
+        elif runs and not single_tensor_alive(nodes, runs[-1][1][-1]):
             runs[-1] = (runs[-1][0] or label, [*runs[-1][1], node])
         else:
             runs.append((label, [node]))
-    return _named(runs)
+    return runs
 
 
 def _block_of(node: fx.Node, pattern: re.Pattern[str]) -> str:
@@ -56,22 +69,21 @@ def _block_of(node: fx.Node, pattern: re.Pattern[str]) -> str:
     return matches[-1] if matches else ""
 
 
-def _single_tensor_alive(nodes: list[fx.Node], last: fx.Node) -> bool:
-    position = {node: index for index, node in enumerate(nodes)}
-    border = position[last]
-    alive = {
-        node
-        for node in nodes[: border + 1]
-        if any(position.get(user, len(nodes)) > border for user in node.users if not ops.is_symbolic(user))
-    }
-    placeholder = next(n for n in nodes[0].graph.nodes if n.op == "placeholder")
-    later_images = any(position.get(user, -1) > border for user in placeholder.users)
-    return len(alive) == 1 and not later_images and bool(ops.shape_of(next(iter(alive))))
-
-
 def _named(runs: list[tuple[str, list[fx.Node]]]) -> list[Span]:
     spans: list[Span] = []
     for index, (label, nodes) in enumerate(runs):
         name = label or ("stem" if index == 0 else "head" if index == len(runs) - 1 else f"middle_{index}")
         spans.append(Span(name, tuple(nodes), bool(label)))
     return spans
+
+
+def _by_liveness(found: list[list[fx.Node]]) -> list[Span]:
+    """The first unit is the stem, the last one the head, what lies between are blocks, named by what they have in common."""
+    spans = [Span("stem", tuple(found[0]), is_block=False)]
+    taken = {"stem", "head"}
+    for index, nodes in enumerate(found[1:-1], start=1):
+        name = common_path([node for node in nodes if ops.kind_of(node) in WEIGHTED])
+        name = name if name and name not in taken else f"{name or 'part'}_{index}"
+        taken.add(name)
+        spans.append(Span(name, tuple(nodes), is_block=True))
+    return [*spans, Span("head", tuple(found[-1]), is_block=False)]

@@ -8,6 +8,7 @@ decision; this module says what there is and what it feeds.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -17,6 +18,7 @@ from torch import fx
 from harness.graph import operations as ops
 from harness.graph.axes import channel_axis, size_hint
 from harness.graph.capture import Captured
+from harness.graph.flow import computed_by, is_arithmetic, readers, selected_tail
 from harness.graph.operations import Kind
 
 aten = ops.aten
@@ -51,6 +53,8 @@ class Site:
         residual: It is a sum of two computed tensors with the same channels, outside attention.
         attention: Path of the attention module it belongs to; empty outside attention.
         function: ATen operation that computes it, for example ``gelu``; empty for the image, weights and constants.
+        along_channels: For an operand: the channels of the value it carries are its own last axis, which the reader sums
+            over. Not so where tokens are mixed: there the axis of the tokens is last.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Site:
     residual: bool = False
     attention: str = ""
     function: str = ""
+    along_channels: bool = False
 
 
 @dataclass
@@ -75,18 +80,6 @@ class _Scan:
 
     axes: dict[fx.Node, int] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
-
-
-def is_arithmetic(node: fx.Node, trainable: frozenset[str]) -> bool:
-    """Whether the node computes new values: scaling by a number, adding a mask and joining equals do not."""
-    kind = ops.ARITHMETIC.get(node.target)
-    if kind in (Kind.MUL, Kind.ADD):
-        others = [source for source in ops.tensor_inputs(node) if source.op != "get_attr"]
-        constants = [source for source in ops.tensor_inputs(node) if source.op == "get_attr"]
-        if len(others) == 1 and not constants:
-            return others[0] in node.args and node.args.count(others[0]) > 1  # x * x computes, 0.125 * x scales
-        return len(others) > 1 or any(str(source.target) in trainable for source in constants)
-    return kind is not None
 
 
 def find_sites(captured: Captured) -> list[Site]:
@@ -101,9 +94,9 @@ def find_sites(captured: Captured) -> list[Site]:
         if node.op != "call_function" or ops.is_symbolic(node):
             continue
         scan.axes[node] = channel_axis(node, scan.axes)
-        if not is_arithmetic(node, captured.trainable):
+        kind = ops.kind_of(node)
+        if kind is None or not is_arithmetic(node, captured.trainable) or (kind is Kind.OTHER and not ops.is_value(node)):
             continue
-        kind = ops.ARITHMETIC[node.target]
         name = _unique(f"{ops.module_path(node) or 'model'}:{kind}", scan.names)
         sites += _read_sites(node, kind, name, captured, scan, attention)
         sites += _tensor_sites(node, kind, captured, scan, attention)
@@ -111,29 +104,6 @@ def find_sites(captured: Captured) -> list[Site]:
         scan.axes.setdefault(at, -1)  # selected tokens: channels are last
         sites.append(_value_site(name, kind, node, at, captured, scan, attention))
     return sites
-
-
-def selected_tail(node: fx.Node) -> fx.Node:
-    """The last of the token selections that alone read ``node``: only the selected tokens need a quantizer."""
-    while len(node.users) == 1:
-        (user,) = node.users
-        if user.target not in ops.SELECTING:
-            break
-        node = user
-    return node
-
-
-def readers(node: fx.Node, trainable: frozenset[str]) -> list[fx.Node]:
-    """The arithmetic nodes that read ``node``, looking through structural ones."""
-    found: list[fx.Node] = []
-    for user in node.users:
-        if user.op == "output" or ops.is_symbolic(user):
-            continue
-        if is_arithmetic(user, trainable):
-            found.append(user)
-        else:
-            found += readers(user, trainable)
-    return found
 
 
 def elements_per_image(node: fx.Node) -> int:
@@ -166,7 +136,7 @@ def _value_site(
         axis=axis,
         channels=size_hint(shape[axis]),
         elements=elements_per_image(at),
-        feeds=frozenset(ops.ARITHMETIC[reader.target] for reader in read_by),
+        feeds=frozenset(_kinds(read_by)),
         fused=kind in (Kind.CONV, Kind.LINEAR, Kind.AFFINE, Kind.ADD)
         and bool(at.users)
         and all(user.target in ops.FUSED_ACTIVATIONS for user in at.users)
@@ -178,7 +148,7 @@ def _value_site(
 
 
 def _is_residual(node: fx.Node, kind: Kind, read_by: list[fx.Node]) -> bool:
-    if kind is not Kind.ADD or any(ops.ARITHMETIC[reader.target] is Kind.SOFTMAX for reader in read_by):
+    if kind is not Kind.ADD or Kind.SOFTMAX in _kinds(read_by):
         return False
     return len({source for source in ops.tensor_inputs(node) if source.op != "get_attr"}) == 2
 
@@ -205,7 +175,7 @@ def _read_site(
     axis = channel_axis(reader, scan.axes) if kind is Kind.CONV else len(ops.shape_of(operand)) - 1
     return Site(
         name=name,
-        kind=ops.ARITHMETIC.get(source.target, Kind.INPUT),
+        kind=_kind_of_source(source),
         place=Place.OPERAND,
         node=reader.name,
         source=source.name,
@@ -216,18 +186,24 @@ def _read_site(
         feeds=frozenset({kind}),
         attention=_within(ops.module_path(reader), attention),
         function=_function(source),
+        along_channels=scan.axes.get(operand, -1) % len(ops.shape_of(operand)) == axis,
     )
 
 
+def _kind_of_source(source: fx.Node) -> Kind:
+    if source.op == "get_attr":
+        return Kind.CONSTANT
+    return ops.kind_of(source) or Kind.INPUT
+
+
+def _kinds(nodes: list[fx.Node]) -> list[Kind]:
+    return [kind for node in nodes if (kind := ops.kind_of(node)) is not None]
+
+
 def _function(node: fx.Node) -> str:
+    if node.target is operator.getitem and isinstance(node.args[0], fx.Node):
+        return _function(node.args[0])
     return str(node.target.overloadpacket.__name__) if isinstance(node.target, torch._ops.OpOverload) else ""
-
-
-def computed_by(node: fx.Node, trainable: frozenset[str]) -> fx.Node:
-    """The arithmetic node (or the image) whose values ``node`` carries, looking back through structural operations."""
-    while node.op == "call_function" and not is_arithmetic(node, trainable):
-        node = next(source for source in ops.tensor_inputs(node) if source.op != "get_attr")
-    return node
 
 
 def _tensor_sites(node: fx.Node, kind: Kind, captured: Captured, scan: _Scan, attention: set[str]) -> list[Site]:
@@ -265,22 +241,22 @@ def _tensor_site(tensor: fx.Node, reader: fx.Node, kind: Kind, captured: Capture
         axis=axis,
         channels=value.shape[axis],
         elements=value.numel(),
-        feeds=frozenset({ops.ARITHMETIC[reader.target]}),
+        feeds=frozenset(_kinds([reader])),
         attention=_within(ops.module_path(reader), attention),
     )
 
 
 def _attention_modules(captured: Captured) -> set[str]:
     """Module paths that multiply queries with keys: the module of the product that feeds a softmax."""
-    products = (n for n in captured.graph.nodes if ops.ARITHMETIC.get(n.target) is Kind.MATMUL)
+    products = (n for n in captured.graph.nodes if ops.kind_of(n) is Kind.MATMUL)
     paths = {ops.module_path(node) for node in products if _reaches_softmax(node, captured.trainable)}
     return paths - {""}
 
 
 def _reaches_softmax(node: fx.Node, trainable: frozenset[str]) -> bool:
     for reader in readers(node, trainable):
-        kind = ops.ARITHMETIC[reader.target]
-        if kind is Kind.SOFTMAX or (kind is Kind.ADD and _reaches_softmax(reader, trainable)):
+        kind = ops.kind_of(reader)
+        if kind is Kind.SOFTMAX or (kind in (Kind.ADD, Kind.OTHER) and _reaches_softmax(reader, trainable)):
             return True
     return False
 

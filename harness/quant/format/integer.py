@@ -12,12 +12,15 @@ QUADRATIC, LINEAR, OFFSET = 0.35815147, 0.96963238 / 0.35815147, 1.0 / 0.3581514
 LN2 = -0.6931
 
 
-def integer_layer_norm(x: Tensor, in_scale: Tensor, out_scale: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def integer_layer_norm(
+    x: Tensor, in_scale: Tensor, out_scale: Tensor, weight: Tensor, bias: Tensor, *, released: bool = False
+) -> Tensor:
     """LayerNorm over the last axis from integers (FQ-ViT, Sec. 4.1, Eq. 16).
 
     With ``X`` the integers of ``x`` in units of the smallest input scale, mean and standard deviation are computed from
     ``X``; the gain ``A = s / std * weight / out_scale`` becomes ``M / 2^N`` with an 8-bit ``M`` (truncated), and the
-    offset is rounded at the same ``N``. There is no epsilon: a constant token gives infinities.
+    offset is rounded at the same ``N``. There is no epsilon, so a token of equal integers would be divided by zero:
+    it becomes the bias, which is what floating point makes of it.
 
     Args:
         x: Fake-quantized input ``(..., c)``.
@@ -25,6 +28,7 @@ def integer_layer_norm(x: Tensor, in_scale: Tensor, out_scale: Tensor, weight: T
         out_scale: Scale of the output, ``(1,)``.
         weight: Gain ``(c,)``.
         bias: Offset ``(c,)``.
+        released: Divide by zero all the same, as FQ-ViT's released code does.
 
     Returns:
         Multiples of ``out_scale``, not clamped, shaped like ``x``.
@@ -36,13 +40,18 @@ def integer_layer_norm(x: Tensor, in_scale: Tensor, out_scale: Tensor, weight: T
     integers = torch.round(x / in_scale) * torch.round(in_scale / smallest)
     mean = integers.mean(dim=-1, keepdim=True) * smallest
     total, squares = integers.sum(dim=-1, keepdim=True), integers.square().sum(dim=-1, keepdim=True)
-    deviation = (smallest / channels) * torch.sqrt(channels * squares - total.square())
+    spread = channels * squares - total.square()
+    deviation = (smallest / channels) * torch.sqrt(spread)
     gain = (smallest / deviation) * weight / out_scale
     shift = (MANTISSA_BITS - 1 - torch.floor(torch.log2(gain.abs()))).clamp(0, 31)
     power = torch.exp2(shift)
     mantissa = torch.floor(gain.abs() * power).clamp(0, 2**MANTISSA_BITS - 1)
     offset = torch.round((bias - mean / deviation * weight) / out_scale * power)
-    return torch.round((gain.sign() * mantissa * integers + offset) / power) * out_scale
+    normed = torch.round((gain.sign() * mantissa * integers + offset) / power) * out_scale
+    if released:
+        return normed
+    constant = (spread <= 0) | (integers.amax(dim=-1, keepdim=True) == integers.amin(dim=-1, keepdim=True))
+    return torch.where(constant, torch.round(bias / out_scale) * out_scale, normed)
 
 
 def integer_exponential(x: Tensor, scale: Tensor) -> Tensor:

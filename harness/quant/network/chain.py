@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from harness.errors import CaptureError
 from harness.graph import operations as ops
+from harness.graph.axes import size_hint
 from harness.graph.capture import Captured, flat_name
 from harness.graph.operations import Kind
 from harness.graph.segments import Span, cut
@@ -143,13 +145,13 @@ class _Builder:
 
     def cost(self, node: fx.Node) -> ProductCost | None:
         """Multiply-accumulates of a convolution, linear operation or matrix product; None for the rest."""
-        kind = ops.ARITHMETIC.get(node.target)
+        kind = ops.kind_of(node)
         if kind in (Kind.CONV, Kind.LINEAR):
             weight = node.args[1]
             assert isinstance(weight, fx.Node)
             assert isinstance(node.args[0], fx.Node)
             site = self.parameters.get(node.name)
-            depth = math.prod(int(size) for size in ops.shape_of(weight)[1:])
+            depth = math.prod(size_hint(size) for size in ops.shape_of(weight)[1:])
             weight_sites = (site.name,) if site else ()
             return ProductCost(
                 node.name, elements_per_image(node) * depth, (self.operand(node, "x", node.args[0]), weight_sites)
@@ -158,7 +160,7 @@ class _Builder:
             left, right = node.args[0], node.args[1]
             assert isinstance(left, fx.Node)
             assert isinstance(right, fx.Node)
-            depth = int(ops.shape_of(left)[-1])
+            depth = size_hint(ops.shape_of(left)[-1])
             operands = (self.operand(node, "a", left), self.operand(node, "b", right))
             return ProductCost(node.name, elements_per_image(node) * depth, operands)
         return None
@@ -198,7 +200,7 @@ class _Writer:
             written = self.layer_norm(node)
         elif node.target == torch.ops.aten.softmax.int:
             written = self.softmax(node)
-        elif ops.ARITHMETIC.get(node.target) is Kind.MATMUL:
+        elif ops.kind_of(node) is Kind.MATMUL:
             written = self.matmul(node)
         elif steady(node.target, dict(node.kwargs)) is not None and len(node.args) == 1:
             written = self.activation(node)
@@ -220,11 +222,12 @@ class _Writer:
         return self.mapping[node]
 
     def symbolic(self, node: fx.Node) -> fx.Node:
-        if node.target != torch.ops.aten.sym_size.int:
+        count = ops.per_image(node.meta["val"])
+        if count is None:
             return self.graph.node_copy(node, self.get)
         if self.batch is None:
             self.batch = self.graph.call_function(torch.ops.aten.sym_size.int, (self.placeholder, 0))
-        return self.batch
+        return self.batch if count == 1 else self.graph.call_function(operator.mul, (self.batch, count))
 
     def constant(self, node: fx.Node) -> fx.Node:
         name = flat_name(str(node.target))

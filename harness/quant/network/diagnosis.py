@@ -7,6 +7,11 @@ from torch import Tensor
 
 from harness.quant.network.qmodel import QuantizedModel
 
+UNDEFINED = (
+    ", an integer LayerNorm, which as released divides by zero where all codes of a token are equal "
+    "(fqvit(layernorm_zero=safe) does not)"
+)
+
 
 @torch.no_grad()
 def first_not_finite(model: QuantizedModel, images: Tensor) -> str:
@@ -31,6 +36,6 @@ def first_not_finite(model: QuantizedModel, images: Tensor) -> str:
 
 
 def _integer_norm(model: QuantizedModel, name: str) -> str:
-    """Why an integer LayerNorm fails: the released code's has no epsilon, and low bits make tokens constant."""
-    outputs = {model.layer_norms[node][1] for node in model.integer_norms}
-    return ", an integer LayerNorm, which divides by zero where all codes of a token are equal" if name in outputs else ""
+    """Why an integer LayerNorm fails as released: it has no epsilon, and low bits make tokens constant."""
+    outputs = {model.layer_norms[node][1] for node in model.edits.undefined_norms}
+    return UNDEFINED if name in outputs else ""

@@ -83,7 +83,16 @@ class Formats(Tensors):
 
 
 class Names(Tensors):
-    """A set of names, stored among the facts."""
+    """A set of names, stored among the facts.
+
+    Args:
+        key: As above.
+        always: An empty set is stored too, as states did before there were others.
+    """
+
+    def __init__(self, key: str, *, always: bool = False) -> None:
+        super().__init__(key)
+        self.always = always
 
     def moved(self, edits: Any, device: torch.device) -> Any:
         """The same names."""
@@ -91,7 +100,7 @@ class Names(Tensors):
 
     def state(self, edits: Any) -> tuple[dict[str, Tensor], Any]:
         """Sorted, so that equal sets give equal bytes."""
-        return {}, sorted(edits)
+        return {}, sorted(edits) if edits or self.always else None
 
     def restored(self, tensors: dict[str, Tensor], facts: Any) -> Any:
         """The names."""
@@ -113,6 +122,7 @@ class Edits:
         compensations: Weight and bias of a linear layer beside a block, by the segment's name: ``x W + b`` is added to the
             quantized block's output.
         integer_norms: Node names of the layer norms that run on integers.
+        undefined_norms: Those of them that divide by zero where all codes of a token are equal, as FQ-ViT's release does.
     """
 
     quantizers: dict[str, NumberFormat] = field(default_factory=dict, metadata={KIND: Formats("quantizer")})
@@ -122,7 +132,8 @@ class Edits:
     rounded_weights: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("rounded")})
     replaced_norms: dict[str, Pair] = field(default_factory=dict, metadata={KIND: Pairs("norm")})
     compensations: dict[str, Pair] = field(default_factory=dict, metadata={KIND: Pairs("compensation")})
-    integer_norms: set[str] = field(default_factory=set, metadata={KIND: Names("integer_norm")})
+    integer_norms: set[str] = field(default_factory=set, metadata={KIND: Names("integer_norm", always=True)})
+    undefined_norms: set[str] = field(default_factory=set, metadata={KIND: Names("undefined_norm")})
 
     def to(self, device: torch.device) -> None:
         """Move all of it."""

@@ -216,7 +216,7 @@ def _float_operation(model: QuantizedModel, site: Site, described: Mapping[str, 
     """What the operation of a value is called if it runs in floating point; empty if integers do it."""
     if site.kind is Kind.SOFTMAX:
         return "" if isinstance(model.quantizers.get(site.name), LogIntSoftmax) else "softmax"
-    if site.kind is Kind.ACTIVATION:
+    if site.kind in (Kind.ACTIVATION, Kind.OTHER):
         return "" if site.function in CLIPPING else site.function
     if site.kind is Kind.LAYER_NORM and site.source not in model.integer_norms:
         return site.kind.value

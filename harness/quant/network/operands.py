@@ -37,12 +37,15 @@ def is_classifier(model: QuantizedModel, site: Site) -> bool:
 def inner_norms(model: QuantizedModel) -> dict[str, list[WeightedOperation]]:
     """Layer norms, by node name, with the linear operations that read them: those that nothing else reads.
 
-    The classifier's norm is left out. What scales such a norm's channels can be undone in the weights after it.
+    The classifier's norm is left out. What scales such a norm's channels can be undone in the weights after it: the norm
+    has a weight and a bias, and its readers sum over its channels (a linear operation that mixes tokens does not).
     """
+    mixed = {site.source for site in model.sites.values() if site.place is Place.OPERAND and not site.along_channels}
     only_linear = {
         site.source
         for site in model.sites.values()
         if site.place is Place.VALUE and site.kind is Kind.LAYER_NORM and site.feeds == frozenset({Kind.LINEAR})
+        if site.source not in mixed and model.chain.norms[site.source].affine
     }
     found: dict[str, list[WeightedOperation]] = {}
     for operation in model.weights.values():

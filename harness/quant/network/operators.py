@@ -30,7 +30,8 @@ class Tap(nn.Module):
         self.runtime = runtime
         self.site = site
         # An operation's output reaches its readers only through this tap; images and constants belong to somebody else.
-        self.owns = site.place is Place.VALUE and site.kind is not Kind.INPUT
+        # What an unknown operation yields may be a view of what it reads.
+        self.owns = site.place is Place.VALUE and site.kind not in (Kind.INPUT, Kind.OTHER)
 
     def forward(self, x: Tensor) -> Tensor:
         """Observe or fake-quantize ``x``, or pass it on."""
@@ -233,11 +234,17 @@ class LayerNorm(nn.Module):
             weight, bias = self.runtime.edits.replaced_norms[self.node]
         if scales is None or weight is None or bias is None:
             return torch.layer_norm(x, shape, weight, bias, self.eps, False)
+        released = self.node in self.runtime.edits.undefined_norms
         return straight_through(
             x,
-            lambda x: integer.integer_layer_norm(x, *scales, weight, bias),
+            lambda x: integer.integer_layer_norm(x, *scales, weight, bias, released=released),
             lambda x: torch.layer_norm(x, shape, weight, bias, self.eps, False),
         )
+
+    @property
+    def affine(self) -> bool:
+        """Whether it has a weight and a bias."""
+        return self.weight is not None and self.bias is not None
 
     def integer_scales(self) -> tuple[Tensor, Tensor] | None:
         """Scales of the input and output, when this norm runs on integers and both have integer codes."""

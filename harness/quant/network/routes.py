@@ -66,7 +66,7 @@ def route_of(node: fx.Node, site_of: Callable[[fx.Node], str], segment_of: dict[
             route = replace(route, crosses=segment_of[node.name])
         site = site_of(node)
         sources = [source for source in ops.tensor_inputs(node) if source.op != "get_attr"]
-        if site or not sources:
+        if site or not sources or ops.kind_of(node) is ops.Kind.OTHER:  # what comes out of it carries nothing
             return replace(route, site=site)
         route, node = _before(route, node), sources[0]
 

@@ -49,6 +49,20 @@ def test_integer_layer_norm_is_close_to_layer_norm():
     assert (got - reference).abs().max() < 0.1
 
 
+def test_a_token_of_equal_codes_becomes_the_bias_and_others_stay():
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randint(-100, 100, (6, 48), generator=generator) * 0.02
+    x[2], x[4] = 0.0, 1.5
+    scale, out = torch.full((48,), 0.02), torch.tensor([0.03])
+    weight, bias = torch.randn(48, generator=generator), torch.randn(48, generator=generator)
+    released = integer_layer_norm(x, scale, out, weight, bias, released=True)
+    safe = integer_layer_norm(x, scale, out, weight, bias)
+    assert not torch.isfinite(released[[2, 4]]).all()
+    assert torch.equal(safe[[2, 4]], (torch.round(bias / out) * out).expand(2, -1))
+    others = [0, 1, 3, 5]
+    assert torch.equal(safe[others], released[others])
+
+
 def test_scales_are_repeated_for_patch_merging():
     x = torch.randn(4, 32).mul(50).round() * 0.02
     scale = torch.full((8,), 0.02)
