@@ -121,6 +121,11 @@ class QuantizedModel:
         """Node names of the layer norms that run on integers."""
         return self.edits.integer_norms
 
+    @property
+    def undefined_norms(self) -> set[str]:
+        """Node names of the integer layer norms that stay undefined where all codes of a token are equal, as released."""
+        return self.edits.undefined_norms
+
     def shift_bias(self, node: str, shift: Tensor) -> None:
         """Correct the bias of an operation, by its node's name: added to what corrects it already."""
         before = self.bias_shifts.get(node)
