@@ -34,25 +34,15 @@ from harness.trial.spec import TrialSpec
 
 STACKS = ("minmax(sites=values)", "minmax(sites=operands)", "minmax(sites=deploy)")
 RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino"}
-HEADERS = (
-    "stack",
-    "runtime",
-    "speed-up",
-    "95 %",
-    "SQNR, dB",
-    "top-1, %",
-    "simulated",
-    "MB",
-    "integer MACs, %",
-    "bit-ops, G",
-)
+FIGURES = ("speed-up", "95 %", "SQNR, dB", "top-1, %", "simulated", "MB", "integer MACs, %", "bit-operations, G")
+HEADERS = ("stack", "runtime", *FIGURES, "note")
 
 
 def rows_of(spec: TrialSpec, store: Store, asked: Asked, folder: Path) -> Iterator[list[str]]:
     """A row for each batch size of one stack in one runtime, or why there is none."""
     record = run_trial(spec, store).record
     if record["status"] != "done":
-        yield [spec.method, asked.runtime, f"failed: {record['error']['message']}"]
+        yield _none(spec, asked, f"failed: {record['error']['message']}")
         return
     export: Any = needing(LIBRARIES, "export", "harness.deploy.export")
     float_model: Any = needing(LIBRARIES, "export", "harness.deploy.float_model")
@@ -63,10 +53,14 @@ def rows_of(spec: TrialSpec, store: Store, asked: Asked, folder: Path) -> Iterat
         float_model.write_float32(record, float32, spec.weights)
         found = measure(out / manifest["file"], float32, record["id"], asked)
     except HarnessError as error:
-        yield [spec.method, asked.runtime, f"not exported: {error}"]
+        yield _none(spec, asked, f"not exported: {error}")
         return
     save_latency(store, found)
     yield from shown(spec.method, record, manifest["gate"], found)
+
+
+def _none(spec: TrialSpec, asked: Asked, why: str) -> list[str]:
+    return [spec.method, asked.runtime, *["-"] * len(FIGURES), why]
 
 
 def shown(stack: str, record: Record, gate: dict[str, Any], found: Latency) -> Iterator[list[str]]:
@@ -74,7 +68,7 @@ def shown(stack: str, record: Record, gate: dict[str, Any], found: Latency) -> I
     for one in found["batches"]:
         yield [
             f"{stack}, batch {one['batch']}",
-            found["runtime"] + ("" if found["quiet"] else " (busy machine)"),
+            found["runtime"],
             f"{1 / one['ratio']:.2f}",
             f"{1 / one['high']:.2f} to {1 / one['low']:.2f}",
             "equal" if gate["sqnr_db"] is None else f"{gate['sqnr_db']:.1f}",
@@ -83,6 +77,7 @@ def shown(stack: str, record: Record, gate: dict[str, Any], found: Latency) -> I
             f"{found['quantized']['bytes'] / 1e6:.2f} of {found['float32']['bytes'] / 1e6:.2f}",
             f"{100 * gate['integer_macs']:.1f}",
             f"{record['bit_operations'] / 1e9:.1f}",
+            "busy machine" if found["quiet"] is False else "",
         ]
 
 

@@ -9,6 +9,7 @@ Parts, in this order:
 * ``search``: the whole search of ``evolq`` behind ``fqvit`` at w4a8, by default with 1,000 images and P = 10.
 * ``block``: the roundings of one block by ``brecq``, by default in the paper's number of steps.
 
+Products run in floating point and, beside it, on integer codes (``--arithmetic integer`` of trials).
 Weights are random without ``--weights``, images without ``--data``: times do not depend on them, conformance does.
 
 ``python benchmarks/on_gpu.py --weights deit_tiny.safetensors --data imagenet --out on_gpu.csv`` (meant for ten minutes)
@@ -46,12 +47,12 @@ from harness.models.cards import block_pattern
 from harness.models.loading import load_model
 from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.trial.bits import Bits
+from harness.trial.spec import FLOAT, INTEGER
 
 CPU = torch.device("cpu")
 EMBEDDED = "embedded"
 STACKS, WIDTHS = ("minmax", "fqvit"), ("w8a8", "w4a8")
-FIELD = "arithmetic"  # of a quantized network that can compute on integer codes
-ARITHMETICS = ("float", "integer") if hasattr(QuantizedModel, FIELD) else ("float",)
+ARITHMETICS = (FLOAT, INTEGER)
 
 
 class Row(NamedTuple):
@@ -98,22 +99,16 @@ class Setup:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def calibrated(self, stack: str, bits: str, count: int, device: torch.device, arithmetic: str = "float") -> Context:
+    def calibrated(self, stack: str, bits: str, count: int, device: torch.device, arithmetic: str = FLOAT) -> Context:
         """Apply a stack from the start on some device; what its last step noted is in the context."""
         self.model.clear()
         self.model.to(device)
-        calculate(self.model, arithmetic)
+        self.model.arithmetic = arithmetic
         images, context = CalibrationSet(self.images(count).to(device)), Context(Bits.parse(bits))
         for step in check(stack).steps:
             context = Context(Bits.parse(bits))
             step.method.apply(self.model, images, context)
         return context
-
-
-def calculate(model: QuantizedModel, arithmetic: str) -> None:
-    """Compute products on integer codes, or on numbers in floating point."""
-    if len(ARITHMETICS) > 1:
-        setattr(model, FIELD, arithmetic)
 
 
 @torch.inference_mode()
@@ -149,7 +144,7 @@ def conformance(setup: Setup) -> Iterator[Row]:
         for stack in STACKS:
             setup.calibrated(stack, bits, setup.sizes.calibration, CPU)
             for arithmetic in ARITHMETICS:
-                calculate(setup.model, arithmetic)
+                setup.model.arithmetic = arithmetic
                 name = f"{stack} {bits}, {arithmetic}"
                 here = logits(setup.model, images, 32, CPU)
                 with torch.backends.mkldnn.flags(enabled=False):
@@ -167,7 +162,7 @@ def forward(setup: Setup) -> Iterator[Row]:
     for batch in setup.sizes.batches:
         images = setup.images(batch).to(setup.device)
         for arithmetic in ARITHMETICS:
-            calculate(setup.model, arithmetic)
+            setup.model.arithmetic = arithmetic
             first, second = partial(setup.model.full_precision, images), partial(setup.model, images)
             found = compare(first, second, setup.sizes.rounds, 3, 0, setup.clock)
             case = f"fqvit w8a8, {arithmetic}, batch {batch}"
@@ -240,13 +235,10 @@ def prepared(arguments: argparse.Namespace, device: torch.device) -> Setup:
     model = quantizable(network, preprocessing.input_size, arguments.model, block_pattern(arguments.model))
     data = arguments.data or (EMBEDDED if arguments.model == EMBEDDED else None)
     if data is None:
-        return Setup(model, partial(_made_up, preprocessing.input_size), device, sizes)
+        size = preprocessing.input_size
+        return Setup(model, lambda count: torch.randn(count, *size, generator=torch.manual_seed(0)), device, sizes)
     source = open_source(data)
     return Setup(model, lambda count: source.calibration(count, 0, preprocessing).images, device, sizes)
-
-
-def _made_up(size: tuple[int, ...], count: int) -> Tensor:
-    return torch.randn(count, *size, generator=torch.Generator().manual_seed(0))
 
 
 def measured(setup: Setup, names: list[str], limit: float) -> list[Row]:
@@ -264,13 +256,10 @@ def measured(setup: Setup, names: list[str], limit: float) -> list[Row]:
 
 def table(rows: list[Row]) -> str:
     """The figures as Markdown."""
-    shown = [[one.part, one.case, one.figure, f"{one.value:.4g}", _interval(one), one.note] for one in rows]
+    intervals = ["" if one.low is None else f"{one.low:.4g} to {one.high:.4g}" for one in rows]
+    lines = [[*one[:3], f"{one.value:.4g}", interval, one.note] for one, interval in zip(rows, intervals, strict=True)]
     headers = ["part", "case", "figure", "value", "95 %", "note"]
-    return tabulate(shown, headers=headers, tablefmt="pipe", disable_numparse=True)
-
-
-def _interval(row: Row) -> str:
-    return "" if row.low is None else f"{row.low:.4g} to {row.high:.4g}"
+    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
 
 
 def options() -> argparse.ArgumentParser:
@@ -299,7 +288,7 @@ def main() -> None:
     weights, images = arguments.weights or "random", arguments.data or "random"
     if arguments.model == EMBEDDED:
         weights, images = EMBEDDED, arguments.data or EMBEDDED
-    print(f"{arguments.model} on {name}, torch {torch.__version__}; weights {weights}, images {images}; ")
+    print(f"{arguments.model} on {name}, torch {torch.__version__}; weights {weights}, images {images}")
     print(f"CPU {cpu_name()}, {threads} threads, load per core {load}\n\n{table(rows)}")
     if arguments.out is not None:
         pd.DataFrame(rows).assign(device=name, torch=torch.__version__).to_csv(arguments.out, index=False)
