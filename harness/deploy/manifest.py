@@ -55,7 +55,7 @@ def manifest_of(
         "classes": [one._asdict() for one in class_names(record["data"]["name"])],
         "gate": figures.as_dict(),
         "products": product_rows(model, figures.kernels, multiply_accumulates(model)),
-        "sites": site_rows(model),
+        "sites": site_rows(model, figures.kernels),
         "versions": {"ptq-harness": __version__, **_versions()},
         "machine": _machine(),
     }

@@ -16,12 +16,42 @@ FACTORS = "a factor per channel is multiplied behind its codes"
 BESIDE = "zero is no code, so a constant is added behind its codes"
 
 
-def site_rows(model: QuantizedModel) -> list[dict[str, Any]]:
-    """Every quantized site: how wide its codes are and how they are stored or computed."""
+def site_rows(model: QuantizedModel, kernels: Kernels) -> list[dict[str, Any]]:
+    """Every quantized site: its codes, and whether what reads them computes with integers."""
+    reading = _reading(model)
     return [
-        {"site": name, "bits": quantizer.bits, "format": quantizer.name, "stored": _stored(model, name)}
-        for name, quantizer in ((name, model.quantizers[name]) for name in model.sites if name in model.quantizers)
+        {
+            "site": name,
+            "bits": model.quantizers[name].bits,
+            "format": model.quantizers[name].name,
+            "stored": _stored(model, name),
+            **_arithmetic(model, name, reading.get(name, []), kernels),
+        }
+        for name in model.sites
+        if name in model.quantizers
     ]
+
+
+def _reading(model: QuantizedModel) -> dict[str, list[str]]:
+    """The products that read the codes of each site."""
+    sites = node_sites(model)
+    found: dict[str, list[str]] = {}
+    for cost in (cost for segment in model.segments for cost in segment.costs):
+        for passed in cost.operands:
+            quantized = [name for name in passed if name in model.quantizers]
+            if quantized:
+                found.setdefault(quantized[0], []).append(sites[cost.node])
+    return found
+
+
+def _arithmetic(model: QuantizedModel, name: str, products: list[str], kernels: Kernels) -> dict[str, str]:
+    floats = [product for product in products if product not in kernels.integer]
+    if products and not floats:
+        return {"arithmetic": "integer", "why": ""}
+    if floats:
+        return {"arithmetic": "float", "why": f"{', '.join(floats)} has no integer kernel"}
+    read = ", ".join(sorted(model.sites[name].feeds)) or "nothing"
+    return {"arithmetic": "float", "why": f"no product reads it: {read}"}
 
 
 def _stored(model: QuantizedModel, name: str) -> str:

@@ -77,6 +77,9 @@ def test_the_manifest_says_what_it_is(kept, folder):
     assert sum(row["macs"] for row in manifest["products"]) > 1e6
     quantizers = load_quantized(store, record["id"]).model.quantizers
     assert {row["site"] for row in manifest["sites"]} == set(quantizers)
+    arithmetic = {row["site"]: (row["arithmetic"], row["why"]) for row in manifest["sites"]}
+    assert arithmetic["blocks.0.attn.qkv.weight"] == ("integer", "")
+    assert arithmetic["blocks.0:add"] == ("float", "no product reads it: add, layer_norm")
     gate = manifest["gate"]
     assert gate["images"] == IMAGES_OF_EMBEDDED
     assert gate["top1_simulated"] == pytest.approx(record["metrics"]["top1"])
