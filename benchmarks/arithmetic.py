@@ -57,12 +57,14 @@ def forward(model: QuantizedModel, batch: torch.Tensor, repeat: int) -> dict[str
 
 def searched(model: QuantizedModel, images: torch.Tensor, stack: str, bits: str) -> dict[str, float]:
     """Processor seconds of one search on top of a stack in either arithmetic."""
-    found = {}
+    *before, search = check(f"{stack}+{SEARCH}").steps
+    calibration, found = CalibrationSet(images), {}
     for name in ("float", "integer"):
         model.clear()
         model.arithmetic = name
-        applied(model, images, stack, bits)
-        found[name] = seconds(lambda: applied(model, images, SEARCH, bits))
+        for step in before:
+            step.method.apply(model, calibration, Context(Bits.parse(bits)))
+        found[name] = seconds(lambda: search.method.apply(model, calibration, Context(Bits.parse(bits))))
     return found
 
 

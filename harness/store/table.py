@@ -14,7 +14,7 @@ from harness.trial.fields import fields_of
 from harness.trial.identity import is_id
 from harness.trial.migration import identity_version
 from harness.trial.record import CoverageRow, Environment, Record, Status
-from harness.trial.spec import DATA, TrialSpec
+from harness.trial.spec import DATA, TrialSpec, repeating
 
 # Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
 COLUMNS: dict[str, str] = {
@@ -107,6 +107,7 @@ def row(record: Record) -> dict[str, Any]:
     values: dict[str, Any] = {name: record.get(name) for name in (*SAME, *SIZES)}
     values |= {name: metrics.get(name) for name in METRICS}
     values |= {
+        "command": repeating(record["command"]),
         "seconds_stack": _total(stack, "seconds"),
         "seconds_evaluate": _total([stage for stage in stages if stage["name"] == "evaluate"], "seconds"),
         "seconds_shared": _total(stages, "shared_seconds"),

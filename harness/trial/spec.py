@@ -158,7 +158,7 @@ class TrialSpec:
         ),
     )
     arithmetic: str = field(
-        default=FLOAT,
+        default=INTEGER,
         metadata=about(
             "integer: products of values on uniform grids run on their codes, exactly; float: none does",
             "name",
@@ -279,6 +279,18 @@ def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
         UsageError: One has no equals sign.
     """
     return {key: value for text in texts for key, value in pair(text, flag).items()}
+
+
+def repeating(command: str) -> str:
+    """A record's command as it must be typed today: a field that it does not name was as all trials were then.
+
+    Args:
+        command: What ``TrialSpec.command`` wrote, now or before there was the field; other texts stay as they are.
+    """
+    if not command.startswith("harness run "):
+        return command
+    earlier = [(one.flag, one.about.earlier) for one in fields_of(TrialSpec) if one.about.identity is IdRule.DIFFERS]
+    return " ".join([command, *(f"{flag} {value}" for flag, value in earlier if f" {flag} " not in command)])
 
 
 def identity_fields(*parts: Part, spec: type[TrialSpec] = TrialSpec) -> tuple[str, ...]:

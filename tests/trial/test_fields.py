@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.errors import UsageError
 from harness.sweep.launch import snapshot
 from harness.trial.fields import IdRule, Part, fields_of
-from harness.trial.spec import TrialSpec, execution_fields, identity_fields
+from harness.trial.spec import TrialSpec, execution_fields, identity_fields, repeating
 
 
 def test_the_arithmetic_of_earlier_records_stays_out_of_ids_whatever_the_default_is():
@@ -26,7 +26,10 @@ def test_the_arithmetic_of_earlier_records_stays_out_of_ids_whatever_the_default
     del written["arithmetic"]  # a record or a sweep from before
     assert TrialSpec.from_dict(written).arithmetic == "float"
     assert TrialSpec.from_command("harness run --method fqvit --bits w8a8").arithmetic == "float"
+    assert repeating("harness run --method fqvit --seed 0") == "harness run --method fqvit --seed 0 --arithmetic float"
+    assert (repeating(""), repeating("make x")) == ("", "make x")
     for spec in (plain, exact):
+        assert repeating(spec.command("fqvit")) == spec.command("fqvit")
         assert TrialSpec.from_command(spec.command("fqvit")).arithmetic == spec.arithmetic
 
 

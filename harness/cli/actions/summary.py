@@ -14,7 +14,7 @@ from harness.cli.actions.extra_lines import arithmetic_line, fewer_images, grid_
 from harness.machine.inert import steerable
 from harness.text import inert
 from harness.trial.record import Record, RecordedAnchor
-from harness.trial.spec import DATA, calibrated
+from harness.trial.spec import DATA, calibrated, repeating
 
 UNKNOWN = "-"
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
@@ -37,7 +37,7 @@ def print_summary(record: Record, path: Path, *, cached: bool, store: Path | Non
     for part in (_result(record), _stages(record), _coverage(record)):
         console.print(part)
     console.print(inert("\n".join(_facts(record))))
-    console.print(inert(f"record   {path}\nrepeat   {record['command']}{_place(store)} --force"), soft_wrap=True)
+    console.print(inert(f"record   {path}\nrepeat   {repeating(record['command'])}{_place(store)} --force"), soft_wrap=True)
 
 
 def _place(store: Path | None) -> str:
