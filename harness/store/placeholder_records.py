@@ -11,12 +11,14 @@ from harness.trial.identity import content_id
 from harness.trial.record import SCHEMA_VERSION, Environment, Record, Status, as_kind
 from harness.trial.spec import TrialSpec
 
+# The fields that these ids always held. Those that came later are in an id where they are not at their default.
+FIRST = ("method", "model", "weights", "data", "bits", "calib", "calib_source", "seed", "eval_limit", "preprocess")
+
 
 def skipped_id(spec: TrialSpec) -> str:
     """Id of a cell whose real id cannot be computed, because its network or data cannot be loaded."""
-    fields = [one for one in fields_of(type(spec)) if one.is_identity]
-    values = {one.name: one.plain(getattr(spec, one.name)) for one in fields}
-    values = {name: value for name, value in values.items() if value is not False}  # permissions came later: ids stay
+    fields = [(one, one.plain(getattr(spec, one.name))) for one in fields_of(type(spec)) if one.is_identity]
+    values = {one.name: value for one, value in fields if one.name in FIRST or value != one.default}
     return content_id({"what": "skipped", **values})
 
 

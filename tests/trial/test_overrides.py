@@ -75,8 +75,9 @@ def test_true_and_false(tmp_path):
             TrialSpec("x", allow_overlap=wrong)
 
 
-def test_a_permission_that_is_not_given_leaves_the_ids_of_skipped_trials():
+def test_fields_that_came_later_leave_the_ids_of_skipped_trials():
     values = {"method": "x", "model": "embedded", "weights": None, "data": "embedded", "bits": "w8a8", "calib": 256}
     values |= {"calib_source": "data", "seed": 0, "eval_limit": None, "preprocess": {}}
     assert skipped_id(TrialSpec("x")) == content_id({"what": "skipped", **values})
-    assert skipped_id(TrialSpec("x", allow_overlap=True)) != skipped_id(TrialSpec("x"))
+    for later in ({"allow_overlap": True}, {"classes": "timm"}):
+        assert skipped_id(TrialSpec("x", **later)) != skipped_id(TrialSpec("x"))
