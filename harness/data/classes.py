@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from timm.data import ImageNetInfo
 
-from harness.data.folders import IMAGENET_CLASSES
+from harness.data.labels import IMAGENET_CLASSES
 from harness.embedded import assets
 from harness.trial.spec import EMBEDDED
 

@@ -24,12 +24,30 @@ log = logging.getLogger(__name__)
 SETTLED_SECONDS = 2.0  # file systems keep times in steps of up to two seconds
 SPEAK_SECONDS = 3.0
 THREADS = 8  # network disks answer many at once
-CHUNK = 512  # files between two looks at the clock
+CHUNK = 1024  # files between two looks at the clock
 Say = Callable[[str], None]
 
 
 def silent(text: str) -> None:
     """Tell nobody."""
+
+
+class Spoken:
+    """Tells how far long work is, every few seconds.
+
+    Args:
+        say: Gets the lines.
+    """
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._last = time.monotonic()
+
+    def now(self, text: str) -> None:
+        """Say this if the last line, or the beginning, is long ago."""
+        if time.monotonic() - self._last > SPEAK_SECONDS:
+            self._say(text)
+            self._last = time.monotonic()
 
 
 class Known(NamedTuple):
@@ -65,17 +83,19 @@ class ContentHashes:
         """
         found: list[Known] = []
         self._kept()  # read here, not in many threads at once
-        spoken = time.monotonic()
+        spoken = Spoken(say)
         try:
             with ThreadPoolExecutor(THREADS) as pool:
                 for start in range(0, len(names), CHUNK):  # a chunk at a time, so that Ctrl-C waits for few
-                    found += pool.map(self._one, names[start : start + CHUNK])
-                    if time.monotonic() - spoken > SPEAK_SECONDS:
-                        say(f"hashing images of {self.folder}: {len(found)} of {len(names)}")
-                        spoken = time.monotonic()
+                    for some in pool.map(self._several, _parts(names[start : start + CHUNK])):
+                        found += some
+                    spoken.now(f"hashing images of {self.folder}: {len(found)} of {len(names)}")
         finally:  # what is known so far need not be read again after an interruption
             self._keep(dict(zip(names, found, strict=False)))
         return [one.sha256 for one in found]
+
+    def _several(self, names: Sequence[str]) -> list[Known]:
+        return [self._one(name) for name in names]
 
     def _one(self, name: str) -> Known:
         path = os.path.join(self.folder, name)
@@ -103,27 +123,38 @@ class ContentHashes:
         self._known = {**_read(self._file), **known, **new}
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            _write_aside(self._file, json.dumps({"folder": str(self.folder.absolute()), "files": self._known}))
+            write_aside(self._file, json.dumps({"folder": str(self.folder.absolute()), "files": self._known}).encode())
         except OSError as error:
             log.warning("hashes of the images of %s are not kept: %s", self.folder, error)
 
 
+def cache_root() -> Path:
+    """Where the project keeps what can be had again."""
+    choices = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache"), "/nonexistent"  # who has no home
+    return Path(next(filter(os.path.isabs, choices)), "ptq-harness")
+
+
 def cache_folder() -> Path:
     """Where hashes are kept."""
-    choices = os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache"), "/nonexistent"  # who has no home
-    return Path(next(filter(os.path.isabs, choices)), "ptq-harness", "image-hashes")
+    return cache_root() / "image-hashes"
 
 
-def _write_aside(file: Path, text: str) -> None:
+def write_aside(file: Path, content: bytes) -> None:
     """Write a file under another name first: a reader sees all of it or nothing, also when many processes write."""
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.")
     try:
-        with open(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with open(handle, "wb") as stream:
+            stream.write(content)
         os.replace(temporary, file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _parts(names: Sequence[str]) -> list[Sequence[str]]:
+    """One part for each thread: to hand over every single file would take longer than to look at it."""
+    size = -(-len(names) // THREADS)
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def _settled(one: Known) -> bool:

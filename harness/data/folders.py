@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -13,12 +14,13 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from harness.data.content import ContentHashes, Say, silent
 from harness.data.image_file import read_image, unreadable
+from harness.data.labels import IMAGENET_CLASSES, Labels, Wanted, labels_of
 from harness.data.listing import Side, scan
+from harness.data.names import Names
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, draw, spaced
 from harness.errors import DataError, nearest
 
-IMAGENET_CLASSES = 1000
 WORKER_THRESHOLD = 2000
 HELD_OUT_SHARE = 5  # without train/ and val/, one image in five is for calibration
 FINGERPRINT_FORM = 2  # raised when a fingerprint is of something else than before: ids of trials on folders change
@@ -29,6 +31,7 @@ class FileSource(DataSource):
 
     The fingerprint covers names and content of all evaluation images and the names of all calibration images.
     ``calibration_fingerprint`` covers the content of those that are drawn: nobody reads 1.28 million files to use 256.
+    Before ``labelled`` labels are those of ImageNet-1k.
 
     Args:
         name: What the user called it.
@@ -41,15 +44,16 @@ class FileSource(DataSource):
         DataError: An evaluation image cannot be read.
     """
 
-    classes = IMAGENET_CLASSES
+    classes: int = IMAGENET_CLASSES
 
     def __init__(self, name: str, calibration: Side, evaluation: Side, split: str, say: Say = silent) -> None:
         self.name, self.split = name, split
         self._calibration, self._evaluation = calibration, evaluation
         self._hashes = ContentHashes(calibration.folder)
-        evaluated = ContentHashes(evaluation.folder).of(evaluation.names, say)
+        evaluated = ContentHashes(evaluation.folder).of(list(evaluation.names), say)
         self._evaluated = frozenset(evaluated)
         self._drawn: dict[tuple[int, int], dict[str, str]] = {}
+        self._labels: Labels | None = None
         self.fingerprint = _fingerprint(calibration.names, evaluation.names, evaluated)
 
     @property
@@ -57,14 +61,29 @@ class FileSource(DataSource):
         """Number of images on the calibration side."""
         return len(self._calibration)
 
+    @property
+    def class_folders(self) -> list[str]:
+        """Names of the class folders of both sides, sorted."""
+        return sorted({*self._calibration.classes, *self._evaluation.classes})
+
+    def labelled(self, outputs: int, model: str, classes: str | None = None) -> FileSource:
+        """The same images with labels for a network, by ``harness/data/labels.py``."""
+        found = labels_of(Wanted(self.class_folders, outputs, self.name, model), classes)
+        source = copy.copy(self)
+        source.classes, source._labels = outputs, found
+        source.labels_sha256, source.labels = found.sha256, found.rule
+        return source
+
     def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
         """Draw images from the calibration side and decode them."""
-        images = _Images(self._calibration, draw(len(self._calibration), count, seed, self.name), preprocessing)
-        return CalibrationSet(torch.stack([images.read(i)[0] for i in range(len(images))]))
+        images = _Images(self._calibration, draw(len(self._calibration), count, seed, self.name), preprocessing, {})
+        return CalibrationSet(torch.stack([images.read(i) for i in range(len(images))]))
 
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """Stream images from the evaluation side."""
-        return _StreamedSet(_Images(self._evaluation, spaced(len(self._evaluation), limit), preprocessing))
+        labels = self._labels or labels_of(Wanted(self.class_folders, IMAGENET_CLASSES, self.name, "of ImageNet-1k"), None)
+        index = spaced(len(self._evaluation), limit)
+        return _StreamedSet(_Images(self._evaluation, index, preprocessing, labels.index))
 
     def calibration_fingerprint(self, count: int, seed: int) -> str:
         """Hash over the content of the drawn images."""
@@ -85,14 +104,12 @@ class FileSource(DataSource):
 class FolderSource(FileSource):
     """A folder with ``train/`` and ``val/``, or one tree of class folders that is split by a hash of the file name.
 
-    Class folders are named by WordNet id or class index.
-
     Args:
         root: The folder.
         say: Gets a line of text now and then when hashing takes more than a few seconds.
 
     Raises:
-        DataError: It does not exist, has no images, a class folder cannot be mapped to a class, or a file cannot be read.
+        DataError: It does not exist, has no images, or a file cannot be read.
     """
 
     def __init__(self, root: Path, say: Say = silent) -> None:
@@ -100,26 +117,27 @@ class FolderSource(FileSource):
             what = "is no folder" if os.path.exists(root) else "does not exist"
             raise DataError(f"data folder {str(root)!r} {what}", _neighbours(root))
         _check_name(root)
-        super().__init__(str(root), *_sides(root), say)
+        super().__init__(str(root), *_sides(root, say), say)
 
 
-def _sides(root: Path) -> tuple[Side, Side, str]:
+def _sides(root: Path, say: Say) -> tuple[Side, Side, str]:
     """Calibration, evaluation, and how they were separated."""
     train, val = root / "train", next((root / n for n in ("val", "validation", "test") if (root / n).is_dir()), None)
     if train.is_dir() and val is not None:
-        return scan(train), scan(val), f"calibration from {train.name}/, evaluation from {val.name}/"
-    side = scan(root)
+        return scan(train, say), scan(val, say), f"calibration from {train.name}/, evaluation from {val.name}/"
+    side = scan(root, say)
     held_out = [_held_out(name) for name in side.names]
     split = f"by hash of the file name: one image in {HELD_OUT_SHARE} for calibration, the rest for evaluation"
     return side.chosen(held_out), side.chosen([not one for one in held_out]), split
 
 
 class _Images(Dataset[tuple[Tensor, int] | DataError]):
-    """Decodes and preprocesses image files."""
+    """Decodes and preprocesses image files; ``labels`` by class folder."""
 
-    def __init__(self, side: Side, index: list[int], preprocessing: Preprocessing) -> None:
+    def __init__(self, side: Side, index: list[int], preprocessing: Preprocessing, labels: Mapping[str, int]) -> None:
         self.side = side
         self.index = index
+        self.labels = labels
         self.transform = preprocessing.transform()
         self.mode = "L" if preprocessing.input_size[0] == 1 else "RGB"
 
@@ -129,12 +147,12 @@ class _Images(Dataset[tuple[Tensor, int] | DataError]):
     def __getitem__(self, index: int) -> tuple[Tensor, int] | DataError:
         """An image and its label; an error as a value, because a worker process would send it on as a traceback."""
         try:
-            return self.read(index)
+            return self.read(index), self.labels[self.side.class_of(self.index[index])]
         except DataError as error:
             return error
 
-    def read(self, index: int) -> tuple[Tensor, int]:
-        """An image and its label.
+    def read(self, index: int) -> Tensor:
+        """An image.
 
         Raises:
             DataError: The file cannot be read, or preprocessing leaves nothing of it.
@@ -142,7 +160,7 @@ class _Images(Dataset[tuple[Tensor, int] | DataError]):
         path = self.side.path(self.index[index])
         image = read_image(path, self.mode)
         try:
-            return self.transform(image), self.side.labels[self.index[index]]
+            return self.transform(image)
         except ValueError as error:  # an edge of no pixels after resizing
             raise unreadable(path, error) from error
 
@@ -177,11 +195,11 @@ def _held_out(name: str) -> bool:
     return int.from_bytes(digest[:4], "big") % HELD_OUT_SHARE == 0
 
 
-def _fingerprint(calibration: list[str], evaluation: list[str], content: list[str]) -> str:
+def _fingerprint(calibration: Names, evaluation: Names, content: list[str]) -> str:
     """Hash over the names of both sides and the content of the evaluation side: copies of a data set agree."""
     digest = hashlib.sha256(f"images, form {FINGERPRINT_FORM}\0".encode())
-    for name in calibration:
-        digest.update(b"calibration\0" + os.fsencode(name) + b"\0")
+    for names in calibration.marked(b"calibration\0"):
+        digest.update(names)
     for name, sha256 in zip(evaluation, content, strict=True):
         digest.update(b"evaluation\0" + os.fsencode(name) + b"\0" + sha256.encode() + b"\0")
     return digest.hexdigest()

@@ -7,31 +7,35 @@ what operating systems leave behind (``LEFT_BEHIND``, ``Thumbs.db``), other file
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from timm.data import ImageNetInfo
-
+from harness.data.content import THREADS, Say, Spoken, silent
+from harness.data.folder_index import FolderIndex, Listed, folder_state
+from harness.data.labels import imagenet_index
+from harness.data.names import Names, joined
 from harness.errors import DataError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm")
 LEFT_BEHIND = frozenset(("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"))
+CHUNK = 64  # class folders between two looks at the clock
 
 
 @dataclass(frozen=True)
 class Side:
-    """Images of one side of a data set. Plain texts: a million of them take a tenth of the memory of paths.
+    """Images of one side of a data set.
 
     Attributes:
         folder: Where the class folders are.
+        classes: Names of all class folders, sorted, also of those without images.
         names: ``class/file``, sorted.
-        labels: Class index of each.
     """
 
     folder: Path
-    names: list[str]
-    labels: list[int]
+    classes: list[str]
+    names: Names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -40,35 +44,42 @@ class Side:
         """Where an image lies."""
         return os.path.join(self.folder, self.names[index])
 
+    def class_of(self, index: int) -> str:
+        """The class folder of an image."""
+        return self.names[index].partition("/")[0]
+
     def chosen(self, keep: list[bool]) -> Side:
         """The images that are marked."""
-        index = [i for i, kept in enumerate(keep) if kept]
-        return Side(self.folder, [self.names[i] for i in index], [self.labels[i] for i in index])
+        return Side(self.folder, self.classes, Names.of(name for name, kept in zip(self.names, keep, strict=True) if kept))
 
 
-def scan(folder: Path) -> Side:
+def scan(folder: Path, say: Say = silent) -> Side:
     """All images below the class folders of ``folder``, sorted by class folder, then by file name.
 
+    Class folders are listed by several threads, and not again while their times stay (``harness/data/folder_index.py``).
+
+    Args:
+        folder: Where the class folders are.
+        say: Gets a line of text now and then when it takes more than a few seconds.
+
     Raises:
-        DataError: There are no images, class folders that are neither WordNet ids nor class indices, a link that leads
-            nowhere, or something that cannot be listed.
+        DataError: There are no images, a link that leads nowhere, or something that cannot be listed.
     """
-    wnids = _class_index()
-    folders = sorted(entry.name for entry in _entries(folder) if _is(entry, "is_dir"))
-    unknown = [name for name in folders if name not in wnids]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} class folder(s) of {str(folder)!r} are no ImageNet-1k class, first {unknown[0]!r}",
-            "expected WordNet ids such as n01440764, or class indices 0 to 999",
-        )
-    side = Side(folder, [], [])
-    for name in folders:
-        files = _images(folder / name)
-        side.names.extend(f"{name}/{file}" for file in files)
-        side.labels.extend([wnids[name]] * len(files))
-    if not side.names:
+    classes = sorted(entry.name for entry in _entries(folder) if _is(entry, "is_dir"))
+    index = FolderIndex(folder)
+    known = index.read()
+    found: dict[str, Listed] = {}
+    spoken = Spoken(say)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(classes), CHUNK):  # a chunk at a time, so that Ctrl-C waits for few
+            chunk = classes[start : start + CHUNK]
+            found.update(zip(chunk, pool.map(lambda name: _listed(folder, name, known), chunk), strict=True))
+            spoken.now(f"listing images of {folder}: {len(found)} of {len(classes)} class folders")
+    index.keep(known, found)
+    names = Names((one, found[one].files) for one in classes)
+    if not len(names):
         raise DataError(f"no images in {str(folder)!r}: expected class folders with {', '.join(EXTENSIONS)} files")
-    return side
+    return Side(folder, classes, names)
 
 
 def listed(folder: Path, names: Sequence[str]) -> Side:
@@ -81,12 +92,13 @@ def listed(folder: Path, names: Sequence[str]) -> Side:
     Raises:
         DataError: A class is none of ImageNet-1k.
     """
-    wnids = _class_index()
+    known = imagenet_index()
     ordered = sorted(names)
-    for name in ordered:
-        if name.partition("/")[0] not in wnids:
-            raise DataError(f"{name!r} of the list of {str(folder)!r} is in no ImageNet-1k class", "expected n01440764/...")
-    return Side(folder, ordered, [wnids[name.partition("/")[0]] for name in ordered])
+    classes = sorted({name.partition("/")[0] for name in ordered})
+    unknown = next((name for name in ordered if name.partition("/")[0] not in known), None)
+    if unknown is not None:
+        raise DataError(f"{unknown!r} of the list of {str(folder)!r} is in no ImageNet-1k class", "expected n01440764/...")
+    return Side(folder, classes, Names.of(ordered))
 
 
 def ignored(name: str) -> bool:
@@ -94,14 +106,26 @@ def ignored(name: str) -> bool:
     return name.startswith(".") or name.lower() in LEFT_BEHIND
 
 
+def _listed(folder: Path, name: str, known: Mapping[str, Listed]) -> Listed:
+    """The image files of a class folder; what is known of it where it did not change since."""
+    state = folder_state(folder / name)
+    before = known.get(name)
+    if before is not None and state is not None and before.state == state:
+        return before
+    return Listed(state, joined(_images(folder / name)))
+
+
 def _images(folder: Path) -> list[str]:
     """Names of the image files of a class folder."""
     found = []
     for entry in _entries(folder):
-        if os.path.splitext(entry.name)[1].lower() not in EXTENSIONS or _is(entry, "is_dir"):
+        if not entry.name.lower().endswith(EXTENSIONS):
             continue
-        if not _is(entry, "is_file"):
-            raise DataError(f"image {entry.path!r} is no regular file")
+        if not _is_plain(entry):
+            if _is(entry, "is_dir"):
+                continue
+            if not _is(entry, "is_file"):
+                raise DataError(f"image {entry.path!r} is no regular file")
         found.append(entry.name)
     return sorted(found)
 
@@ -114,6 +138,14 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         raise DataError(f"folder {str(folder)!r} cannot be listed: {error.strerror}") from error
 
 
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file itself, which nearly all are; most file systems tell that without a look at it."""
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:  # the longer way tells what is wrong
+        return False
+
+
 def _is(entry: os.DirEntry[str], what: str) -> bool:
     """Whether an entry, or what it links to, is a file or a folder. Only links cost a look at the disk."""
     try:
@@ -122,8 +154,3 @@ def _is(entry: os.DirEntry[str], what: str) -> bool:
         return entry.is_dir() if what == "is_dir" else entry.is_file()
     except OSError as error:
         raise DataError(f"{entry.path!r} is a symbolic link that leads nowhere: {error.strerror}") from error
-
-
-def _class_index() -> dict[str, int]:
-    labels = ImageNetInfo("imagenet-1k").label_names()
-    return {name: i for i, name in enumerate(labels)} | {str(i): i for i in range(len(labels))}

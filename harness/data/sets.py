@@ -53,13 +53,37 @@ class DataSource(ABC):
         name: What the user called it.
         fingerprint: Hash of its content; part of a trial's identity.
         split: How the two sides were separated.
-        classes: Number of classes that a model must have.
+        classes: Number of outputs that the labels are of.
+        labels: How class folders became labels, for people; empty where the data has labels of its own.
+        labels_sha256: Hash of which class folder is which output; empty where ``fingerprint`` decides it.
     """
 
     name: str
     fingerprint: str
     split: str
     classes: int
+    labels: str = ""
+    labels_sha256: str = ""
+
+    def labelled(self, outputs: int, model: str, classes: str | None = None) -> DataSource:
+        """The same images with labels for a network.
+
+        Args:
+            outputs: Its number of logits.
+            model: What it is called.
+            classes: Which class folder is which output: ``timm``, ``torchvision`` or a file; None for the rule.
+
+        Raises:
+            DataError: Network and data do not belong together, or ``classes`` cannot be used.
+        """
+        if classes is not None:
+            raise DataError(f"classes {classes!r} are for image folders, data {self.name!r} has labels of its own")
+        if outputs != self.classes:
+            raise DataError(
+                f"model {model} has {outputs} classes, data {self.name!r} has {self.classes}",
+                "choose a model and data that belong together (--model, --data)",
+            )
+        return self
 
     @property
     @abstractmethod

@@ -13,7 +13,6 @@ from harness.data.photographs import photographs
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
 from harness.embedded import assets
-from harness.errors import DataError
 from harness.text import user_path
 from harness.trial.identity import tensors_sha256
 from harness.trial.spec import EMBEDDED, PHOTOS
@@ -69,16 +68,3 @@ def open_source(name: str, say: Say = silent) -> DataSource:
     if name == PHOTOS:
         return photographs(say)
     return EmbeddedSource() if name == EMBEDDED else FolderSource(user_path(name), say)
-
-
-def check_classes(source: DataSource, classes: int, model: str) -> None:
-    """Refuse a model whose number of classes differs from the data's.
-
-    Raises:
-        DataError: The numbers differ.
-    """
-    if classes != source.classes:
-        raise DataError(
-            f"model {model} has {classes} classes, data {source.name!r} has {source.classes}",
-            "choose a model and data that belong together (--model, --data)",
-        )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import onnx
+import torch
 
 from harness.data.sets import EvaluationSet
 from harness.data.sources import open_source
@@ -173,7 +174,15 @@ def _images(network: QuantizedNetwork, spec: TrialSpec) -> EvaluationSet:
         raise UsageError(
             f"the images of {str(spec.data)!r} are not those of trial {network.record['id']}", "give them with --data"
         )
-    return source.evaluation(spec.eval_limit, network.preprocessing)
+    with torch.inference_mode():
+        outputs = network(torch.zeros(1, *network.preprocessing.input_size)).shape[1]
+    labelled = source.labelled(outputs, network.record["model"], spec.classes)
+    if labelled.labels_sha256 != network.record["spec"].get("labels_sha256", ""):
+        raise UsageError(
+            f"the class folders of {str(spec.data)!r} are not labelled as those of trial {network.record['id']}",
+            "give its class file with --classes",
+        )
+    return labelled.evaluation(spec.eval_limit, network.preprocessing)
 
 
 def _simulation(

@@ -1,4 +1,4 @@
-"""Load a full-precision timm model: by name with weights from a file, from timm's download, or the embedded one."""
+"""Load a full-precision timm model: weights from a file or a folder, from timm's download, or the embedded ones."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from harness.embedded import assets
 from harness.embedded.architecture import ARCHITECTURE, TAG
 from harness.errors import ModelError, nearest
 from harness.models.cards import cards
+from harness.models.checkpoint import CONFIG, LAYOUT, TENSORS, read_configuration
 from harness.trial.identity import tensors_sha256
 
 LOCAL = ".file-"  # stands where a tag would stand; no tag of timm has a hyphen
@@ -59,7 +60,9 @@ def load_model(name: str, weights: Path | None = None) -> LoadedModel:
 
     Args:
         name: ``arch`` or ``arch.tag`` as timm writes it, or ``embedded``.
-        weights: A safetensors file in timm's naming; None means the embedded file or timm's download.
+        weights: A safetensors file in timm's naming, whose classifier may have any number of classes, or a folder with
+            ``config.json`` and ``model.safetensors``, which says the architecture; None means the embedded file or timm's
+            download.
 
     Raises:
         ModelError: Unknown model, or weights that are missing, corrupt, of another network, or not finite.
@@ -67,18 +70,68 @@ def load_model(name: str, weights: Path | None = None) -> LoadedModel:
     name = full_name(name)
     if LOCAL in name:
         raise ModelError(f"{name!r} names weights of a file, not a model of timm", _from_file(name))
+    if weights is not None and os.path.isdir(weights):
+        return _from_folder(name, weights)
     local = weights is not None
     if weights is None and name == full_name("embedded"):
         weights = assets.WEIGHTS
-    network = _build(name, pretrained=weights is None)
-    if weights is not None:
-        _load_weights(network, weights, name)
+    if weights is None:
+        return _loaded(_build(name, pretrained=True), name, "timm download", local=False)
+    return _loaded(_with_weights(name, weights), name, f"file {weights.name}", local=local)
+
+
+def _loaded(network: nn.Module, name: str, source: str, *, local: bool) -> LoadedModel:
     state = network.state_dict()
     _check_finite(state, name)
-    source = f"file {weights.name}" if weights is not None else "timm download"
     built, sha256 = _with_tag(network, name), tensors_sha256(state)
     called = named_by_content(built, sha256) if local else built
     return LoadedModel(called, built, network.eval(), _classes(network, name), sha256, source)
+
+
+def _with_weights(name: str, path: Path) -> nn.Module:
+    """The network with the weights of a file, and with as many classes as they have."""
+    network = _build(name, pretrained=False)
+    tensors = _tensors(path)
+    rows = _other_classes(network, tensors)
+    if rows is not None:
+        network = _build(name, pretrained=False, num_classes=rows)
+    _load_weights(network, tensors, path, name)
+    return network
+
+
+def _other_classes(network: nn.Module, tensors: Mapping[str, Tensor]) -> int | None:
+    """Number of classes of a file's classifier where it is not the network's own."""
+    classifier = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    expected = network.state_dict()
+    for layer in (classifier,) if isinstance(classifier, str) else classifier:
+        own, given = expected.get(f"{layer}.weight"), tensors.get(f"{layer}.weight")
+        if own is not None and given is not None and own.shape[1:] == given.shape[1:] and len(given) not in (0, len(own)):
+            return len(given)
+    return None
+
+
+def _from_folder(name: str, folder: Path) -> LoadedModel:
+    """The network of a checkpoint's folder.
+
+    Raises:
+        ModelError: The folder is none, timm cannot build what it says, or another architecture was asked for.
+    """
+    found = read_configuration(folder)
+    asked = name.partition(".")[0]
+    if asked not in (found.architecture, ARCHITECTURE):  # the latter also where no model was asked for
+        raise ModelError(
+            f"{str(folder / CONFIG)!r} is of architecture {found.architecture!r}, --model says {name!r}",
+            "leave out --model: the folder says what it is",
+        )
+    try:
+        network = _build(found.architecture, pretrained=False, **found.options)
+    except ModelError:
+        raise
+    except Exception as error:  # constructors raise nearly anything
+        raise ModelError(f"timm cannot build what {str(folder / CONFIG)!r} says: {_first_line(error)}", LAYOUT) from error
+    path = folder / TENSORS
+    _load_weights(network, _tensors(path), path, found.architecture)
+    return _loaded(network, found.architecture, f"folder {folder.name}", local=True)
 
 
 def named_by_content(architecture: str, sha256: str) -> str:
@@ -105,12 +158,12 @@ def _classes(network: nn.Module, name: str) -> int:
     return int(classes)
 
 
-def _build(name: str, *, pretrained: bool) -> nn.Module:
+def _build(name: str, *, pretrained: bool, **options: Any) -> nn.Module:
     set_fused_attn(False)  # fused attention hides the softmax and both matrix products from capture
     if not timm.is_model(name.partition(".")[0]):
         raise ModelError(f"unknown model {name!r}.{nearest(name, timm.list_models())} See: harness list models --timm '*'")
     try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained)
+        network: nn.Module = timm.create_model(name, pretrained=pretrained, **options)
     except RuntimeError as error:  # timm: unknown tag, or no pretrained weights for it
         raise ModelError(f"timm cannot build {name!r}: {_first_line(error)}", _tags(name)) from error
     except Exception as error:
@@ -128,10 +181,14 @@ def _tags(name: str) -> str:
     return f"known tags: {', '.join(known)}" if known else "give a file with --weights FILE.safetensors"
 
 
-def _load_weights(network: nn.Module, path: Path, name: str) -> None:
+def _tensors(path: Path) -> dict[str, Tensor]:
     if not os.path.isfile(path):
-        raise ModelError(f"weights file {str(path)!r} {'is no file' if os.path.exists(path) else 'does not exist'}")
-    tensors = _read(path)
+        what = "is no file" if os.path.exists(path) else "does not exist"
+        raise ModelError(f"weights file {str(path)!r} {what}", LAYOUT)
+    return _read(path)
+
+
+def _load_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str) -> None:
     expected = network.state_dict()
     problems = [
         *_listed("is missing", [key for key in expected if key not in tensors]),

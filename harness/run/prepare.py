@@ -10,7 +10,7 @@ import torch
 
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import DataSource, check_count
-from harness.data.sources import check_classes, open_source
+from harness.data.sources import open_source
 from harness.errors import DataError, UsageError
 from harness.machine.progress import Progress
 from harness.method import stack as stacks
@@ -84,7 +84,7 @@ def prepare(
         "source", spec.data, lambda: opened.once("source", spec.data, lambda: open_source(spec.data, say))
     )
     made, drawn = _calibration(spec, source, known)
-    model, preprocessing, common = _network(spec, source, opened, known)
+    model, source, preprocessing, common = _network(spec, source, opened, known)
     asked = {"stack": known.of("steps", spec.method, stack.identity), "bits": str(bits), **spec.identity()}
     identity = {**common, **asked, **_images(made, drawn)}
     protocols = known.of("protocols", spec.method, lambda: [step.method.protocol for step in stack.steps])
@@ -123,13 +123,15 @@ def _calibration(spec: TrialSpec, source: DataSource, known: Known) -> tuple[Sou
 
 def _network(
     spec: TrialSpec, source: DataSource, opened: Memo, known: Known
-) -> tuple[LoadedModel, Preprocessing, dict[str, Any]]:
-    """The network, how images become its input, and both sides' part of the identity."""
+) -> tuple[LoadedModel, DataSource, Preprocessing, dict[str, Any]]:
+    """The network, the data with labels for it, how images become its input, and both sides' part of the identity."""
     weights = (spec.model, spec.weights)
     model = known.passing("model", weights, lambda: opened.once("model", weights, lambda: load_model(*weights)))
-    key = (weights, spec.data, tuple(spec.preprocess.items()))
-    preprocessing = known.of("preprocessing", key, lambda: _preprocessing(spec, source, model))
-    return model, preprocessing, known.of("common", key, lambda: _network_and_data(model, source, preprocessing))
+    kind = (weights, spec.data, spec.classes)
+    labelled = known.passing("labels", kind, lambda: opened.once("labels", kind, lambda: _labelled(spec, source, model)))
+    key = (*kind, tuple(spec.preprocess.items()))
+    preprocessing = known.of("preprocessing", key, lambda: _preprocessing(spec, model))
+    return model, labelled, preprocessing, known.of("common", key, lambda: _network_and_data(model, labelled, preprocessing))
 
 
 class Drawn(NamedTuple):
@@ -168,9 +170,13 @@ def _images(made: SourceStep | None, drawn: Drawn) -> dict[str, Any]:
     return {CALIBRATION_FINGERPRINT: drawn.fingerprint} if drawn.fingerprint else {}
 
 
-def _preprocessing(spec: TrialSpec, source: DataSource, model: LoadedModel) -> Preprocessing:
-    """How images become the network's input; network and data must have the same classes."""
-    check_classes(source, model.classes, model.name)
+def _labelled(spec: TrialSpec, source: DataSource, model: LoadedModel) -> DataSource:
+    """The data with labels for the network."""
+    return source.labelled(model.classes, model.name, spec.classes)
+
+
+def _preprocessing(spec: TrialSpec, model: LoadedModel) -> Preprocessing:
+    """How images become the network's input."""
     return of_model(model.network, preprocessing_overrides(model.architecture, spec.preprocess))
 
 
@@ -190,6 +196,7 @@ def _network_and_data(model: LoadedModel, source: DataSource, preprocessing: Pre
         "model": model.name,
         "weights_sha256": model.weights_sha256,
         "data_fingerprint": source.fingerprint,
+        **({"labels_sha256": source.labels_sha256} if source.labels_sha256 else {}),
         "preprocessing": preprocessing.as_dict(),
         "blocks": block_pattern(model.architecture),
     }

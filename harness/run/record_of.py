@@ -59,6 +59,8 @@ def _data(prepared: Prepared) -> Data:
     )
     if prepared.overlap:
         data["overlap"] = prepared.overlap
+    if prepared.source.labels_sha256:
+        data["labels"] = prepared.source.labels
     return data
 
 

@@ -72,8 +72,8 @@ def load_quantized(store: Store, trial_id: str, *, weights: Path | None = None, 
     Args:
         store: Where the trial's record and its ``quantizers.safetensors`` are.
         trial_id: Its id, or the first digits of it.
-        weights: A safetensors file with the full-precision weights in timm's naming; None for the embedded file or timm's
-            download.
+        weights: A safetensors file with the full-precision weights in timm's naming, or a folder with ``config.json`` and
+            ``model.safetensors``; None for the embedded file or timm's download.
         device: torch device, or ``auto`` for a GPU where there is one.
 
     Raises:

@@ -6,20 +6,25 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from harness.trial.fields import IdRule, fields_of
+from harness.trial.fields import IdRule, SpecField, fields_of
 from harness.trial.identity import content_id
 from harness.trial.record import SCHEMA_VERSION, Environment, Record, Status, as_kind
 from harness.trial.spec import TrialSpec
 
+# The fields that these ids always held. Those that came later are in an id where they say something.
+FIRST = ("method", "model", "weights", "data", "bits", "calib", "calib_source", "seed", "eval_limit", "preprocess")
+
 
 def skipped_id(spec: TrialSpec) -> str:
     """Id of a cell whose real id cannot be computed, because its network or data cannot be loaded."""
-    fields = [one for one in fields_of(type(spec)) if one.is_identity]
-    values = {one.name: one.plain(getattr(spec, one.name)) for one in fields}
-    earlier = {one.name: one.about.earlier for one in fields if one.about.identity is IdRule.DIFFERS}
-    values = {name: value for name, value in values.items() if earlier.get(name) != value or name not in earlier}
-    values = {name: value for name, value in values.items() if value is not False}  # permissions came later: ids stay
+    fields = [(one, one.plain(getattr(spec, one.name))) for one in fields_of(type(spec)) if one.is_identity]
+    values = {one.name: value for one, value in fields if one.name in FIRST or value != _silent(one)}
     return content_id({"what": "skipped", **values})
+
+
+def _silent(field: SpecField) -> Any:
+    """The value of a later field that says nothing: what all trials had before there was the field."""
+    return field.about.earlier if field.about.identity is IdRule.DIFFERS else field.default
 
 
 def unrun(spec: TrialSpec, trial: str, status: Status, kind: str, message: str, environment: Mapping[str, Any]) -> Record:

@@ -128,6 +128,7 @@ class Data(TypedDict):
     """The images: a name, a hash over what they are, and how they become the network's input.
 
     ``overlap`` is the number of calibration images that are evaluation images too; it is there where that was allowed.
+    ``labels`` says how class folders became labels where it was not by the ids of ImageNet-1k.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Data(TypedDict):
     eval_limit: NotRequired[Whole | None]
     preprocessing: NotRequired[dict[str, Any]]
     overlap: NotRequired[Count]
+    labels: NotRequired[str]
 
 
 class RecordedStep(TypedDict):
@@ -153,6 +155,7 @@ class Identity(TypedDict, total=False):
     weights_sha256: str
     data_fingerprint: str
     calibration_fingerprint: str
+    labels_sha256: str
     preprocessing: dict[str, Any]
     blocks: str
     eval_limit: Whole | None

@@ -20,6 +20,7 @@ from harness.trial.overrides import READERS, read_overrides
 
 EMBEDDED = "embedded"
 PHOTOS = "photos"  # images that come with the project: harness/data/photographs.py
+TIMM, TORCHVISION = "timm", "torchvision"  # whose order of class folders: harness/data/labels.py
 CALIB = 256
 CALIB_OF = {PHOTOS: 100}  # where there are not that many
 INTEGER, FLOAT = "integer", "float"
@@ -59,7 +60,7 @@ class TrialSpec:
     weights: Path | None = field(
         default=None,
         metadata=about(
-            "safetensors file (without one: embedded or timm download)",
+            "safetensors file, or folder with config.json and model.safetensors (without: embedded or timm download)",
             "file",
             Part.NETWORK,
             identity=IdRule.RESOLVED,
@@ -78,6 +79,18 @@ class TrialSpec:
             path=True,
             names=(PHOTOS,),
             spelled=True,
+        ),
+    )
+    classes: str | None = field(
+        default=None,
+        metadata=about(
+            f"which output a class folder is: CSV or TSV file (folder, index, name), or whose order: {TIMM}, {TORCHVISION}",
+            "file",
+            Part.DATA,
+            identity=IdRule.RESOLVED,  # through the hash of what it says of the folders
+            nesting=32,
+            path=True,
+            names=(TIMM, TORCHVISION),
         ),
     )
     bits: str = field(

@@ -108,7 +108,8 @@ def test_long_work_is_told(sides, monkeypatch):
     said = []
     root = sides()
     open_source(str(root), said.append)
-    assert said == [f"hashing images of {root / 'val'}: {count} of 6" for count in (4, 6)]
+    hashing = [one for one in said if one.startswith("hashing")]
+    assert hashing == [f"hashing images of {root / 'val'}: {count} of 6" for count in (4, 6)]
 
 
 def test_images_on_both_sides_are_found_by_content(sides):

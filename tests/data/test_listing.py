@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from harness.data.names import Names
 from harness.data.sources import open_source
 from harness.errors import DataError, HarnessError
 from tests.data.conftest import write_image
@@ -110,3 +111,15 @@ def test_a_folder_that_cannot_be_listed_is_named(sides, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(DataError, match="n01443537' cannot be listed: Permission denied"):
         open_source(str(root))
+
+
+def test_names_are_a_sequence_of_texts():
+    texts = ["a/1.png", "a/2.png", "b/1.png", os.fsdecode(b"b/\xc3.png"), "c d/two\nlines.png"]
+    names = Names.of(texts)
+    assert list(names) == texts
+    assert [names[i] for i in range(5)] == texts
+    assert (names[-1], names[1:4], len(names)) == (texts[-1], texts[1:4], 5)
+    assert b"".join(names.marked(b"m\0")) == b"".join(b"m\0" + os.fsencode(one) + b"\0" for one in texts)
+    with pytest.raises(IndexError):
+        names[5]
+    assert list(Names.of([])) == [] == list(Names([("a", b"")]))

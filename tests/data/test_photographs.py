@@ -108,4 +108,4 @@ def test_the_word_is_no_path_and_brings_its_own_number(capsys):
 
 def test_classes_of_the_network_must_fit(capsys):
     assert main(["run", "--method", "minmax", "--data", "photos"]) == 2
-    assert "data 'photos' has 1000" in capsys.readouterr().err
+    assert "299 class folders in 'photos', the network vit_pico_patch4_28" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import timm
 from safetensors.torch import save_file
+from timm.models._hub import save_config_for_hf
 
 from harness.method.memo import Memo
 from harness.run.failures import error_info
@@ -13,7 +14,7 @@ from harness.run.prepare import prepare
 from harness.run.run_trial import TrialResult
 from harness.trial.fields import LARGEST_INTEGER
 from tests.hostile import images
-from tests.hostile.damage import BYTES
+from tests.hostile.damage import BYTES, documents
 from tests.hostile.known import param
 from tests.hostile.texts import PATHS, TEXTS
 from tests.hostile.world import Case, settle
@@ -203,4 +204,33 @@ def test_numbers(run, world):
     root = images.tree(world.root / "outside" / "images")
     for number in ("0", "-1", "7", str(LARGEST_INTEGER), str(LARGEST_INTEGER + 1)):
         failures += run("number", root, (number,), True, ["--calib", number])
+    settle(failures)
+
+
+def test_damaged_class_files(run, world, nightly):
+    failures = []
+    root = images.tree(world.root / "outside" / "images")
+    path = world.outside / "classes.csv"
+    whole = "folder,index,name\n" + "".join(f"{name},{i},=1+1\n" for i, name in enumerate(images.CLASSES))
+    for name, change in itertools.islice(BYTES.items(), 0, None, 1 if nightly else 4):
+        path.write_bytes(change(whole.encode()))
+        failures += run(f"classes {name}", root, (path.name,), None, ["--classes", str(path)])
+    for text in PATHS if nightly else PATHS[::4]:
+        given = (text, "class file") if text.strip() else ()
+        failures += run("classes", root, given, None, [f"--classes={text}"])
+    settle(failures)
+
+
+def test_damaged_configurations(run, world, nightly, network):
+    failures = []
+    root, folder = images.tree(world.root / "outside" / "images"), world.outside / "checkpoint"
+    folder.mkdir()
+    shutil.copy(network[-1], folder / "model.safetensors")
+    save_config_for_hf(timm.create_model("test_vit"), str(folder / "config.json"))
+    whole = (folder / "config.json").read_text()
+    damaged = {name: change(whole.encode()) for name, change in BYTES.items()}
+    damaged |= dict(documents(whole, 1000 if nightly else 15))
+    for name, content in itertools.islice(damaged.items(), 0, None, 1 if nightly else 3):
+        (folder / "config.json").write_bytes(content)
+        failures += run(f"config.json {name}", root, (str(folder), "test_vit"), None, ["--weights", str(folder)])
     settle(failures)

@@ -125,7 +125,7 @@ def test_odd_files_end_with_their_name(content, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("x" * 5000, "does not exist"), ("broken", "does not exist"), ("folder", "is no file")]
+    ("name", "said"), [("x" * 5000, "does not exist"), ("broken", "does not exist"), ("folder", "has no file config.json")]
 )
 def test_places_without_a_file(name, said, tmp_path):
     (tmp_path / "folder").mkdir()

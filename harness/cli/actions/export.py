@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; exit code 1 when the trial cannot be exported."""
     store = Store.default(arguments.store)
     stored = store.find(arguments.trial)
-    changes = {name: value for name in ("data", "weights") if (value := getattr(arguments, name)) is not None}
+    changes = {name: value for name in ("data", "classes", "weights") if (value := getattr(arguments, name)) is not None}
     spec = repeated(stored, changes)
     made: Any = needing(LIBRARIES, "export", "harness.deploy.export")
     wanted = made.Wanted(

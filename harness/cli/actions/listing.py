@@ -13,7 +13,7 @@ from harness.models.cards import cards
 DATA = (
     {"name": "embedded", "about": "Fashion-MNIST: 2,000 training images for calibration, 10,000 test images; offline"},
     {"name": "photos", "about": "500 photographs of ImageNet's classes: 100 for calibration, 400 for evaluation; offline"},
-    {"name": "<path>", "about": "folder with train/ and val/, each with one folder per class (WordNet id or class index)"},
+    {"name": "<path>", "about": "folder with train/ and val/, each with one folder per class"},
     {"name": "<path>", "about": "one folder per class: split by a hash of the file name, one image in five calibrates"},
 )
 

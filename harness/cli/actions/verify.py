@@ -81,6 +81,7 @@ def _repeat(arguments: argparse.Namespace, found: Checked) -> dict[str, Any]:
     progress = terminal_progress(arguments.quiet)
     progress.say(f"trial {stored['id']}: {stored['stack']} {stored['bits']} on {stored['model']}")
     here = {"data": arguments.data or EMBEDDED, "weights": arguments.weights, "device": arguments.device}
+    here |= {"classes": arguments.classes} if arguments.classes else {}
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours = Store(Path(folder) / "theirs"), Store(Path(folder) / "ours")
         merge(theirs, arguments.file, None)

@@ -30,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--float-layernorm", action="store_true", help="export integer LayerNorms as float ones; the manifest says so"
     )
     parser.add_argument("--data", metavar="<path>", help="where its images are here (default: where they were)")
+    parser.add_argument("--classes", metavar="<file>", help="its class file here (default: where it was)")
     parser.add_argument("--weights", type=Path, metavar="<file>", help="its weights here (default: where they were)")
     parser.add_argument(
         "--threads", type=int, default=1, metavar="<n>", help="of the runtime while it is checked (default: 1)"

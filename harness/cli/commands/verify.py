@@ -20,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeat", action="store_true", help="run one of its trials again and compare image by image")
     parser.add_argument("--draw", type=int, metavar="<n>", help="seed of the choice (default: another trial each time)")
     parser.add_argument("--data", metavar="<path>", help="where its images are here (without it: embedded ones)")
+    parser.add_argument("--classes", metavar="<file>", help="its class file here, where it had one")
     parser.add_argument("--weights", type=Path, metavar="<file>", help="its weights here (without it: embedded, or timm's)")
     parser.add_argument("--device", default="auto", metavar="<name>", help="where it runs (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress")
