@@ -96,7 +96,7 @@ class Row:
 
 
 def _is_number(text: str) -> bool:
-    return bool(re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", text))
+    return bool(re.fullmatch(r"-?\d+(\.\d+)?(e[+-]\d+)?", text))
 
 
 @torch.no_grad()

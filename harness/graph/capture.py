@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from harness.errors import CaptureError
 from harness.graph import operations as ops
+from harness.graph.inlining import inline_regions
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,12 @@ def capture(network: nn.Module, input_size: tuple[int, int, int]) -> Captured:
         CaptureError: ``torch.export`` cannot trace the network, or it has an operation that cannot run as captured.
     """
     module, parameters = _export(network.eval(), input_size)
+    inline_regions(module)
     graph = copy_graph(module.graph)
     constants: dict[str, Tensor] = {}
     for node in list(graph.nodes):
         if node.op == "get_attr":
-            constants[str(node.target)] = _attribute(module, str(node.target)).detach()
+            constants[str(node.target)] = _tensor(module, node).detach()
     _drop_guards(graph)
     _functionalise(graph)
     _drop_identities(graph)
@@ -123,12 +125,14 @@ def _export(network: nn.Module, input_size: tuple[int, int, int]) -> tuple[fx.Gr
     return module, {name for name, _ in network.named_parameters(remove_duplicate=False)}
 
 
-def _attribute(module: nn.Module, path: str) -> Tensor:
+def _tensor(module: nn.Module, node: fx.Node) -> Tensor:
     value: Any = module
-    for part in path.split("."):
+    for part in str(node.target).split("."):
         value = getattr(value, part)
     if not isinstance(value, Tensor):
-        raise CaptureError(f"the captured graph reads {path}, which is a {type(value).__name__}, not a tensor")
+        user = next(iter(node.users), node)
+        reason = f"reads {node.target}, a {type(value).__name__}, so it is no single tensor operation"
+        raise CaptureError(f"operation {user.target} {reason}", hint=SINGLE_HINT)
     return value
 
 

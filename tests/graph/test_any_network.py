@@ -240,6 +240,39 @@ def test_unknown_in_place_operations_are_followed():
         assert torch.equal(quantizable(network, (1, 2, 2)).full_precision(images), network(images))
 
 
+class Guarded(nn.Module):
+    """A region without mixed precision, one without gradients, and one in the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            x = self.first(x.flatten(1))
+            with torch.no_grad():
+                mean, spread = x.mean(1, keepdim=True), x.abs().amax(1, keepdim=True)
+            x = (x - mean) / spread
+        return self.second(x)
+
+
+class Mixed(Guarded):
+    def forward(self, x):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            x = self.first(x.flatten(1))
+        return self.second(x.float())
+
+
+def test_regions_without_mixed_precision_or_gradients_are_written_out():
+    network, images = Guarded().eval(), torch.randn(3, 1, 2, 4)
+    model = quantizable(network, (1, 2, 4))
+    assert {"first.weight", "second.weight"} == set(model.weights)
+    with torch.no_grad():
+        assert torch.equal(model.full_precision(images), network(images))
+    with pytest.raises(CaptureError, match="mixed precision"):
+        quantizable(Mixed(), (1, 2, 4))
+
+
 class Plain(nn.Module):
     """A chain of layers and one residual connection, without names of blocks."""
 
