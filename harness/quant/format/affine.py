@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harness.quant.format import arithmetic
 from harness.quant.format.base import NumberFormat
-from harness.quant.format.integer_grid import BYTE, IntegerGrid, refusal
+from harness.quant.format.integer_grid import BYTE, FARTHEST, IntegerGrid, refusal
 from harness.quant.format.realisation import (
     BETWEEN,
     CORRECTED,
@@ -162,7 +162,8 @@ class Affine(NumberFormat):
             return "fractional zero points"
         if self.bits > BYTE:
             return f"codes of {self.bits} bits do not fit a byte"
-        return IntegerGrid(self.scale.detach(), self.zero_point, *self.code_range, self.axis)
+        grid = IntegerGrid(self.scale.detach(), self.zero_point, *self.code_range, self.axis)
+        return grid if grid.reach <= FARTHEST else "zero points too far from the codes"
 
     @property
     def parameter_bytes(self) -> float:

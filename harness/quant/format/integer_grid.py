@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 BYTE = 8  # width of the integers that products are computed on
+FARTHEST = 2**16  # steps from zero; farther away float32 values lie too coarsely for their codes to come back for sure
 HALF = 128  # moves codes of an unsigned byte into a signed one
 
 

@@ -72,6 +72,9 @@ def test_refusals_of_weighted_operations_say_why(quantized, calibration):
     assert reason(weight=None) == f"weight: {rule.UNQUANTIZED}"
     assert reason(input=lambda one: replace(one, zero_point=fraction)) == "input: fractional zero points"
     assert reason(weight=lambda one: replace(one, zero_point=one.zero_point + fraction)) == "weight: fractional zero points"
+    assert reason(input=lambda one: replace(one, zero_point=one.zero_point - 2**17)) == (
+        "input: zero points too far from the codes"
+    )
     assert reason(input=per_channel) == f"input: {rule.SUMMED}"
     assert reason(weight=by_input) == f"weight: {rule.SUMMED}"
     assert reason(input=lambda one: replace(one, bits=9)) == "input: codes of 9 bits do not fit a byte"
