@@ -9,11 +9,12 @@ import torch
 from harness.baselines.engines.reparameterisation import reparameterise
 from harness.graph.operations import Kind
 from harness.method.stack import check
+from harness.quant.calibrate.placement import Placement
 from harness.quant.format import arithmetic
 from harness.quant.format.log_sqrt2 import log_sqrt2
 from harness.quant.format.range_search import percentile_search
 from harness.quant.network.inventory import coverage, off_grid_sites
-from harness.quant.network.operands import inner_norms, operand_sites
+from harness.quant.network.operands import inner_norms
 from tests.baselines.applying import apply
 
 
@@ -167,7 +168,7 @@ def test_statistics_behind_a_reparameterisation_are_those_that_quantizers_see(mo
 
 
 def test_the_image_can_stay_in_full_precision(model, calibration, context):
-    image = next(site.name for site in operand_sites(model) if site.kind is Kind.INPUT)
+    image = next(site.name for site in Placement("operands").among(model) if site.kind is Kind.INPUT)
     apply(model, calibration, context, "repqvit(image=full)")
     assert image not in model.quantizers
     apply(model, calibration, context)

@@ -1,7 +1,10 @@
 """Settings that another one fixes: one form for both ways to write them, and a clash that names both."""
 
+import json
+
 import pytest
 
+from harness.cli.main import main
 from harness.errors import StackError
 from harness.method import registry
 from harness.method.registration import Role
@@ -74,3 +77,10 @@ def test_every_scheme_has_a_placement_and_its_default_adds_nothing_to_ids():
         assert settings["sites"].default in settings["sites"].choices, name
         assert "sites" not in check(name).identity()[0]["config"], name
         assert str(check(f"{name}(sites={settings['sites'].default})")) == name
+
+
+def test_describe_says_what_a_setting_fixes(capsys):
+    assert main(["describe", "method", "repqvit"]) == 0
+    assert "sites=deploy goes with: zero_point=rounded, softmax=uniform, reparameterise=true" in capsys.readouterr().out
+    assert main(["describe", "method", "minmax", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["implies"]["sites"]["deploy"] == {"weights": "symmetric"}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.method.settings import Setting
 
 Presets = Mapping[str, Mapping[str, Any]]
+Implies = Mapping[str, Mapping[Any, Mapping[str, Any]]]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,17 +57,19 @@ def _method(arguments: argparse.Namespace) -> int:
     info = available()[arguments.name]
     with guarded(f"method {info.name!r} of {info.source} cannot be described"):
         settings, presets = settings_of(method.Config), getattr(method.Config, "PRESETS", {})
-        text = (_method_as_json if arguments.json else _method_as_text)(info, settings, presets)
+        implies = getattr(method.Config, "IMPLIES", {})
+        text = (_method_as_json if arguments.json else _method_as_text)(info, settings, presets, implies)
     print(text)
     return 0
 
 
-def _method_as_json(info: MethodInfo, settings: list[Setting], presets: Presets) -> str:
+def _method_as_json(info: MethodInfo, settings: list[Setting], presets: Presets, implies: Implies) -> str:
     about = {**asdict(info), "needs": sorted(info.needs), "provides": sorted(info.provides)}
-    return json.dumps({**about, "settings": [asdict(setting) for setting in settings], "presets": presets}, indent=1)
+    described = {"settings": [asdict(setting) for setting in settings], "presets": presets, "implies": implies}
+    return json.dumps({**about, **described}, indent=1)
 
 
-def _method_as_text(info: MethodInfo, settings: list[Setting], presets: Presets) -> str:
+def _method_as_text(info: MethodInfo, settings: list[Setting], presets: Presets, implies: Implies) -> str:
     lines = [
         f"{info.name}  ({info.role}, version {info.version}, from {info.source})\n{info.summary}",
         f"paper     {info.paper or '-'}",
@@ -75,8 +78,14 @@ def _method_as_text(info: MethodInfo, settings: list[Setting], presets: Presets)
     for setting in settings:
         lines.append(f"  {setting.name} = {_plain(setting.default)}  [{setting.expected}]\n      {setting.description}")
     for name, values in presets.items():
-        lines.append(f"\npreset {name}: " + ", ".join(f"{key}={_plain(value)}" for key, value in values.items()))
+        lines.append(f"\npreset {name}: {_written(values)}")
+    for name, by in implies.items():
+        lines += [f"\n{name}={_plain(value)} goes with: {_written(fixed)}" for value, fixed in by.items() if fixed]
     return "\n".join([*lines, f"\nexample   harness run --method {_example(info.name, str(info.role))}"])
+
+
+def _written(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={_plain(value)}" for key, value in values.items())
 
 
 def _plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What schemes that quantize operands share: what linear operations, convolutions and matrix products read."""
+"""What is read by linear operations, convolutions and matrix products: widths, norms before them, values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ from harness.quant.network.qmodel import QuantizedModel
 from harness.trial.bits import Bits
 
 IMAGE_BITS = 8
-
-
-def operand_sites(model: QuantizedModel) -> list[Site]:
-    """Everything that a linear operation, a convolution or a matrix product of computed tensors reads."""
-    return [site for site in model.sites.values() if site.place is Place.OPERAND]
 
 
 def operand_bits(site: Site, bits: Bits, image: int = IMAGE_BITS) -> int:
