@@ -134,8 +134,13 @@ class SpecField:
         if self.kind is bool:
             return self._truth(value)
         if self.kind is dict:
-            return {str(key): str(item) for key, item in dict(value).items()}
+            return self._entries(value)
         return Path(str(value)) if self.kind is Path else str(value)
+
+    def _entries(self, value: Any) -> dict[str, str]:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{self.name.replace('_', ' ')} {value!r} is not possible: expected names with values")
+        return {str(key): str(item) for key, item in value.items()}
 
     def check(self, value: Any) -> None:
         """Refuse a value outside the field's range.

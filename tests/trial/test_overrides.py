@@ -82,3 +82,12 @@ def test_fields_that_came_later_leave_the_ids_of_skipped_trials():
     assert skipped_id(plain) == content_id({"what": "skipped", **values})
     for later in ({"allow_overlap": True}, {"classes": "timm"}, {"arithmetic": "integer"}):
         assert skipped_id(TrialSpec("x", **{"arithmetic": "float", **later})) != skipped_id(plain)
+
+
+@pytest.mark.parametrize("wrong", ["/proc/x", ["crop_pct"], 3])
+def test_preprocessing_that_is_no_mapping_is_refused(wrong):
+    """From a damaged file of a sweep; it once ended ``status`` with a traceback."""
+    values = {"method": "minmax", "preprocess": wrong}
+    for make in (TrialSpec.from_dict, lambda values: TrialSpec(**values)):
+        with pytest.raises(UsageError, match="expected names with values"):
+            make(values)
