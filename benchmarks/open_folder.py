@@ -24,12 +24,12 @@ from harness.data.content import SETTLED_SECONDS
 OPEN = """
 import json, sys, time
 from harness.data.sources import open_source
-started = time.perf_counter()
+started, worked = time.perf_counter(), time.process_time()
 source = open_source(sys.argv[1])
-seconds = time.perf_counter() - started
+seconds, busy = time.perf_counter() - started, time.process_time() - worked
 import resource
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(json.dumps([seconds, source.calibration_size, source.fingerprint, memory]))
+print(json.dumps([seconds, busy, memory, source.calibration_size, source.fingerprint]))
 """
 
 
@@ -44,12 +44,12 @@ def make(root: Path, files: int, evaluated: int, classes: int) -> None:
                     file.write(str(number).encode() if side == "val" else b"")
 
 
-def opened(root: Path, cache: Path) -> tuple[float, int, str, int]:
-    """Seconds, number of training images, fingerprint and peak memory in bytes of one process."""
+def opened(root: Path, cache: Path) -> tuple[str, tuple[int, str]]:
+    """What a process of its own took, as text, and what it found: number of training images and fingerprint."""
     place = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     done = subprocess.run([sys.executable, "-c", OPEN, str(root)], env=place, capture_output=True, text=True, check=True)
-    seconds, count, fingerprint, memory = json.loads(done.stdout)
-    return seconds, count, fingerprint, memory
+    seconds, busy, memory, count, fingerprint = json.loads(done.stdout)
+    return f"{seconds:.2f} s, {busy:.2f} s of a processor, peak memory {memory / 2**20:,.0f} MiB", (count, fingerprint)
 
 
 def main() -> None:
@@ -71,10 +71,9 @@ def main() -> None:
         )
         time.sleep(SETTLED_SECONDS + 1)  # what was written a moment ago is not kept
         results = [opened(root, cache) for _ in range(1 + arguments.repeat)]
-        assert len({(count, fingerprint) for _, count, fingerprint, _ in results}) == 1, "every opening finds the same"
-        print(f"first {results[0][0]:.2f} s, peak memory {results[0][3] / 2**20:,.0f} MiB")
-        for seconds, _, _, memory in results[1:]:
-            print(f"later {seconds:.2f} s, peak memory {memory / 2**20:,.0f} MiB")
+        assert len({found for _, found in results}) == 1, "every opening finds the same"
+        for number, (text, _) in enumerate(results):
+            print("later" if number else "first", text)
         size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
         print(f"cache {size / 2**20:.1f} MiB")
 
