@@ -19,7 +19,6 @@ ALSO = {
     "caformer": "caformer*",
     "coatnet": "coatnet*",
     "deit3": "deit3*",
-    "eva02": "eva02*",
     "gmixer": "gmixer*",
     "mixer": "mixer*",
     "mobilevitv2": "mobilevitv2*",

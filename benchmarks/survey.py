@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import operator
 import re
 import subprocess
 import sys
@@ -161,7 +162,8 @@ def _measure(row: Row, network: nn.Module, images: Tensor) -> None:
 
 
 def _unknown(captured: Captured) -> str:
-    names = [str(node.target).removeprefix("aten.") for node in captured.graph.nodes if kind_of(node) is Kind.OTHER]
+    others = [node for node in captured.graph.nodes if kind_of(node) is Kind.OTHER and node.target is not operator.getitem]
+    names = [str(node.target).removeprefix("aten.") for node in others]
     return " ".join(f"{name} x{count}" for name, count in Counter(names).items())
 
 
@@ -268,8 +270,8 @@ def main() -> None:
     torch.set_num_threads(1)
     models = networks()
     there = {row.family for row in read_rows(options.csv)}
-    wanted = options.families.split(",") if options.families else list(models)
-    missing = [family for family in wanted if family not in there]
+    wanted = options.families.split(",") if options.families is not None else list(models)
+    missing = [family for family in wanted if family in models and family not in there]
     if options.jobs > 1:
         _spread(missing, options.jobs, options.csv)
     for family in missing if options.jobs == 1 else []:

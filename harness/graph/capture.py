@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from harness.errors import CaptureError
 from harness.graph import operations as ops
 from harness.graph.inlining import inline_regions
+from harness.graph.mutation import functionalise
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def capture(network: nn.Module, input_size: tuple[int, int, int]) -> Captured:
         if node.op == "get_attr":
             constants[str(node.target)] = _tensor(module, node).detach()
     _drop_guards(graph)
-    _functionalise(graph)
+    functionalise(graph)
     _drop_identities(graph)
     trainable = _fold_constants(graph, constants, parameters)
     graph.eliminate_dead_code()
@@ -148,33 +149,6 @@ def _drop_guards(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _functionalise(graph: fx.Graph) -> None:
-    """Replace in-place operations; later readers of the changed tensor read the new value instead."""
-    order = {node: index for index, node in enumerate(graph.nodes)}
-    for node in list(graph.nodes):
-        target = ops.functional(node.target)
-        if target is not None and not _is_read_through_another(node, order):
-            changed = node.args[0]
-            node.target = target
-            changed.replace_all_uses_with(node, delete_user_cb=lambda user, here=node: order[user] > order[here])
-
-
-def _is_read_through_another(node: fx.Node, order: dict[fx.Node, int]) -> bool:
-    """Whether what an in-place operation changes is a part of a tensor, or has parts, that are read after it."""
-    whole = node.args[0]
-    assert isinstance(whole, fx.Node)
-    while ops.is_view(whole) and isinstance(whole.args[0], fx.Node):
-        whole = whole.args[0]
-    views, found = [whole], False
-    while views:
-        view = views.pop()
-        views += [user for user in view.users if ops.is_view(user) and order[user] < order[node]]
-        found |= view is not node.args[0] and any(
-            order[user] > order[node] and not ops.is_symbolic(user) for user in view.users
-        )
-    return found
-
-
 def _drop_identities(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if node.target in ops.DROPPED or _is_identity_pad(node):
@@ -237,6 +211,13 @@ def _obstacle(node: fx.Node) -> tuple[str, str]:
         return ("", "") if node.target is operator.getitem else ("is no single tensor operation", SINGLE_HINT)
     if node.target._schema.is_mutable:
         return "changes a tensor in place that is read elsewhere too", IN_PLACE_HINT
-    if torch.Tag.nondeterministic_seeded in node.target.tags:
+    if torch.Tag.nondeterministic_seeded in node.target.tags and not _is_evaluation(node):
         return "draws random numbers", RANDOM_HINT
     return "", ""
+
+
+def _is_evaluation(node: fx.Node) -> bool:
+    """Whether an operation that draws random numbers in training (an LSTM's dropout) is told not to train."""
+    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return given.get("train", given.get("training")) is False

@@ -186,8 +186,16 @@ def _read_site(
         feeds=frozenset({kind}),
         attention=_within(ops.module_path(reader), attention),
         function=_function(source),
-        along_channels=scan.axes.get(operand, -1) % len(ops.shape_of(operand)) == axis,
+        along_channels=_same_channels(source, operand, axis, scan),
     )
+
+
+def _same_channels(source: fx.Node, operand: fx.Node, axis: int, scan: _Scan) -> bool:
+    """Whether an axis of an operand is the channel axis of the value it carries, whole and nothing but it."""
+    before, after = ops.shape_of(source), ops.shape_of(operand)
+    if source not in scan.axes or scan.axes.get(operand, -1) % len(after) != axis:
+        return False
+    return size_hint(before[scan.axes[source]]) == size_hint(after[axis])
 
 
 def _kind_of_source(source: fx.Node) -> Kind:

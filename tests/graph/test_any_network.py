@@ -116,6 +116,21 @@ def test_norms_before_token_mixing_are_not_reparameterised():
     assert read == {"blocks.0.mlp_channels.fc1:linear[x]", "blocks.1.mlp_channels.fc1:linear[x]"}
 
 
+class Inner(nn.Module):
+    """The channels of several tokens side by side, as TNT's inner transformer gives them to the outer one."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.merge, self.head = nn.LayerNorm(4), nn.Linear(8, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.merge(self.norm(x.flatten(1).unflatten(1, (2, 4))).flatten(1)).relu())
+
+
+def test_norms_whose_tokens_are_merged_are_not_reparameterised():
+    assert inner_norms(quantizable(Inner().eval(), (1, 2, 4))) == {}
+
+
 class Cumulative(nn.Module):
     """A running sum, which is no operation that anybody listed, between two layers."""
 
@@ -203,7 +218,21 @@ class Noisy(nn.Module):
 
 
 class Writing(nn.Module):
-    """A part of a tensor is written, then all of it is read."""
+    """Parts of a tensor are written, then all of it is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.layer(x.flatten(1)).unflatten(1, (2, 2))
+        x[:, 1:, :1] = x[:, 1:, 1:] + 1
+        x[:, 0].mul_(2)
+        return self.layer(x.flatten(1)) + x.flatten(1)
+
+
+class Overlapping(nn.Module):
+    """A part of a tensor is written, then read through another view."""
 
     def __init__(self):
         super().__init__()
@@ -211,8 +240,32 @@ class Writing(nn.Module):
 
     def forward(self, x):
         x = self.layer(x.flatten(1))
+        other = x.reshape(-1, 2, 2)
         x[:, :2].mul_(2)
-        return self.layer(x)
+        return self.layer(other.flatten(1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.layer = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 4)
+
+    def forward(self, x):
+        return self.layer(self.lstm(x[:, 0])[0].mean(1))
+
+
+def test_an_lstm_in_evaluation_draws_nothing():
+    network, images = Recurrent().eval(), torch.randn(5, 1, 3, 4)
+    model = quantizable(network, (1, 3, 4))
+    assert [site.function for site in model.sites.values() if site.kind is Kind.OTHER] == ["lstm"]
+    with torch.no_grad():
+        assert torch.equal(model.full_precision(images), network(images))
+
+
+def test_written_parts_of_a_tensor_are_followed():
+    network, images = Writing().eval(), torch.randn(5, 1, 2, 2)
+    with torch.no_grad():
+        assert torch.equal(quantizable(network, (1, 2, 2)).full_precision(images), network(images))
 
 
 class Clamping(nn.Module):
@@ -231,13 +284,30 @@ def test_what_cannot_run_as_captured_is_refused_before_any_work():
     with pytest.raises(
         CaptureError, match=r"operation aten\.mul_\.Tensor .* changes a tensor in place that is read elsewhere"
     ):
-        quantizable(Writing(), (1, 2, 2))
+        quantizable(Overlapping(), (1, 2, 2))
 
 
 def test_unknown_in_place_operations_are_followed():
     network, images = Clamping().eval(), torch.randn(3, 1, 2, 2)
     with torch.no_grad():
         assert torch.equal(quantizable(network, (1, 2, 2)).full_precision(images), network(images))
+
+
+class Creating(nn.Module):
+    """A tensor of zeros for every image, on the device of the images."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 6), nn.Linear(8, 4)
+
+    def forward(self, x):
+        zeros = torch.zeros(x.shape[0], 2, device=x.device)
+        return self.second(torch.cat([self.first(x.flatten(1)), zeros], dim=1))
+
+
+def test_tensors_are_created_where_the_network_runs():
+    model = quantizable(Creating().eval(), (1, 2, 4)).to("meta")
+    assert model.run_full_precision(torch.zeros(3, 1, 2, 4, device="meta")).device.type == "meta"
 
 
 class Guarded(nn.Module):

@@ -16,6 +16,7 @@ from harness.machine.memory import is_out_of_memory
 from harness.models.cards import block_pattern
 from harness.quant.format.base import NumberFormat
 from harness.quant.network.chain import Chain, Segment, build_chain
+from harness.quant.network.devices import create_on
 from harness.quant.network.edits import Pair
 from harness.quant.network.external import External
 from harness.quant.network.operators import WeightedOperation
@@ -224,6 +225,7 @@ class QuantizedModel:
         target = torch.device(device)
         for segment in self.segments:
             segment.module.to(target)
+            create_on(segment.module, target)
         self.edits.to(target)
         return self
 
