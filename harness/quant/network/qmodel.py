@@ -113,6 +113,11 @@ class QuantizedModel:
         """Node names of the layer norms that run on integers."""
         return self.edits.integer_norms
 
+    @property
+    def undefined_norms(self) -> set[str]:
+        """Those that divide by zero where all codes of a token are equal."""
+        return self.edits.undefined_norms
+
     def shift_bias(self, node: str, shift: Tensor) -> None:
         """Correct the bias of an operation, by its node's name: added to what corrects it already."""
         before = self.bias_shifts.get(node)
@@ -210,8 +215,7 @@ class QuantizedModel:
         """Move parameters and quantizers; returns self."""
         target = torch.device(device)
         for segment in self.segments:
-            segment.module.to(target)
-            create_on(segment.module, target)
+            create_on(segment.module.to(target), target)
         self.edits.to(target)
         return self
 
