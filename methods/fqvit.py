@@ -112,7 +112,7 @@ class Fqvit(Method[FqvitConfig]):
         if config.integer_layernorm == "on" or (config.integer_layernorm == "auto" and config.ptf):
             norms = [node for node in model.layer_norms if _fits_integers(model, node)]
             model.integer_norms.update(norms)
-            model.edits.undefined_norms.update(norms if config.layernorm_zero == "released" else ())
+            model.undefined_norms.update(norms if config.layernorm_zero == "released" else ())
 
     def _observer(self, spec: AffineSpec, site: Site, levit: LevitRule | None) -> Observer:
         plain = named_observer(self.config.observer)(spec, site)

@@ -37,5 +37,5 @@ def first_not_finite(model: QuantizedModel, images: Tensor) -> str:
 
 def _integer_norm(model: QuantizedModel, name: str) -> str:
     """Why an integer LayerNorm fails as released: it has no epsilon, and low bits make tokens constant."""
-    outputs = {model.layer_norms[node][1] for node in model.edits.undefined_norms}
+    outputs = {model.layer_norms[node][1] for node in model.undefined_norms}
     return UNDEFINED if name in outputs else ""

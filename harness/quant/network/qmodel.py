@@ -224,8 +224,7 @@ class QuantizedModel:
         """Move parameters and quantizers; returns self."""
         target = torch.device(device)
         for segment in self.segments:
-            segment.module.to(target)
-            create_on(segment.module, target)
+            create_on(segment.module.to(target), target)
         self.edits.to(target)
         return self
 
