@@ -12,7 +12,6 @@ of its difference to the best alone.
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -21,14 +20,10 @@ import numpy as np
 from scipy.stats import norm
 from tabulate import tabulate
 
-from harness.leaderboard.board.boards import boards as tables
 from harness.leaderboard.board.boards import competes
-from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.from_file import boards_of
 from harness.leaderboard.stats.best_set import best_set
 from harness.leaderboard.stats.difference import difference
-from harness.store.exchange import merge
-from harness.store.store import Store
-from harness.store.table import table
 
 STACKS = 13
 # (images, seeds), spread of a stack over seeds in points, share of images' luck that stacks have in common.
@@ -105,12 +100,8 @@ def behind_the_best(cube: np.ndarray) -> bool:
 
 def measured(records: Path, boards: int) -> Iterator[list[object]]:
     """One row per board of a file of records."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        merge(store, records, None)
-        found = table(store.records())
-        evidence = Evidence(store, found)
-        for board in tables(found, evidence):
+    with boards_of(records) as (found, evidence):
+        for board in found:
             for network in board.networks:
                 cells = [cell for (one, other), cell in board.cells.items() if other == network and competes(one, cell)]
                 known = [one for cell in cells if (one := evidence.correct(cell.ids)) is not None]

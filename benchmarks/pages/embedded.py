@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from harness.leaderboard.board.boards import Board, Network, Recipe
+from benchmarks.pages.cells import written_cell
+from harness.leaderboard.board.boards import Board, Recipe
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.ladder import Gain, gains
-from harness.leaderboard.render.tables import SIGNS
 
 VERDICTS = {"better": "helps", "worse": "hurts", "equal": "changes nothing"}
 
@@ -18,7 +18,7 @@ def accuracies(found: list[Board]) -> str:
     """Stacks by bit-widths, in the order in which the stacks build on each other."""
     (network,) = {network for board in found for network in board.networks}
     recipes = sorted({recipe for board in found for recipe in board.recipes}, key=_order)
-    lines = [[f"`{recipe.label}`", *(_cell(board, recipe, network) for board in found)] for recipe in recipes]
+    lines = [[f"`{recipe.label}`", *(written_cell(board, recipe, network, 2) for board in found)] for recipe in recipes]
     headers = ["stack", *(board.bits for board in found)]
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True, colalign=("left", *["right"] * len(found)))
 
@@ -27,14 +27,6 @@ def _order(recipe: Recipe) -> tuple[int, int, str]:
     first = ("fp32", "minmax", "ema", "percentile")
     place = first.index(recipe.stack) if recipe.stack in first else len(first)
     return place, recipe.stack.count("+"), recipe.stack
-
-
-def _cell(board: Board, recipe: Recipe, network: Network) -> str:
-    cell = board.cells.get((recipe, network))
-    if cell is None:
-        return "-"
-    value = f"{cell.mean:.2f}" + (f" ± {cell.deviation:.2f}" if cell.deviation is not None else "")
-    return f"**{value}**" if cell.mark == "best" else value + SIGNS.get(cell.mark, "")
 
 
 def steps(found: list[Board], evidence: Evidence) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from tabulate import tabulate
 
+from benchmarks.pages.cells import written_cell
 from benchmarks.pages.embedded import told
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe, competes
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.ladder import gains
 from harness.leaderboard.published.ordering import ordering_markdown, orderings
-from harness.leaderboard.render.tables import SIGNS
 from harness.leaderboard.stats.difference import difference
 
 
@@ -21,7 +21,9 @@ def accuracies(found: Sequence[Board]) -> str:
     columns = [(board, network) for network in networks_of(found) for board in found if network in board.networks]
     recipes = {recipe for board in found for recipe in board.recipes}
     ordered = sorted(recipes, key=lambda recipe: (-_mean(recipe, columns), recipe.stack))
-    lines = [[f"`{recipe.label}`", *(_cell(*place, recipe) for place in columns)] for recipe in ordered]
+    lines = [
+        [f"`{recipe.label}`", *(written_cell(board, recipe, network, 1) for board, network in columns)] for recipe in ordered
+    ]
     headers = ["stack", *(f"{short(network)} {board.bits}" for board, network in columns)]
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True, colalign=("left", *["right"] * len(columns)))
 
@@ -47,14 +49,6 @@ def full_precision(found: Sequence[Board]) -> str:
 def _mean(recipe: Recipe, columns: Sequence[tuple[Board, Network]]) -> float:
     cells = [board.cells.get((recipe, network)) for board, network in columns]
     return sum(cell.mean for cell in cells if cell is not None) / len(columns)
-
-
-def _cell(board: Board, network: Network, recipe: Recipe) -> str:
-    cell = board.cells.get((recipe, network))
-    if cell is None:
-        return "-"
-    value = f"{cell.mean:.1f}" + (f" ± {cell.deviation:.1f}" if cell.deviation is not None else "")
-    return f"**{value}**" if cell.mark == "best" else value + SIGNS.get(cell.mark, "")
 
 
 def neighbours(found: Sequence[Board], evidence: Evidence) -> str:

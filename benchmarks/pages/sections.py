@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from benchmarks.pages import embedded, photographs
 from benchmarks.pages.deployed import deployed
 from benchmarks.pages.searches import ROOT, searches
-from harness.leaderboard.board.boards import Board, boards
-from harness.leaderboard.board.evidence import Evidence
-from harness.store.exchange import merge
-from harness.store.store import Store
-from harness.store.table import table
+from harness.leaderboard.board.from_file import boards_of
 
 RECORDS = ROOT / "leaderboard" / "results" / "records.parquet"
 PHOTOGRAPHS = ROOT / "leaderboard" / "results" / "photographs" / "records.parquet"
@@ -29,7 +21,7 @@ def sections() -> dict[str, str]:
 
 
 def _embedded() -> dict[str, str]:
-    with _boards(RECORDS) as (found, evidence):
+    with boards_of(RECORDS) as (found, evidence):
         return {
             "accuracies": embedded.accuracies(found),
             "steps": embedded.steps(found, evidence),
@@ -38,7 +30,7 @@ def _embedded() -> dict[str, str]:
 
 
 def _photographs() -> dict[str, str]:
-    with _boards(PHOTOGRAPHS) as (found, evidence):
+    with boards_of(PHOTOGRAPHS) as (found, evidence):
         return {
             "photographs": photographs.accuracies(found),
             "photographs-full-precision": photographs.full_precision(found),
@@ -46,17 +38,6 @@ def _photographs() -> dict[str, str]:
             "neighbours": photographs.neighbours(found, evidence),
             "published-order": photographs.published_order(found, evidence),
         }
-
-
-@contextmanager
-def _boards(records: Path) -> Iterator[tuple[list[Board], Evidence]]:
-    """The boards of a file of records, and what they are judged by."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        merge(store, records, None)
-        rows = table(store.records())
-        evidence = Evidence(store, rows)
-        yield boards(rows, evidence), evidence
 
 
 def written(text: str, known: dict[str, str]) -> str:

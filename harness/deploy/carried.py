@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Any
-
 import torch
 from torch import fx, nn
 
 from harness.deploy.grids import ActivationGrid
 from harness.deploy.layers import Pair, rescaled
+from harness.quant.network.routes import MOVING
 
 aten = torch.ops.aten
-MOVING: frozenset[Any] = frozenset(
-    {
-        operator.getitem,
-        aten.reshape.default,
-        aten.view.default,
-        aten.permute.default,
-        aten.transpose.int,
-        aten.flatten.using_ints,
-        aten.unflatten.int,
-        aten.expand.default,
-        aten.contiguous.default,
-        aten.clone.default,
-        aten.unbind.int,
-        aten.split.Tensor,
-        aten.split_with_sizes.default,
-        aten.chunk.default,
-        aten.select.int,
-        aten.slice.Tensor,
-        aten.index_select.default,
-        aten.roll.default,
-        aten.flip.default,
-        aten.squeeze.dim,
-        aten.squeeze.dims,
-        aten.unsqueeze.default,
-        aten.movedim.int,
-        aten.max_pool2d.default,
-    }
-)
 
 
 def rescale(graph: fx.Graph, root: nn.Module, entering: ActivationGrid | None) -> ActivationGrid | None:

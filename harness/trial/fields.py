@@ -134,13 +134,9 @@ class SpecField:
         if self.kind is bool:
             return self._truth(value)
         if self.kind is dict:
-            return self._entries(value)
+            self.check(value)
+            return {str(key): str(item) for key, item in value.items()}
         return Path(str(value)) if self.kind is Path else str(value)
-
-    def _entries(self, value: Any) -> dict[str, str]:
-        if not isinstance(value, Mapping):
-            raise UsageError(f"{self.name.replace('_', ' ')} {value!r} is not possible: expected names with values")
-        return {str(key): str(item) for key, item in value.items()}
 
     def check(self, value: Any) -> None:
         """Refuse a value outside the field's range.
@@ -150,6 +146,8 @@ class SpecField:
         """
         if self.kind is bool and not isinstance(value, bool):
             raise self._untrue(value)
+        if self.kind is dict and not isinstance(value, Mapping):
+            raise UsageError(f"{self.name.replace('_', ' ')} {value!r} is not possible: expected names with values")
         if self.about.choices and value not in self.about.choices:
             expected = " or ".join(self.about.choices)
             near = nearest(str(value), self.about.choices)

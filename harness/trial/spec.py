@@ -203,11 +203,9 @@ class TrialSpec:
         if self.calib is None:
             object.__setattr__(self, "calib", CALIB_OF.get(self.data, CALIB))
         parse_size(self.memory)
-        if not isinstance(self.preprocess, Mapping):
-            raise UsageError(f"preprocess {self.preprocess!r} is not possible: expected names with values")
-        read_overrides(self.preprocess)
         for declared in fields_of(type(self)):
             declared.check(getattr(self, declared.name))
+        read_overrides(self.preprocess)
 
     @property
     def data_name(self) -> str:
