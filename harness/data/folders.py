@@ -74,6 +74,12 @@ class FileSource(DataSource):
         source.labels_sha256, source.labels = found.sha256, found.rule
         return source
 
+    def unlabelled(self) -> FileSource:
+        """The same images, whatever the class folders are called."""
+        source = copy.copy(self)
+        source._labels = Labels(dict.fromkeys(self.class_folders, 0), "no labels", "")
+        return source
+
     def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
         """Draw images from the calibration side and decode them."""
         images = _Images(self._calibration, draw(len(self._calibration), count, seed, self.name), preprocessing, {})
