@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.data.labels import SUBSETS, Labels, Wanted, imagenet_index, labels_hash, labels_of
+from harness.data.labels import IMAGENET_CLASSES, SUBSETS, Labels, Wanted, imagenet_index, labels_hash, labels_of
 from harness.errors import DataError
 from harness.trial.spec import TIMM, TORCHVISION
 
@@ -65,7 +65,8 @@ def numbered_labels(classes: Numbered, outputs: int, data: str, model: str, chos
             "choose a model and data that belong together, or a mapping with --classes FILE (columns folder, index), where "
             "folder is the name or number of a class",
         )
-    return Labels({str(one): one for one in classes.found}, "class indices of the data set", "")
+    index = {str(one): one for one in classes.found}
+    return Labels(index, "class indices of the data set", "" if outputs == IMAGENET_CLASSES else labels_hash(index))
 
 
 def _mapped(classes: Numbered, outputs: int, data: str, model: str, chosen: str) -> Labels:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from timm.data import create_dataset
@@ -42,15 +45,28 @@ def open_split(asked: ReaderData, split: str, hint: str, root: str | None = None
     """
     columns = {"input_key": asked.image or None, "target_key": asked.label or None}
     try:
-        return create_dataset(
-            f"{asked.kind}/{asked.name}",
-            root=root or asked.root or None,
-            split=split,
-            download=asked.download == TRUE,
-            **(columns if asked.kind != TORCH else {}),
-        )
+        with _without_warnings():
+            return create_dataset(
+                f"{asked.kind}/{asked.name}",
+                root=root or asked.root or None,
+                split=split,
+                download=asked.download == TRUE,
+                **(columns if asked.kind != TORCH else {}),
+            )
     except Exception as error:  # libraries raise nearly anything on what they cannot open
         raise DataError(f"split {split!r} of data {str(asked)!r} cannot be opened: {_worded(error)}", hint) from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Timm warns of shards that have no list of their own, which is nothing wrong here."""
+    log = logging.getLogger("timm.data")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _worded(error: Exception) -> str:
