@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -76,8 +76,16 @@ class FileSource(DataSource):
 
     def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
         """Draw images from the calibration side and decode them."""
-        images = _Images(self._calibration, draw(len(self._calibration), count, seed, self.name), preprocessing, {})
-        return CalibrationSet(torch.stack([images.read(i) for i in range(len(images))]))
+        return CalibrationSet(self.calibration_at(draw(len(self._calibration), count, seed, self.name), preprocessing))
+
+    def calibration_at(self, index: Sequence[int], preprocessing: Preprocessing) -> Tensor:
+        """Decode images of the calibration side."""
+        images = _Images(self._calibration, list(index), preprocessing, {})
+        return torch.stack([images.read(i) for i in range(len(images))])
+
+    def content_at(self, index: Sequence[int]) -> str:
+        """Hash over the content of images of the calibration side."""
+        return _hashed(self._hashes.of([self._calibration.names[i] for i in index]))
 
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """Stream images from the evaluation side."""
@@ -87,7 +95,7 @@ class FileSource(DataSource):
 
     def calibration_fingerprint(self, count: int, seed: int) -> str:
         """Hash over the content of the drawn images."""
-        return hashlib.sha256("\n".join(self._content(count, seed).values()).encode()).hexdigest()
+        return _hashed(self._content(count, seed).values())
 
     def overlap(self, count: int, seed: int) -> tuple[str, ...]:
         """Drawn images whose bytes are those of some evaluation image, whatever their names; ``class/file``."""
@@ -188,6 +196,10 @@ def _collated(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | Dat
     """A batch, or the first error in it."""
     error = next((item for item in items if isinstance(item, DataError)), None)
     return default_collate(items) if error is None else error
+
+
+def _hashed(content: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(content).encode()).hexdigest()
 
 
 def _held_out(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from harness.data.preprocessing import Preprocessing
 from harness.errors import DataError
+
+UNLABELLED = -1  # the label of an image that full precision judges
 
 
 class CalibrationSet:
@@ -98,6 +100,22 @@ class DataSource(ABC):
             DataError: ``count`` is not between 1 and ``calibration_size``, or an image cannot be read.
         """
 
+    def calibration_at(self, index: Sequence[int], preprocessing: Preprocessing) -> Tensor:
+        """Some images of the calibration side, ``(n, c, h, w)`` float32, by their numbers from 0.
+
+        Raises:
+            DataError: An image cannot be read, or this kind of data has no numbers for its images.
+        """
+        raise DataError(f"data {self.name!r} cannot be parted", "judge by its evaluation images, without --judge held_out")
+
+    def content_at(self, index: Sequence[int]) -> str:
+        """Hash over the content of these images; empty where ``fingerprint`` covers all images.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        return ""
+
     @abstractmethod
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """The evaluation images; with a limit, an evenly spaced choice of them."""
@@ -159,6 +177,16 @@ def check_limit(limit: int | None) -> None:
     """
     if limit is not None and limit < 1:
         raise DataError(f"evaluation limit {limit} is not possible: expected at least 1")
+
+
+def right_classes(labels: Tensor, full_precision: Tensor) -> Tensor:
+    """Labels ``(n,)``, and where there are none the class that full precision predicts.
+
+    Args:
+        labels: Class indices, or ``UNLABELLED``.
+        full_precision: Logits ``(n, classes)``.
+    """
+    return torch.where(labels == UNLABELLED, full_precision.argmax(1), labels)
 
 
 class TensorEvaluationSet(EvaluationSet):

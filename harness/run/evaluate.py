@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.sets import EvaluationSet
+from harness.data.sets import UNLABELLED, EvaluationSet, right_classes
 from harness.errors import DivergedError
 from harness.machine.progress import Progress
 from harness.quant.network.diagnosis import first_not_finite
@@ -166,7 +166,7 @@ def evaluate(
             quantized, full = model(images), reference.logits(model, images, result.n_images)
             if not torch.isfinite(quantized).all():
                 raise _diverged(model, images, quantized)
-            result.add(quantized, full, labels)
+            result.add(quantized, full, right_classes(labels, full))
             if result.again is not None and isinstance(model, QuantizedModel):
                 result.again.add(quantized, _with_other_arithmetic(model, images))
             task.advance(len(labels))
@@ -190,8 +190,11 @@ def _diverged(model: Evaluable, images: Tensor, logits: Tensor) -> DivergedError
 
 @torch.inference_mode()
 def top1(model: Evaluable, data: EvaluationSet, batch: int) -> float:
-    """Top-1 accuracy in percent of the quantized model alone."""
-    hits = sum(
-        int((model(images.to(model.device)).argmax(1).cpu() == labels).sum()) for images, labels in data.batches(batch)
-    )
+    """Top-1 accuracy in percent of the quantized model alone; without labels its agreement with full precision."""
+    hits = 0
+    for images, labels in data.batches(batch):
+        images = images.to(model.device)
+        if (labels == UNLABELLED).any():
+            labels = right_classes(labels, model.full_precision(images).cpu())
+        hits += int((model(images).argmax(1).cpu() == labels).sum())
     return 100 * hits / len(data)

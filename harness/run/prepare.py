@@ -10,7 +10,7 @@ import torch
 
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import DataSource, check_count
-from harness.data.sources import open_source
+from harness.data.sources import open_judged
 from harness.errors import DataError, UsageError
 from harness.machine.progress import Progress
 from harness.method import stack as stacks
@@ -80,9 +80,8 @@ def prepare(
     opened, known = opened or Memo(), known or Known()
     bits, stack, device = _asked(spec, known)
     say = (progress or Progress()).say
-    source = known.passing(
-        "source", spec.data, lambda: opened.once("source", spec.data, lambda: open_source(spec.data, say))
-    )
+    sides = (spec.data, spec.judge)
+    source = known.passing("source", sides, lambda: opened.once("source", sides, lambda: open_judged(spec, say)))
     made, drawn = _calibration(spec, source, known)
     model, source, preprocessing, common = _network(spec, source, opened, known)
     asked = {"stack": known.of("steps", spec.method, stack.identity), "bits": str(bits), **spec.identity()}
@@ -115,10 +114,11 @@ def _asked(spec: TrialSpec, known: Known) -> tuple[Bits, stacks.Stack, torch.dev
 
 def _calibration(spec: TrialSpec, source: DataSource, known: Known) -> tuple[SourceStep | None, Drawn]:
     """What makes the calibration images (None: they are the data's own), and what is known of the drawn ones."""
-    made = known.of("calib", (spec.calib_source, spec.data, spec.calib), lambda: _calib_source(spec, source))
+    made = known.of("calib", (spec.calib_source, spec.data, spec.judge, spec.calib), lambda: _calib_source(spec, source))
     if made is not None:
         return made, Drawn()
-    return None, known.of("drawn", (spec.data, spec.calib, spec.seed, spec.allow_overlap), lambda: _drawn(spec, source))
+    drawn = (spec.data, spec.judge, spec.calib, spec.seed, spec.allow_overlap)
+    return None, known.of("drawn", drawn, lambda: _drawn(spec, source))
 
 
 def _network(
@@ -127,7 +127,7 @@ def _network(
     """The network, the data with labels for it, how images become its input, and both sides' part of the identity."""
     weights = (spec.model, spec.weights)
     model = known.passing("model", weights, lambda: opened.once("model", weights, lambda: load_model(*weights)))
-    kind = (weights, spec.data, spec.classes)
+    kind = (weights, spec.data, spec.judge, spec.classes)
     labelled = known.passing("labels", kind, lambda: opened.once("labels", kind, lambda: _labelled(spec, source, model)))
     key = (*kind, tuple(spec.preprocess.items()))
     preprocessing = known.of("preprocessing", key, lambda: _preprocessing(spec, model))

@@ -24,6 +24,7 @@ TIMM, TORCHVISION = "timm", "torchvision"  # whose order of class folders: harne
 CALIB = 256
 CALIB_OF = {PHOTOS: 100}  # where there are not that many
 INTEGER, FLOAT = "integer", "float"
+EVALUATION, HELD_OUT = "evaluation", "held_out"
 DATA = "data"  # calibration images come from the data
 
 
@@ -147,6 +148,17 @@ class TrialSpec:
             identity=IdRule.ALWAYS,
             nesting=40,
             at_least=1,
+        ),
+    )
+    judge: str = field(
+        default=EVALUATION,
+        metadata=about(
+            f"{EVALUATION}: the data's evaluation images; {HELD_OUT}: a third of the calibration images, without labels: "
+            "right is what full precision predicts",
+            "name",
+            Part.DATA,
+            nesting=38,
+            choices=(EVALUATION, HELD_OUT),
         ),
     )
     preprocess: Mapping[str, str] = field(
