@@ -16,8 +16,10 @@ from harness.machine.progress import Progress
 from harness.quant.network.diagnosis import first_not_finite
 from harness.quant.network.qmodel import QuantizedModel
 from harness.store.fp_logits import Evaluable, Reference
-from harness.trial.record import Metrics, NoiseFloor
+from harness.trial.record import ExpectedDrop, Metrics, NoiseFloor
 from harness.trial.spec import INTEGER
+
+SURE = 1.96  # standard errors on each side of a mean: 95 %
 
 
 @dataclass
@@ -65,6 +67,7 @@ class Evaluation:
         error: Sum of squared differences of the logits.
         correct: Per image, whether the quantized model is right by top-1.
         correct_fp32: Likewise in full precision.
+        doubt: Per image, how much likelier full precision finds its own class than the quantized model's.
         again: What the same network gives with the other arithmetic; None where that was not asked for.
     """
 
@@ -78,6 +81,7 @@ class Evaluation:
     error: float = 0.0
     correct: list[np.ndarray] = field(default_factory=list)
     correct_fp32: list[np.ndarray] = field(default_factory=list)
+    doubt: list[np.ndarray] = field(default_factory=list)
     again: Apart | None = None
 
     def add(self, quantized: Tensor, reference: Tensor, labels: Tensor) -> None:
@@ -93,6 +97,7 @@ class Evaluation:
         self.error += float((quantized.double() - reference.double()).square().sum())
         self.correct.append(right.cpu().numpy())
         self.correct_fp32.append(right_fp32.cpu().numpy())
+        self.doubt.append(_doubt(quantized, reference).cpu().numpy())
 
     def metrics(self) -> Metrics:
         """Percentages, counts and the logits' signal-to-quantization-noise ratio in decibel (None: no error)."""
@@ -113,6 +118,16 @@ class Evaluation:
             "n_agree": self.n_agree,
         }
 
+    def expected_drop(self) -> ExpectedDrop:
+        """Points of top-1 that full precision's own probabilities expect to be lost; needs no labels.
+
+        On an image where both predict different classes, the expected loss is the difference of their probabilities. The
+        interval is of the mean over images; it knows nothing of how well calibrated the network is.
+        """
+        doubt = 100 * np.concatenate(self.doubt)
+        mean, half = float(doubt.mean()), SURE * float(doubt.std()) / math.sqrt(len(doubt))
+        return {"value": mean, "low": max(mean - half, 0.0), "high": mean + half}
+
     def noise_floor(self, against: Literal["integer", "float"]) -> NoiseFloor | None:
         """How far the other arithmetic is, where it was measured.
 
@@ -128,6 +143,12 @@ class Evaluation:
     def bitmap(self) -> np.ndarray:
         """Boolean ``(2, n)``: right by top-1, quantized and full precision, in the data's order."""
         return np.stack([np.concatenate(self.correct), np.concatenate(self.correct_fp32)])
+
+
+def _doubt(quantized: Tensor, reference: Tensor) -> Tensor:
+    """Difference of two probabilities in full precision, ``(n,)`` in [0, 1]: of its own class and of the other's."""
+    likely = reference.double().softmax(1)
+    return likely.max(1).values - likely.gather(1, quantized.argmax(1, keepdim=True)).squeeze(1)
 
 
 def _top5(logits: Tensor, labels: Tensor) -> int:

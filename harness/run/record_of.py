@@ -98,6 +98,7 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         size_bytes_fp32=inventory.full_precision_bytes(model),
         bit_operations=inventory.bit_operations(model),
         bit_operations_fp32=inventory.full_precision_bit_operations(model),
+        expected_drop=evaluation.expected_drop(),
     )
     floor = evaluation.noise_floor(other_than(model.arithmetic))
     return results if floor is None else {**results, "noise_floor": floor}

@@ -124,6 +124,14 @@ class NoiseFloor(TypedDict):
     logit_sqnr_db: float | None
 
 
+class ExpectedDrop(TypedDict):
+    """Points of top-1 that full precision's own probabilities expect to be lost, with an interval of 95 %; no labels."""
+
+    value: Percent
+    low: Percent
+    high: float
+
+
 class Data(TypedDict):
     """The images: a name, a hash over what they are, and how they become the network's input.
 
@@ -206,6 +214,7 @@ class Results(TypedDict, total=False):
     arithmetic: list[ArithmeticRow]
     integer_share: Percent
     noise_floor: NoiseFloor
+    expected_drop: ExpectedDrop
     coverage: list[CoverageRow]
     size_bytes: Count
     size_bytes_fp32: Count

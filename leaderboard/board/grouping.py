@@ -66,7 +66,7 @@ class Setting:
     @property
     def held_out(self) -> bool:
         """Whether accuracy is agreement with full precision on held-out calibration images."""
-        return json.loads(self.other).get("judge") == HELD_OUT
+        return bool(json.loads(self.other).get("judge") == HELD_OUT)
 
     def parts(self) -> dict[str, str]:
         """What else there is, for settings with the same title."""
