@@ -1,15 +1,15 @@
-"""What decoding once brings: a first and a second trial on the same photographs, and what evaluating trials together would add.
+"""What decoding once brings: a first and a second trial on the same photographs; and what evaluating together would add.
 
 ``python benchmarks/decode_once.py --model deit_tiny_patch16_224.fb_in1k --weights FILE``
 
-One process, everything in a folder that is removed. (1) Three trials on the 500 photographs, each in a session of its own: the
-first with an empty cache of decoded images, a second stack with what the first has kept, and that stack again with
-``--no-cache``. Of each: seconds of the trial and, of these, seconds in which it waited for images (both sides; whoever
-computes an image's pixels, in this process or another). (2) ``--together`` finished trials of one network evaluated on
-``--images`` photographs: one after the other as it was (decoded every time), one after the other from the cache, and together in
-one pass over the images, which decodes once. The trials are stood for by one quantized network that runs so often on every
-batch: the same arithmetic, and weights that stay in the processor's caches, so the gain of the third way is an upper bound.
-(3) The same network at several batch sizes. Imports are not counted.
+One process, everything in a folder that is removed. (1) Three trials on the 500 photographs, each in a session of its own:
+the first with an empty cache of decoded images, a second stack with what the first has kept, and that stack again with
+``--no-cache`` and a store of its own. Of each: seconds of the trial and, of these, seconds in which it waited for images of
+either side. (2) ``--together`` finished trials of one network evaluated on ``--images`` photographs: one after the other as
+it was (decoded every time), one after the other from the cache, and together in one pass over the images, which decodes
+once. The trials are stood for by one quantized network that runs so often on every batch: the same arithmetic, and weights
+that stay in the processor's caches, so the gain of a pass together is an upper bound. (3) The same network at several batch
+sizes. Imports are not counted.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from harness.trial.bits import Bits
 from harness.trial.spec import TrialSpec
 
 FIRST, SECOND = "minmax", "fqvit"
+PARTS = ("trials", "together", "batch")
+Batches = Callable[..., Iterator[tuple[Tensor, Tensor]]]
 
 
 class Waited:
