@@ -99,13 +99,16 @@ def trial(weights: Path) -> dict[str, Any]:
                 each = {"seconds": stage["seconds"] / IMAGES, "passes": stage["forward_passes"]}
                 steps.setdefault(stage["name"], each)
             print(stack, record["seconds"], flush=True)
-        seconds = steps.pop("evaluate")["seconds"] * IMAGES / 64
+        evaluation = record["stages"][-1]  # full precision was computed by the first of the trials
+        full = evaluation["shared_seconds"] / record["metrics"]["n_images"]
+        quantized = evaluation["seconds"] / record["metrics"]["n_images"] - full
+        steps.pop("evaluate")
         found = Counter[str]()
         for path in [*store.folder(record["id"]).rglob("*"), *store.root.glob("states/*/*/*")]:
             if path.is_file():
                 found[path.name] = max(found[path.name], path.stat().st_size)
         facts = {"cpu": cpu_name(), "threads": torch.get_num_threads(), "load": os.getloadavg()[0], "images": IMAGES}
-    return {**facts, "evaluation": seconds, "steps": steps, "files": dict(found), "network": DEIT}
+    return {**facts, "full": full, "quantized": quantized, "steps": steps, "files": dict(found), "network": DEIT}
 
 
 def calls() -> dict[str, Any]:

@@ -192,7 +192,7 @@ class PixelFile:
         images = torch.empty((stop - start, *self._shape[1:]), dtype=torch.uint8)
         values = images.numpy()
         self._file.seek(HEAD + start * self._shape.each)
-        if self._file.readinto(values.reshape(-1)) != images.nbytes:
+        if self._file.readinto(values.data) != images.nbytes:
             raise BrokenPixelsError("it ends early")
         for image, expected in zip(values, self._sums[start:stop], strict=True):
             if zlib.crc32(image) != expected:

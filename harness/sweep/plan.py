@@ -76,8 +76,9 @@ def _cell(
 def _images(prepared: Prepared, known: Known) -> tuple[KeptImages, ...]:
     """Decoded images of a trial, looked for once for all trials that have the same."""
     spec = prepared.spec
-    key = (spec.data, prepared.preprocessing, spec.eval_limit, spec.calib, spec.calib_source, spec.seed)
-    key = (*key, spec.cache_dir, spec.no_cache, prepared.device)
+    draw = (spec.calib, spec.calib_source, spec.seed)
+    place = (spec.cache_dir, spec.no_cache, prepared.device)
+    key = (spec.data, prepared.preprocessing, spec.eval_limit, draw, place)
     return known.of("images", key, lambda: _kept(prepared))
 
 
