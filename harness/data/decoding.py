@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate
 
-from harness.data.pixel_cache import PixelCache, Shape
+from harness.data.pixel_cache import PixelCache
+from harness.data.pixel_file import Shape
 from harness.errors import DataError
 
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from harness.data.kept_set import KeptSet
 from harness.data.labels import IMAGENET_CLASSES, Labels, Wanted, labels_of
 from harness.data.listing import Side, scan
 from harness.data.names import Names
-from harness.data.pixel_cache import Shape
+from harness.data.pixel_file import Shape
 from harness.data.pixels import inexact, pixels_id
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, draw, spaced

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from harness.data.decoding import DecodedSet, Decoding, Readable, decoded, onto
-from harness.data.pixel_cache import BrokenPixelsError, PixelCache, PixelFile
+from harness.data.pixel_cache import PixelCache
+from harness.data.pixel_file import BrokenPixelsError, PixelFile
 from harness.data.pixels import Normaliser
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import EvaluationSet

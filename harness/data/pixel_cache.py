@@ -6,60 +6,32 @@ the pixels: content of the files, size, filter, crop, versions of the libraries 
 deleted at any time.
 
 A file is written under another name and renamed when it is complete, so a reader sees all of it or nothing, and of several
-writers the last one stays, with the same bytes. It holds a line of JSON, the pixels, and a checksum for every image. What is
-read is compared with it. Reading is by position and not through a mapping of the file into memory: both come from the
-system's cache of pages, which all processes share, but where the file is cut short or goes away under a reader on a network
-disk, reading is an error that can be mended, and touching a mapping kills the process.
+writers the last one stays, with the same bytes.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
 import time
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from harness.data.pixel_file import BrokenPixelsError, PixelFile, Shape, head_of, sums_of
+
 log = logging.getLogger(__name__)
-FORM = 1
-HEAD = 4096  # bytes before the pixels: a page
 SUFFIX = ".pixels"
 ASIDE = ".aside"
+BUSY_SECONDS = 600.0  # since a file was last written to, batch after batch, its writer may be alive
 STALE_SECONDS = 24 * 3600.0  # nobody writes one file for so long: its writer was killed
 SHARE = 0.5  # of a disk's free space, together with what is in the cache already
-
-
-class Shape(NamedTuple):
-    """Images, channels, height, width."""
-
-    images: int
-    channels: int
-    height: int
-    width: int
-
-    @property
-    def each(self) -> int:
-        """Bytes of an image."""
-        return self.channels * self.height * self.width
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of a file."""
-        return HEAD + self.images * (self.each + 4)
-
-
-class BrokenPixelsError(Exception):
-    """A file of the cache is not what was written."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +62,11 @@ class PixelCache:
             return None
         try:
             found = PixelFile(self.file(key), key, shape)
-            os.utime(found.path)  # the least recently used ones go first
         except (OSError, BrokenPixelsError) as error:
             self.drop(key, error)
             return None
+        with suppress(OSError):  # somebody else's folder, which may only be read
+            os.utime(found.path)  # the least recently used ones go first
         return found
 
     def drop(self, key: str, error: Exception) -> None:
@@ -103,16 +76,23 @@ class PixelCache:
             self.file(key).unlink()
 
     def begin(self, key: str, shape: Shape) -> PixelWriter | None:
-        """Start to write a set; None where it would be larger than the limit, or the folder cannot be written to."""
+        """Start to write a set; None where another process is at it, it does not fit, or the folder cannot be written to."""
+        if self._is_written(key):
+            return None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if shape.nbytes > self.most():
+            if not self.make_room(shape.nbytes):
                 log.warning("decoded images are not kept: %.1f GB do not fit into %s", shape.nbytes / 1e9, self.folder)
                 return None
             return PixelWriter(self, key, shape)
         except OSError as error:
             log.warning("decoded images are not kept in %s: %s", self.folder, error)
             return None
+
+    def _is_written(self, key: str) -> bool:
+        """Whether another process is writing the set: many jobs that start together need not fill the disk with copies."""
+        begun = (used for path, (_, used) in self._files().items() if path.suffix == ASIDE and path.name.startswith(key))
+        return any(time.time() - used < BUSY_SECONDS for used in begun)
 
     def most(self) -> int:
         """Bytes that the cache may have.
@@ -130,17 +110,31 @@ class PixelCache:
         """Bytes of all its files."""
         return sum(size for size, _ in self._files().values())
 
-    def make_room(self, nbytes: int) -> None:
-        """Delete what writers left behind, and the sets that were used longest ago, until so many bytes fit."""
+    def make_room(self, nbytes: int) -> bool:
+        """Delete what killed writers left, and the sets that were used longest ago, until so many bytes fit.
+
+        Returns:
+            Whether they fit; where they cannot no set is deleted for them.
+
+        Raises:
+            OSError: The disk cannot be asked, or does not let go of a file.
+        """
         now, found = time.time(), self._files()
-        stale = [path for path, (_, used) in found.items() if path.suffix == ASIDE and now - used > STALE_SECONDS]
+        writing = [path for path in found if path.suffix == ASIDE]
+        for path in [path for path in writing if now - found[path][1] > STALE_SECONDS]:
+            _delete(path)
+            writing.remove(path)
         sets = sorted((path for path in found if path.suffix == SUFFIX), key=lambda path: found[path][1])
-        held, most = self.used() + nbytes, self.most()
-        for path in [*stale, *sets]:
-            if path in stale or held > most:
-                held -= found[path][0]
-                with suppress(FileNotFoundError):  # another process deletes too
-                    path.unlink()
+        most, held = self.most(), nbytes + sum(found[path][0] for path in writing)
+        if held > most:
+            return False
+        held += sum(found[path][0] for path in sets)
+        for path in sets:
+            if held <= most:
+                break
+            held -= found[path][0]
+            _delete(path)
+        return True
 
     def _files(self) -> Mapping[Path, tuple[int, float]]:
         """Size and time of the last use of every file of the cache; other files are none of ours."""
@@ -152,52 +146,6 @@ class PixelCache:
                         status = entry.stat(follow_symlinks=False)
                         found[Path(entry.path)] = (status.st_size, status.st_mtime)
         return found
-
-
-class PixelFile:
-    """A complete file, open for reading.
-
-    Args:
-        path: The file.
-        key: What it must say of itself.
-        shape: Likewise.
-
-    Raises:
-        OSError: It cannot be read.
-        BrokenPixelsError: It says something else.
-    """
-
-    def __init__(self, path: Path, key: str, shape: Shape) -> None:
-        self.path, self._shape = path, shape
-        self._file = path.open("rb")
-        head: Any = _json(self._file.read(HEAD))
-        if head != {"form": FORM, "key": key, "shape": list(shape)}:
-            raise BrokenPixelsError("it is of another form, or of other images")
-        self._file.seek(HEAD + shape.images * shape.each)
-        self._sums = np.frombuffer(self._file.read(4 * shape.images), "<u4")
-        if len(self._sums) != shape.images:
-            raise BrokenPixelsError("it ends early")
-
-    def read(self, start: int, stop: int) -> Tensor:
-        """Images ``start`` to ``stop``: uint8 ``(n, c, h, w)``.
-
-        Args:
-            start: The first.
-            stop: Behind the last.
-
-        Raises:
-            OSError: It cannot be read.
-            BrokenPixelsError: It is not what was written.
-        """
-        images = torch.empty((stop - start, *self._shape[1:]), dtype=torch.uint8)
-        values = images.numpy()
-        self._file.seek(HEAD + start * self._shape.each)
-        if self._file.readinto(values.data) != images.nbytes:
-            raise BrokenPixelsError("it ends early")
-        for image, expected in zip(values, self._sums[start:stop], strict=True):
-            if zlib.crc32(image) != expected:
-                raise BrokenPixelsError("pixels are not those that were written")
-        return images
 
 
 class PixelWriter:
@@ -214,11 +162,12 @@ class PixelWriter:
 
     def __init__(self, cache: PixelCache, key: str, shape: Shape) -> None:
         self._cache, self._key, self._shape = cache, key, shape
-        cache.make_room(shape.nbytes)
         self._path = cache.folder / f"{key}.{secrets.token_hex(8)}{ASIDE}"
         self._file = self._path.open("xb")
-        self._sums: list[int] = []
-        self._broken = not self._tried(json.dumps({"form": FORM, "key": key, "shape": list(shape)}).encode().ljust(HEAD))
+        self._file.truncate(shape.nbytes)  # others count what it will have
+        self._sums: list[np.ndarray] = []
+        self._count = 0
+        self._broken = not self._tried(head_of(key, shape))
 
     def add(self, images: Tensor) -> None:
         """Write some more images, uint8 ``(n, c, h, w)``; on a full disk the set is given up, which a warning says."""
@@ -228,15 +177,16 @@ class PixelWriter:
             self._give_up(f"an image is {tuple(images.shape[1:])}, expected {self._shape[1:]}")
             return
         values = images.contiguous().numpy()
-        self._sums += [zlib.crc32(image) for image in values]
+        self._sums.append(sums_of(values))
+        self._count += len(values)
         self._tried(values)
 
     def keep(self) -> None:
         """Give the file its name, if all images are in it."""
-        if self._broken or len(self._sums) != self._shape.images:
+        if self._broken or self._count != self._shape.images:
             self.discard()
             return
-        if not self._tried(np.array(self._sums, "<u4")):
+        if not self._tried(np.concatenate(self._sums)):
             return
         try:
             self._file.close()
@@ -268,8 +218,6 @@ class PixelWriter:
         self.discard()
 
 
-def _json(head: bytes) -> Any:
-    try:
-        return json.loads(head)
-    except ValueError as error:
-        raise BrokenPixelsError("its first line is no JSON") from error
+def _delete(path: Path) -> None:
+    with suppress(FileNotFoundError):  # another process deletes too
+        path.unlink()

@@ -12,7 +12,8 @@ from torchvision import transforms
 
 from harness.data import decoding, image_files, pixels
 from harness.data.decoding import Decoding, ahead, worthwhile
-from harness.data.pixel_cache import HEAD, STALE_SECONDS, PixelCache, Shape
+from harness.data.pixel_cache import BUSY_SECONDS, STALE_SECONDS, PixelCache
+from harness.data.pixel_file import HEAD, Shape
 from harness.data.pixels import inexact, pixels_id
 from harness.data.sources import open_source
 from harness.errors import DataError
@@ -170,6 +171,16 @@ def test_a_file_that_is_cut_short_or_of_other_images_is_not_used(cache):
     assert cache.open("a", SHAPE) is None
 
 
+def test_a_folder_that_may_only_be_read_is_used(cache, monkeypatch):
+    images = written(cache, "a")
+
+    def refused(*_):
+        raise PermissionError("somebody else's")
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert torch.equal(cache.open("a", SHAPE).read(0, 4), images)
+
+
 def test_the_least_recently_used_images_go_first(tmp_path):
     cache = PixelCache(tmp_path / "decoded", 3 * SHAPE.nbytes)
     for number, key in enumerate("abc"):
@@ -190,6 +201,30 @@ def test_what_killed_writers_left_goes_and_other_files_stay(cache):
         os.utime(cache.folder / name, (time.time() - age,) * 2)
     written(cache, "d")
     assert sorted(path.name for path in cache.folder.iterdir()) == ["a.pixels", "c.1.aside", "d.pixels", "mine.txt"]
+
+
+def test_what_another_process_is_writing_is_not_written_a_second_time(cache):
+    first = cache.begin("a", SHAPE)
+    assert cache.begin("a", SHAPE) is None
+    assert cache.begin("b", SHAPE) is not None
+    age = time.time() - BUSY_SECONDS - 1
+    for path in cache.folder.iterdir():
+        os.utime(path, (age, age))
+    assert cache.begin("a", SHAPE) is not None, "the first writer was killed"
+    first.discard()
+
+
+def test_sets_that_are_being_written_count_and_delete_no_others_in_vain(tmp_path):
+    cache = PixelCache(tmp_path / "decoded", 2 * SHAPE.nbytes)
+    written(cache, "a")
+    writer = cache.begin("b", SHAPE)
+    writer.add(torch.zeros(SHAPE, dtype=torch.uint8))
+    large = Shape(2 * SHAPE.images, *SHAPE[1:])
+    assert cache.begin("c", large) is None
+    assert cache.has("a", SHAPE)
+    writer.keep()
+    assert cache.has("a", SHAPE)
+    assert cache.has("b", SHAPE)
 
 
 def test_several_writers_of_one_set(sides, preprocessing_224, cache):
