@@ -39,9 +39,9 @@ def decodes(monkeypatch):
     return found
 
 
-def images_of(root, preprocessing, cache=None, size=4):
+def images_of(root, preprocessing, cache=None, size=4, device=CPU):
     """Images and labels of both sides of a folder."""
-    source = open_source(str(root)).decoded_by(Decoding(cache))
+    source = open_source(str(root)).decoded_by(Decoding(cache, device))
     batches = list(source.evaluation(None, preprocessing).batches(size))
     evaluated, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return source.calibration(5, 1, preprocessing).images, evaluated, labels
@@ -111,6 +111,16 @@ def test_what_is_not_exact_is_refused_with_the_reason(preprocessing_224, monkeyp
     assert same(images_of(root, own, cache), images_of(root, own))
     assert not cache.folder.exists()
     assert capsys.readouterr().err.count("decoded images are not kept: normalised on cpu") == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_images_normalised_on_a_gpu_have_the_bits_of_the_transform(sides, preprocessing_224, cache):
+    root, device = sides(), torch.device("cuda")
+    reference = images_of(root, preprocessing_224)
+    for kept in (cache, cache, None):
+        found = images_of(root, preprocessing_224, kept, 2, device)
+        assert found[1].device.type == "cuda"
+        assert same([one.cpu() for one in found], reference)
 
 
 def test_an_edited_image_is_decoded_again(sides, preprocessing_224, cache):
