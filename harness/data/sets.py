@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.decoding import DecodedSet, Decoding
 from harness.data.preprocessing import Preprocessing
 from harness.errors import DataError
 
@@ -86,6 +87,25 @@ class DataSource(ABC):
                 "choose a model and data that belong together (--model, --data)",
             )
         return self
+
+    def decoded_by(self, decoding: Decoding) -> DataSource:
+        """The same images, decoded another way; no value depends on it. Itself where nothing is decoded."""
+        return self
+
+    def decoded_sets(
+        self, drawn: tuple[int, int] | None, limit: int | None, preprocessing: Preprocessing
+    ) -> tuple[DecodedSet, ...]:
+        """What of a trial's images the cache keeps, or would keep.
+
+        Args:
+            drawn: Count and seed of the calibration images; None where they do not come from the data.
+            limit: Of evaluation images.
+            preprocessing: Of the network.
+
+        Raises:
+            DataError: As ``calibration_fingerprint``.
+        """
+        return ()
 
     @property
     @abstractmethod

@@ -19,6 +19,7 @@ from harness.method.guard import guarded
 from harness.method.memo import Memo
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
+from harness.run.decoding import decoding_of
 from harness.run.known import Known
 from harness.store.prefix_states import CALIBRATION_FINGERPRINT, origin_id, prefix_ids
 from harness.trial.bits import Bits
@@ -92,7 +93,7 @@ def prepare(
         stack=stack,
         bits=bits,
         model=model,
-        source=source,
+        source=source.decoded_by(decoding_of(spec, device)),
         calib_source=made,
         overlap=drawn.overlap,
         preprocessing=preprocessing,

@@ -211,10 +211,27 @@ class TrialSpec:
         metadata=about("for what methods keep, such as 8GB; auto: half of what is free", "size", Part.EXECUTION),
     )
 
+    cache_dir: Path | None = field(
+        default=None,
+        metadata=about(
+            "keeps decoded images (without: $XDG_CACHE_HOME/ptq-harness/decoded)", "folder", Part.EXECUTION, path=True
+        ),
+    )
+    cache_size: str = field(
+        default="auto",
+        metadata=about(
+            "of decoded images, such as 50GB, the least recently used go first; auto: half of the free disk",
+            "size",
+            Part.EXECUTION,
+        ),
+    )
+    no_cache: bool = field(default=False, metadata=about("decode images anew, and keep none of them", "", Part.EXECUTION))
+
     def __post_init__(self) -> None:
         if self.calib is None:
             object.__setattr__(self, "calib", CALIB_OF.get(self.data, CALIB))
         parse_size(self.memory)
+        parse_size(self.cache_size, "cache size")
         for declared in fields_of(type(self)):
             declared.check(getattr(self, declared.name))
         read_overrides(self.preprocess)
