@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from harness.errors import CaptureError, DataError, ModelError
+from harness.errors import CaptureError, DataError, ModelError, SiteError
 from harness.machine.progress import Progress
 from harness.method.memo import Memo
 from harness.run.known import Known
@@ -64,7 +64,7 @@ def _cell(
 ) -> PlanCell:
     try:
         prepared = prepare(spec, opened, progress, known)
-    except (DataError, ModelError, CaptureError) as error:
+    except (DataError, ModelError, CaptureError, SiteError) as error:
         return PlanCell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
     state, kind, reason = past.state(prepared.id, retry)
     return PlanCell(spec, prepared.id, state, kind, reason, dict(prepared.identity), prepared.prefixes)
