@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from harness.data.content import ContentHashes, Say, silent
 from harness.data.decoding import DecodedSet, Decoding

@@ -22,6 +22,7 @@ from harness.models.loading import LoadedModel, load_model
 from harness.run.decoding import decoding_of
 from harness.run.known import Known
 from harness.store.prefix_states import CALIBRATION_FINGERPRINT, origin_id, prefix_ids
+from harness.trial.bit_check import check_paths
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
 from harness.trial.spec import TrialSpec
@@ -85,6 +86,8 @@ def prepare(
     source = known.passing("source", sides, lambda: opened.once("source", sides, lambda: open_judged(spec, say)))
     made, drawn = _calibration(spec, source, known)
     model, source, preprocessing, common = _network(spec, source, opened, known)
+    if bits.rules:
+        known.of("rules", (bits, spec.model, spec.weights), lambda: _check_rules(bits, model))
     asked = {"stack": known.of("steps", spec.method, stack.identity), "bits": str(bits), **spec.identity()}
     identity = {**common, **asked, **_images(made, drawn)}
     protocols = known.of("protocols", spec.method, lambda: [step.method.protocol for step in stack.steps])
@@ -208,6 +211,13 @@ def _check_bits(stack: stacks.Stack, bits: Bits) -> None:
     for step in stack.steps:
         with guarded(f"method {step.info.name!r} of {step.info.source} cannot check {bits}"):
             step.method.check_bits(bits)
+
+
+def _check_rules(bits: Bits, model: LoadedModel) -> None:
+    """See that the network has modules or tensors of the names that rules for single sites have, before it is captured."""
+    tensors = (name for name, _ in (*model.network.named_parameters(), *model.network.named_buffers()))
+    modules = [name for name, _ in model.network.named_modules() if name]
+    check_paths(bits, [*modules, *tensors], model.name)
 
 
 def device_of(name: str) -> torch.device:

@@ -35,6 +35,7 @@ from harness.store.fp_logits import StoredReference
 from harness.store.reading import sha256_of
 from harness.store.store import Store, write_aside
 from harness.text import parse_size
+from harness.trial.bit_check import check_sites
 from harness.trial.record import Record
 from harness.trial.spec import TrialSpec
 
@@ -83,11 +84,18 @@ def run_trial(
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force and not _lacks_floor(spec, stored):
         return TrialResult(stored, cached=True)
+    _check_sites(prepared, session)
     store.check_writable()
     store.make_way(prepared.id)
     given = Given(prepared, store, progress or Progress(), session, session.budget, share, share and not force)
     done = Done(Stages(given.device, session.savings, given.progress))
     return TrialResult(_worked(given, done), cached=False)
+
+
+def _check_sites(prepared: Prepared, session: Session) -> None:
+    """See that rules for single sites are about sites of the network; what the trial asks for cannot be done otherwise."""
+    if prepared.bits.rules:
+        check_sites(prepared.bits, _capture(prepared, session).sites.values(), prepared.model.name)
 
 
 def _lacks_floor(spec: TrialSpec, stored: Record) -> bool:
@@ -143,16 +151,23 @@ def _write_state(given: Given, done: Done, model: QuantizedModel) -> None:
 
 def captured(given: Given, done: Done) -> QuantizedModel:
     """The network without quantizers, kept from the last trial where it is the same."""
-    prepared = given.prepared
-    network, size, name = prepared.model.network, prepared.preprocessing.input_size, prepared.model.name
-    pattern = block_pattern(prepared.model.architecture)
-    key = (prepared.model.weights_sha256, name, pattern, size, str(given.device))
     with done.stages.stage("capture"):
-        model = given.session.opened.once("capture", key, lambda: quantizable(network, size, name, pattern).to(given.device))
+        model = _capture(given.prepared, given.session)
         model.clear()
-        model.arithmetic = prepared.spec.arithmetic
+        model.arithmetic = given.prepared.spec.arithmetic
     done.model = model
     return model
+
+
+def _capture(prepared: Prepared, session: Session) -> QuantizedModel:
+    """The captured network, kept from the last time where it is the same."""
+    network, size, name = prepared.model.network, prepared.preprocessing.input_size, prepared.model.name
+    pattern = block_pattern(prepared.model.architecture)
+    key = (prepared.model.weights_sha256, name, pattern, size, str(prepared.device))
+    found: QuantizedModel = session.opened.once(
+        "capture", key, lambda: quantizable(network, size, name, pattern).to(prepared.device)
+    )
+    return found
 
 
 def quantize(given: Given, done: Done, model: QuantizedModel) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from harness.errors import CaptureError, DataError, ModelError
+from harness.errors import CaptureError, DataError, ModelError, SiteError
 from harness.machine.progress import Progress
 from harness.method.memo import Memo
 from harness.run.decoding import decoding_of
@@ -66,7 +66,7 @@ def _cell(
 ) -> PlanCell:
     try:
         prepared = prepare(spec, opened, progress, known)
-    except (DataError, ModelError, CaptureError) as error:
+    except (DataError, ModelError, CaptureError, SiteError) as error:
         return PlanCell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
     state, kind, reason = past.state(prepared.id, retry)
     images = _images(prepared, known) if state == TO_RUN else ()

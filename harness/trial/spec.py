@@ -97,11 +97,12 @@ class TrialSpec:
     bits: str = field(
         default="w8a8",
         metadata=about(
-            "w4a8, w8a8s4 (s: attention probabilities)",
+            "w4a8, w8a8s4 (s: attention probabilities); of single sites: 'w4a8; blocks.*.attn=w8a8; head=w8'",
             "widths",
             Part.STACK,
             identity=IdRule.RESOLVED,
             nesting=80,
+            settings=True,
             spelled=True,
         ),
     )
