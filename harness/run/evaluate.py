@@ -15,8 +15,9 @@ from harness.errors import DivergedError
 from harness.machine.progress import Progress
 from harness.quant.network.diagnosis import first_not_finite
 from harness.quant.network.qmodel import QuantizedModel
+from harness.run.confidence import Confidence, as_labels, class_counts
 from harness.store.fp_logits import Evaluable, Reference
-from harness.trial.record import ExpectedDrop, Metrics, NoiseFloor
+from harness.trial.record import ClassCounts, ExpectedDrop, Metrics, NoiseFloor
 from harness.trial.spec import INTEGER
 
 SURE = 1.96  # standard errors on each side of a mean: 95 %
@@ -68,6 +69,9 @@ class Evaluation:
         correct: Per image, whether the quantized model is right by top-1.
         correct_fp32: Likewise in full precision.
         doubt: Per image, how much likelier full precision finds its own class than the quantized model's.
+        labels: Of the images.
+        confidence: What the quantized probabilities are worth.
+        confidence_fp32: Likewise in full precision.
         again: What the same network gives with the other arithmetic; None where that was not asked for.
     """
 
@@ -82,6 +86,9 @@ class Evaluation:
     correct: list[np.ndarray] = field(default_factory=list)
     correct_fp32: list[np.ndarray] = field(default_factory=list)
     doubt: list[np.ndarray] = field(default_factory=list)
+    labels: list[Tensor] = field(default_factory=list)
+    confidence: Confidence = field(default_factory=Confidence)
+    confidence_fp32: Confidence = field(default_factory=Confidence)
     again: Apart | None = None
 
     def add(self, quantized: Tensor, reference: Tensor, labels: Tensor) -> None:
@@ -98,6 +105,9 @@ class Evaluation:
         self.correct.append(right.cpu().numpy())
         self.correct_fp32.append(right_fp32.cpu().numpy())
         self.doubt.append(_doubt(quantized, reference).cpu().numpy())
+        self.labels.append(labels)
+        self.confidence.add(quantized, labels)
+        self.confidence_fp32.add(reference, labels)
 
     def metrics(self) -> Metrics:
         """Percentages, counts and the logits' signal-to-quantization-noise ratio in decibel (None: no error)."""
@@ -110,6 +120,10 @@ class Evaluation:
             "agreement": self.n_agree * percent,
             "logit_sqnr_db": _decibel(self.signal, self.error),
             "logit_mse": self.error / self.n_images,
+            "nll": self.confidence.mean_nll,
+            "nll_fp32": self.confidence_fp32.mean_nll,
+            "ece": self.confidence.expected_error,
+            "ece_fp32": self.confidence_fp32.expected_error,
             "n_images": self.n_images,
             "n_correct": self.n_correct,
             "n_correct_top5": self.n_correct_top5,
@@ -143,6 +157,10 @@ class Evaluation:
     def bitmap(self) -> np.ndarray:
         """Boolean ``(2, n)``: right by top-1, quantized and full precision, in the data's order."""
         return np.stack([np.concatenate(self.correct), np.concatenate(self.correct_fp32)])
+
+    def classes(self) -> ClassCounts:
+        """What happened to the images of each class."""
+        return class_counts(as_labels(self.labels), self.bitmap())
 
 
 def _doubt(quantized: Tensor, reference: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from harness.data.corrupted import check_library
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import DataSource, check_count
 from harness.data.sources import open_judged
@@ -112,6 +113,8 @@ def _asked(spec: TrialSpec, known: Known) -> tuple[Bits, stacks.Stack, torch.dev
     """What needs no data and no network to be checked."""
     bits = known.of("bits", spec.bits, lambda: Bits.parse(spec.bits))
     stack = known.of("stack", spec.method, lambda: stacks.check(spec.method))
+    if spec.corrupt:
+        known.of("corruptions", "library", check_library)
     known.of("widths", (spec.method, spec.bits), lambda: _check_bits(stack, bits))
     return bits, stack, known.of("device", spec.device, lambda: device_of(spec.device))
 

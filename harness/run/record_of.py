@@ -85,6 +85,7 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
     off_grid, computed = inventory.off_grid_sites(model), arithmetic(model)
     results = Results(
         metrics=evaluation.metrics(),
+        classes=evaluation.classes(),
         anchor=anchored(name, evaluation),
         on_grid=not off_grid,
         off_grid_sites=off_grid,

@@ -12,7 +12,6 @@ import numpy as np
 from harness.data.sets import CalibrationSet
 from harness.errors import DiskError, HarnessError
 from harness.machine.disk import explained
-from harness.machine.measure import environment
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
 from harness.machine.signals import told_to_stop
@@ -28,10 +27,10 @@ from harness.run.failures import MISTAKES, error_info, kind_of
 from harness.run.prepare import Prepared, prepare
 from harness.run.record_of import record_of, results_of
 from harness.run.reuse import calibration_images, keep_prefix, take_over
+from harness.run.robustness import corrupted_rows, reference_logits
 from harness.run.session import Session
 from harness.run.stages import Stages
 from harness.run.work import Done, Given
-from harness.store.fp_logits import StoredReference
 from harness.store.reading import sha256_of
 from harness.store.store import Store, write_aside
 from harness.text import parse_size
@@ -272,13 +271,16 @@ def measure(given: Given, done: Done, model: QuantizedModel) -> None:
     """Measure accuracy and describe the quantized model."""
     prepared, spec = given.prepared, given.prepared.spec
     data = prepared.source.evaluation(spec.eval_limit, prepared.preprocessing)
-    reference = StoredReference(given.store, prepared.identity, spec.batch, environment(given.device), read=given.reuse)
+    reference = reference_logits(given)
     with done.stages.stage("evaluate", len(data), model):
         twice = spec.noise_floor and model.external is None
         evaluation = evaluate(model, data, spec.batch, given.progress, reference, noise_floor=twice)
         if reference.known is not None:
             given.session.savings.add(reference.seconds, len(data))
+        corrupted = corrupted_rows(given, model, data)
     if given.share and reference.known is None:
         reference.save()
     done.correct = evaluation.bitmap()
     done.results = results_of(model, prepared.model.name, evaluation)
+    if corrupted:
+        done.results["corruptions"] = corrupted

@@ -63,7 +63,11 @@ class ErrorInfo(TypedDict):
 
 
 class Metrics(TypedDict, total=False):
-    """Percentages and counts over the evaluation images; the ratio of signal to error is None where there is no error."""
+    """Percentages and counts over the evaluation images; the ratio of signal to error is None where there is no error.
+
+    ``nll`` is the mean negative log-likelihood of the labels in nats, ``ece`` the expected calibration error over 15 bins of
+    equal width in points. Records of earlier versions have neither.
+    """
 
     top1: Percent
     top5: Percent
@@ -72,12 +76,43 @@ class Metrics(TypedDict, total=False):
     agreement: Percent
     logit_sqnr_db: float | None
     logit_mse: float | None
+    nll: float
+    nll_fp32: float
+    ece: Percent
+    ece_fp32: Percent
     n_images: Annotated[int, Ge(1), Le(LARGEST_INTEGER)]
     n_correct: Count
     n_correct_top5: Count
     n_correct_fp32: Count
     n_correct_top5_fp32: Count
     n_agree: Count
+
+
+class ClassCounts(TypedDict):
+    """Evaluation images by class, for classes that have any: lists of one length.
+
+    ``lost`` are right in full precision only, ``gained`` are right quantized only. With them goes the interval of a paired
+    difference for each class.
+    """
+
+    index: list[Count]
+    images: list[Count]
+    right_fp32: list[Count]
+    lost: list[Count]
+    gained: list[Count]
+
+
+class CorruptionRow(TypedDict):
+    """One corruption of the evaluation images (``--corrupt``); ``lost`` and ``gained`` as for classes."""
+
+    corruption: str
+    severity: Annotated[int, Ge(1), Le(5)]
+    library: str
+    top1: Percent
+    top1_fp32: Percent
+    agreement: Percent
+    lost: Count
+    gained: Count
 
 
 class CoverageRow(TypedDict):
@@ -206,6 +241,8 @@ class Results(TypedDict, total=False):
     """What only a trial that was evaluated has."""
 
     metrics: Metrics
+    classes: ClassCounts
+    corruptions: list[CorruptionRow]
     on_grid: bool
     off_grid_sites: list[str]
     grid: list[GridRow]

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.text import parse_size
+from harness.trial.corruptions import canonical
 from harness.trial.fields import IdRule, Part, SpecField, about, fields_of
 from harness.trial.overrides import READERS, read_overrides
 
@@ -197,6 +198,15 @@ class TrialSpec:
             column="string",
         ),
     )
+    corrupt: str | None = field(
+        default=None,
+        metadata=about(
+            "evaluate on corrupted images too, as ImageNet-C does: gaussian_noise:3,fog:2; common:3 for all 15",
+            "name:severity,...",
+            Part.EVALUATION,
+            nesting=42,
+        ),
+    )
     noise_floor: bool = field(
         default=False,
         metadata=about(
@@ -236,6 +246,8 @@ class TrialSpec:
         for declared in fields_of(type(self)):
             declared.check(getattr(self, declared.name))
         read_overrides(self.preprocess)
+        if self.corrupt is not None:
+            object.__setattr__(self, "corrupt", canonical(self.corrupt))
 
     @property
     def data_name(self) -> str:
