@@ -165,7 +165,7 @@ def check(text: str) -> Stack:
             fix = f"remove it from the stack and add --calib-source {info.name}"
             problems.append(Problem(f"{info.name} makes calibration images, it is no step of a stack", fix))
             continue
-        problems += _order_problems(info, provided, scheme, seen, text)
+        problems += _order_problems(info, provided, scheme, [name for name in seen if not known[name].leads], seen, text)
         scheme = scheme or (info.name if info.role is Role.SCHEME else "")
         provided |= info.provides
         seen[info.name] = seen.get(info.name, 0) + 1
@@ -178,15 +178,20 @@ def check(text: str) -> Stack:
     return Stack(tuple(steps))
 
 
-def _order_problems(info: MethodInfo, provided: set[str], scheme: str, seen: dict[str, int], text: str) -> Iterator[Problem]:
+def _order_problems(
+    info: MethodInfo, provided: set[str], scheme: str, others: list[str], seen: dict[str, int], text: str
+) -> Iterator[Problem]:
     if info.role is Role.SCHEME and scheme:
         yield Problem(
             f"two schemes: {scheme} and {info.name} both decide which sites exist", f"keep one of {scheme} and {info.name}"
         )
-    elif info.role is Role.SCHEME and seen:
+    elif info.role is Role.SCHEME and others:
         yield Problem(f"{info.name} (a scheme) comes after other methods", f"put {info.name} first")
     elif seen.get(info.name):
         yield Problem(f"{info.name} is there twice", "remove one of the two")
+    elif info.leads and others:
+        fix = f"put {info.name} first: {info.name}+{others[0]}"
+        yield Problem(f"{info.name} changes the network that {others[0]} has calibrated quantizers for", fix)
     missing = sorted(info.needs - provided)
     if missing and scheme:
         yield Problem(

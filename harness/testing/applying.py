@@ -28,10 +28,12 @@ def with_quick_settings(text: str) -> str:
 
 
 def stack_of(text: str, base: str) -> Stack:
-    """The stack to test a method in: a scheme stands alone, another method comes after ``base``."""
+    """The stack to test a method in: a scheme stands alone, another method comes after ``base``, or before it."""
     (step,) = stack.parse(text)
     info = registry.available().get(step.name)
     alone = info is None or info.role is Role.SCHEME
+    if info is not None and info.leads:
+        return check(f"{with_quick_settings(text)}+{base}")
     return check(with_quick_settings(text) if alone else f"{base}+{with_quick_settings(text)}")
 
 
