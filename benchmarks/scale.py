@@ -1,7 +1,8 @@
 """Measures what ``docs/scale.md`` rests on; ``scale_page.py`` writes the page from it.
 
 ``python benchmarks/scale.py networks`` counts operations and parameters of the papers' 19 networks (no weights needed).
-``... trial --weights FILE`` runs six stacks on DeiT-T and 16 photographs: seconds an image, passes, bytes of files.
+``... trial --weights FILE`` runs six stacks on DeiT-T and 16 photographs: seconds an image, passes.
+``... sizes --weights FILE`` writes the quantizers of these stacks.
 ``... calls`` counts the calls of two trials of one process that look up, make or remove something on a disk (needs strace).
 ``... store --trials 10000`` makes a store of that size and looks at it with ``plan``, ``status``, ``resume`` and ``report``.
 Each adds its part to ``benchmarks/scale.json``; a page made of some parts only is refused.
@@ -27,10 +28,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.data.preprocessing import of_model
+from harness.data.sources import open_source
 from harness.machine.measure import cpu_name
+from harness.method.base import Context
+from harness.method.stack import check
 from harness.models.cards import cards, preprocessing_overrides
+from harness.models.loading import load_model
+from harness.quant.network.qmodel import quantizable
+from harness.quant.network.state import save_state
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
+from harness.trial.bits import Bits
 from harness.trial.spec import TrialSpec
 
 FACTS = Path(__file__).with_name("scale.json")
@@ -45,6 +53,7 @@ from pathlib import Path
 from harness.run.run_trial import run_trial
 from harness.run.session import Session
 from harness.store.store import Store
+from harness.trial.bits import Bits
 from harness.trial.spec import TrialSpec
 import sys, timm, torch
 def mark(name):
@@ -103,12 +112,29 @@ def trial(weights: Path) -> dict[str, Any]:
         full = evaluation["shared_seconds"] / record["metrics"]["n_images"]
         quantized = evaluation["seconds"] / record["metrics"]["n_images"] - full
         steps.pop("evaluate")
-        found = Counter[str]()
-        for path in [*store.folder(record["id"]).rglob("*"), *store.root.glob("states/*/*/*")]:
-            if path.is_file():
-                found[path.name] = max(found[path.name], path.stat().st_size)
+        length = (store.folder(record["id"]) / "record.json").stat().st_size
         facts = {"cpu": cpu_name(), "threads": torch.get_num_threads(), "load": os.getloadavg()[0], "images": IMAGES}
-    return {**facts, "full": full, "quantized": quantized, "steps": steps, "files": dict(found), "network": DEIT}
+    return {**facts, "full": full, "quantized": quantized, "steps": steps, "record": length, "network": DEIT}
+
+
+@torch.inference_mode()
+def sizes(weights: Path) -> dict[str, Any]:
+    """Bytes of the quantizers' file behind each stack, on two images: a search moves scales and adds none."""
+    loaded = load_model(DEIT, weights)
+    preprocessing = of_model(loaded.network, {})
+    images = open_source("photos").calibration(2, 0, preprocessing)
+    model = quantizable(loaded.network, preprocessing.input_size, loaded.name)
+    found = {}
+    for stack in [one for one in STACKS if one != SEARCH]:
+        model.clear()
+        for step in check(stack).steps:
+            step.method.apply(model, images, Context(Bits.parse("w4a8")))
+        with tempfile.TemporaryDirectory() as name:
+            path = Path(name) / "x.safetensors"
+            save_state(model, path)
+            found[stack] = path.stat().st_size
+        print(stack, found[stack], flush=True)
+    return found
 
 
 def calls() -> dict[str, Any]:
@@ -181,7 +207,7 @@ def keep(part: Mapping[str, Any]) -> None:
 def main() -> None:
     """Measure one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["networks", "trial", "calls", "store"])
+    parser.add_argument("part", choices=["networks", "trial", "sizes", "calls", "store"])
     parser.add_argument("--weights", type=Path, help="of DeiT-T")
     parser.add_argument("--trials", type=int, default=10_000, help="of the store (default: %(default)s)")
     given = parser.parse_args()
@@ -189,6 +215,8 @@ def main() -> None:
         keep({"networks": networks()})
     elif given.part == "trial":
         keep({"trial": trial(given.weights)})
+    elif given.part == "sizes":
+        keep({"sizes": sizes(given.weights)})
     elif given.part == "calls":
         keep({"calls": calls()})
     else:

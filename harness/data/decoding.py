@@ -21,6 +21,8 @@ from harness.errors import DataError
 T = TypeVar("T")
 CPU = torch.device("cpu")
 MOST_WORKERS = 8  # beyond that the disk decides
+AT_ONCE = 3  # batches of a worker that lie ready, are being made, or are in use
+SHARED = "/dev/shm"
 WORKERS_VARIABLE = "HARNESS_WORKERS"  # set by launchers: processes of ours that share this machine
 
 
@@ -88,6 +90,15 @@ def seconds_to_start(workers: int) -> float:
     return time.perf_counter() - began
 
 
+def room_between_processes(nbytes: int) -> bool:
+    """Whether worker processes can hand over so much at a time: containers often have little shared memory."""
+    try:
+        room = os.statvfs(SHARED)
+    except (OSError, AttributeError):  # systems without it do otherwise
+        return True
+    return nbytes < room.f_bavail * room.f_frsize
+
+
 class _Nothing(Dataset[int]):
     def __getitem__(self, index: int) -> int:
         return index
@@ -115,6 +126,7 @@ def decoded(images: Readable, size: int, first: int = 0) -> Iterator[tuple[Tenso
     rest: Subset[tuple[Tensor, int] | DataError] = Subset(images, range(second, len(images)))  # type: ignore[arg-type]
     if len(rest):
         workers = worthwhile(len(rest), seconds)
+        workers = workers if room_between_processes(workers * AT_ONCE * batch[0].nbytes) else 0
         yield from map(_good, DataLoader(rest, batch_size=size, num_workers=workers, collate_fn=_collated))
 
 

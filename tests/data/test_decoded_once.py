@@ -4,6 +4,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -292,6 +293,17 @@ def test_worker_processes_where_they_save_more_than_they_cost(monkeypatch):
     assert worthwhile(1, 100.0, lambda workers: 0.0) == 0
     monkeypatch.setattr(decoding, "most_workers", lambda: 1)
     assert worthwhile(10**6, 1.0, lambda workers: 0.0) == 0
+
+
+def test_no_worker_processes_without_shared_memory_for_their_batches(sides, preprocessing_224, monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr(decoding, "worthwhile", lambda images, seconds: 2)
+    monkeypatch.setattr(decoding, "DataLoader", lambda images, num_workers, **_: started.append(num_workers) or [])
+    monkeypatch.setattr(decoding, "SHARED", str(tmp_path))
+    images_of(sides(), preprocessing_224)
+    monkeypatch.setattr(os, "statvfs", lambda place: SimpleNamespace(f_bavail=16, f_frsize=4096))
+    images_of(tmp_path / "data", preprocessing_224)
+    assert started == [2, 0], "one evaluation side each; five calibration images are one batch"
 
 
 def test_processes_that_share_a_machine_share_its_cores(monkeypatch):
