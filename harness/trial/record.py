@@ -207,6 +207,7 @@ class Results(TypedDict, total=False):
     integer_share: Percent
     noise_floor: NoiseFloor
     coverage: list[CoverageRow]
+    bit_map: str
     size_bytes: Count
     size_bytes_fp32: Count
     bit_operations: Count
