@@ -14,6 +14,7 @@ NAME = re.compile(r"[A-Za-z_][\w\-]*")  # of a method, in stacks and in ``@regis
 class Role(StrEnum):
     """What a method does, in the order of a stack; a ``source`` makes calibration images and is no step of one."""
 
+    ALLOCATE = "allocate"
     SCHEME = "scheme"
     TRANSFORM = "transform"
     RANGE = "range"

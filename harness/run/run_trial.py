@@ -19,11 +19,12 @@ from harness.method.base import Context, Protocol
 from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Memo
 from harness.method.stack import StackStep
-from harness.models.cards import block_pattern
-from harness.quant.network.qmodel import QuantizedModel, quantizable
+from harness.method.widths import map_of, present_bits
+from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import save_state
 from harness.run.evaluate import evaluate, top1
 from harness.run.failures import MISTAKES, error_info, kind_of
+from harness.run.network import captured_network
 from harness.run.prepare import Prepared, prepare
 from harness.run.record_of import record_of, results_of
 from harness.run.reuse import calibration_images, keep_prefix, take_over
@@ -94,7 +95,7 @@ def run_trial(
 def _check_sites(prepared: Prepared, session: Session) -> None:
     """See that rules for single sites are about sites of the network; what the trial asks for cannot be done otherwise."""
     if prepared.bits.rules:
-        check_sites(prepared.bits, _capture(prepared, session).sites.values(), prepared.model.name)
+        check_sites(prepared.bits, captured_network(prepared, session).sites.values(), prepared.model.name)
 
 
 def _lacks_floor(spec: TrialSpec, stored: Record) -> bool:
@@ -151,22 +152,11 @@ def _write_state(given: Given, done: Done, model: QuantizedModel) -> None:
 def captured(given: Given, done: Done) -> QuantizedModel:
     """The network without quantizers, kept from the last trial where it is the same."""
     with done.stages.stage("capture"):
-        model = _capture(given.prepared, given.session)
+        model = captured_network(given.prepared, given.session)
         model.clear()
         model.arithmetic = given.prepared.spec.arithmetic
     done.model = model
     return model
-
-
-def _capture(prepared: Prepared, session: Session) -> QuantizedModel:
-    """The captured network, kept from the last time where it is the same."""
-    network, size, name = prepared.model.network, prepared.preprocessing.input_size, prepared.model.name
-    pattern = block_pattern(prepared.model.architecture)
-    key = (prepared.model.weights_sha256, name, pattern, size, str(prepared.device))
-    found: QuantizedModel = session.opened.once(
-        "capture", key, lambda: quantizable(network, size, name, pattern).to(prepared.device)
-    )
-    return found
 
 
 def quantize(given: Given, done: Done, model: QuantizedModel) -> None:
@@ -246,7 +236,7 @@ def _context(
     """What the method of a step may know."""
     prepared = given.prepared
     context = Context(
-        bits=prepared.bits,
+        bits=present_bits(model, prepared.bits),
         seed=prepared.spec.seed,
         progress=given.progress,
         notes=notes,
@@ -254,6 +244,7 @@ def _context(
         budget=given.budget,
         origin=prepared.origin,
         prefix=prepared.prefixes[number - 1] if number else prepared.origin,
+        scheme=step.scheme.method if step.scheme else None,
         checkpoint=checkpoint,
     )
     if step.method.protocol == Protocol.PAPER:
@@ -284,3 +275,5 @@ def measure(given: Given, done: Done, model: QuantizedModel) -> None:
     done.results = results_of(model, prepared.model.name, evaluation)
     if corrupted:
         done.results["corruptions"] = corrupted
+    if model.widths:
+        done.results["bit_map"] = map_of(model, prepared.bits)

@@ -51,9 +51,10 @@ def _stacks(texts: Iterable[str]) -> dict[str, Stack]:
 
 
 def ladder_of(stack: Stack) -> Iterator[str]:
-    """The stack's prefixes, shortest first, and the stack itself."""
+    """The stack's prefixes, shortest first, and the stack itself; what chooses widths is nothing without its scheme."""
     for length in range(1, len(stack.steps) + 1):
-        yield str(Stack(stack.steps[:length]))
+        if stack.steps[length - 1].scheme is None:
+            yield str(Stack(stack.steps[:length]))
 
 
 def models(pattern: str) -> list[str]:

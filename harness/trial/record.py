@@ -253,6 +253,7 @@ class Results(TypedDict, total=False):
     noise_floor: NoiseFloor
     expected_drop: ExpectedDrop
     coverage: list[CoverageRow]
+    bit_map: str
     size_bytes: Count
     size_bytes_fp32: Count
     bit_operations: Count

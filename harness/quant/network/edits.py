@@ -107,6 +107,22 @@ class Names(Tensors):
         return set(facts or ())
 
 
+class Numbers(Tensors):
+    """A whole number by name, stored among the facts."""
+
+    def moved(self, edits: Any, device: torch.device) -> Any:
+        """The same numbers."""
+        return dict(edits)
+
+    def state(self, edits: Any) -> tuple[dict[str, Tensor], Any]:
+        """The numbers; None for none, so that states without them are what they were."""
+        return {}, dict(edits) or None
+
+    def restored(self, tensors: dict[str, Tensor], facts: Any) -> Any:
+        """The numbers."""
+        return dict(facts or {})
+
+
 @dataclass
 class Edits:
     """Everything methods changed in a network. Assign to entries; the values themselves are never changed in place.
@@ -127,6 +143,7 @@ class Edits:
             quantized block's output.
         integer_norms: Node names of the layer norms that run on integers.
         undefined_norms: Those of them that divide by zero where all codes of a token are equal, as FQ-ViT's release does.
+        widths: Bits of sites that a step has chosen for the steps after it, by site name.
     """
 
     quantizers: dict[str, NumberFormat] = field(default_factory=dict, metadata={KIND: Formats("quantizer")})
@@ -141,6 +158,7 @@ class Edits:
     compensations: dict[str, Pair] = field(default_factory=dict, metadata={KIND: Pairs("compensation")})
     integer_norms: set[str] = field(default_factory=set, metadata={KIND: Names("integer_norm", always=True)})
     undefined_norms: set[str] = field(default_factory=set, metadata={KIND: Names("undefined_norm")})
+    widths: dict[str, int] = field(default_factory=dict, metadata={KIND: Numbers("width")})
 
     def to(self, device: torch.device) -> None:
         """Move all of it."""

@@ -127,6 +127,11 @@ class QuantizedModel:
         """Node names of the integer layer norms that stay undefined where all codes of a token are equal, as released."""
         return self.edits.undefined_norms
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Bits of sites that a step has chosen for the steps after it, by site name."""
+        return self.edits.widths
+
     def shift_bias(self, node: str, shift: Tensor) -> None:
         """Correct the bias of an operation, by its node's name: added to what corrects it already."""
         before = self.bias_shifts.get(node)
