@@ -33,7 +33,7 @@ from harness.quant.calibrate.installation import FLOAT_BITS
 from harness.quant.calibrate.placement import Placement
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
-from harness.quant.network.operands import inner_norms
+from harness.quant.network.operands import inner_norms, operand_bits
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -142,14 +142,17 @@ class Adalog(Method[AdalogConfig]):
     def _reparameterise(self, model: QuantizedModel, images: Tensor, context: Context) -> None:
         """Channel-wise quantizers of LayerNorm outputs by their own squared error, then one scale for all channels."""
         bits, when = context.bits, self.config.reparameterise
-        if when == "never" or (when == "equal_bits" and bits.weight != bits.activation) or bits.activation >= FLOAT_BITS:
+        if when == "never" or (when == "equal_bits" and bits.weight != bits.activation):
             return
         names = {operation.operand for operations in inner_norms(model).values() for operation in operations}
+        widths = {name: width for name in names if (width := operand_bits(model.sites[name], bits)) < FLOAT_BITS}
+        if not widths:
+            return
 
         def watch(name: str, x: Tensor) -> None:
-            if name not in names:
+            if name not in widths:
                 return
-            rows, spec = channel_rows(x, x.ndim - 1), AffineSpec(bits.activation, axis=x.ndim - 1)
+            rows, spec = channel_rows(x, x.ndim - 1), AffineSpec(widths[name], axis=x.ndim - 1)
             space = uniform_space(rows, spec, self._effort, self.config.zero_points, zero_points=2**spec.bits, least=1e-4)
             model.quantizers[name] = space.search(
                 lambda one: channel_rows((one(x) - x).square_(), x.ndim - 1).sum(dim=1, dtype=torch.float64), space.start

@@ -63,7 +63,7 @@ class BrecqConfig(ReconstructionConfig):
     "brecq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=3,
+    version=4,
     paper="Li et al., BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction, ICLR 2021",
 )
 class Brecq(Method[BrecqConfig]):

@@ -56,6 +56,11 @@ class Brevitas(Method[BrevitasConfig]):
 
     def check_bits(self, bits: Bits) -> None:
         """One width for all activations."""
+        if not bits.uniform:
+            raise IncompatibleError(
+                f"brevitas has one width for all activations and one for all weights, asked for {bits}",
+                f"use --bits {bits.base}",
+            )
         if bits.softmax != bits.activation:
             raise IncompatibleError(
                 f"brevitas quantizes no attention probabilities, asked for {bits}",

@@ -39,7 +39,7 @@ class FimaqConfig(ReconstructionConfig):
     "fimaq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=3,
+    version=4,
     paper="Wu et al., FIMA-Q: Post-Training Quantization for Vision Transformers by Fisher Information Matrix "
     "Approximation, CVPR 2025",
 )

@@ -45,6 +45,8 @@ class Nncf(Method[NncfConfig]):
 
     def check_bits(self, bits: Bits) -> None:
         """Eight bits, nothing else."""
+        if not bits.uniform:
+            raise IncompatibleError(f"nncf has one width for all tensors, asked for {bits}", f"use --bits {bits.base}")
         if not bits.full_precision and {bits.weight, bits.activation, bits.softmax} != {WIDTH}:
             raise IncompatibleError(f"nncf quantizes weights and activations to 8 bits, asked for {bits}", "use --bits w8a8")
 

@@ -35,6 +35,7 @@ from harness.quant.format.range_search import outer_quantiles, percentile_search
 from harness.quant.format.uniform import from_free_range, from_range
 from harness.quant.network.operands import inner_norms
 from harness.quant.network.qmodel import QuantizedModel
+from harness.trial.bits import Bits
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Repqvit(Method[RepqvitConfig]):
         """One pass over the images, then the reparameterisation in closed form."""
         bits, inputs, placement = context.bits, self.config.inputs, self.config.placement
         if inputs != "activations":
-            self._weights(model, list(model.weights), bits.weight)
+            self._weights(model, list(model.weights), bits)
         sites = {site.name: site for site in placement.among(model)}
         normed = {operation.operand for operations in inner_norms(model).values() for operation in operations}
         images = first_images(calibration, self.config.images, context)
@@ -112,20 +113,20 @@ class Repqvit(Method[RepqvitConfig]):
             # A quantizer acts as soon as it is there: what is read later has its errors.
             model.observe(images, watch, quantize=inputs != "full")
         if inputs == "activations":
-            self._weights(model, list(model.weights), bits.weight)
+            self._weights(model, list(model.weights), bits)
         if self.config.reparameterise:
             norms = reparameterise(model, self.config.zero_point, clamped=placement.deployed)
-            self._weights(model, [one.site.name for operations in norms for one in operations], bits.weight)
+            self._weights(model, [one.site.name for operations in norms for one in operations], bits)
             context.notes["reparameterised_norms"] = len(norms)
 
     @torch.no_grad()
-    def _weights(self, model: QuantizedModel, names: list[str], bits: int) -> None:
+    def _weights(self, model: QuantizedModel, names: list[str], bits: Bits) -> None:
         """Per output channel the percentile with the least squared error."""
-        if bits >= FLOAT_BITS:
-            return
-        spec = self.config.placement.weight_spec(bits) if self.config.placement.deployed else None
         for name in names:
-            model.quantizers[name] = _by_percentile(weight_rows(model, name), AffineSpec(bits, axis=0), spec)
+            width = bits.at(model.sites[name]).weight
+            if width < FLOAT_BITS:
+                spec = self.config.placement.weight_spec(width) if self.config.placement.deployed else None
+                model.quantizers[name] = _by_percentile(weight_rows(model, name), AffineSpec(width, axis=0), spec)
 
     def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> NumberFormat:
         if site.kind is Kind.SOFTMAX and self.config.softmax == "log_sqrt2":

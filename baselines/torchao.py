@@ -38,6 +38,8 @@ class Torchao(Method[TorchaoConfig]):
 
     def check_bits(self, bits: Bits) -> None:
         """Weight-only: activations have 32 bits."""
+        if not bits.uniform:
+            raise IncompatibleError(f"torchao has one width for all weights, asked for {bits}", f"use --bits {bits.base}")
         if (bits.activation, bits.softmax) != (FULL, FULL):
             raise IncompatibleError(f"torchao quantizes weights only, asked for {bits}", f"use --bits w{bits.weight}a32")
 

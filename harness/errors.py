@@ -58,6 +58,12 @@ class CaptureError(UsageError):
     kind = "incompatible"
 
 
+class SiteError(UsageError):
+    """Widths for sites that a network does not have."""
+
+    kind = "incompatible"
+
+
 class IncompatibleError(UsageError):
     """A method that cannot do what a trial asks of it."""
 

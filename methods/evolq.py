@@ -173,7 +173,7 @@ class _Search:
         self.evolution = Evolution(
             self.objective,
             Tournament(config.population, config.cycles, config.samples),
-            mutation_of(config, units[0], context),
+            mutation_of(config, units[0], model, context),
             context.generator("evolq"),
             self.objective.floor if config.stop_at_floor else -math.inf,
         )
@@ -206,7 +206,7 @@ class _Search:
 
     def step(self, unit: Unit, task: Task) -> None:
         """Improve one unit and look at what came out."""
-        self.evolution.mutation = mutation_of(self.config, unit, self.context)
+        self.evolution.mutation = mutation_of(self.config, unit, self.model, self.context)
         if self.evolution.improve(unit, task.advance):
             self.judge.judge(unit.segment)
         task.update(f"loss {self.evolution.current:.5f}")
@@ -273,7 +273,7 @@ class _Search:
         return notes | ({"warning": warning} if warning else {})
 
 
-def mutation_of(config: EvolqConfig, unit: Unit, context: Context) -> Mutation:
+def mutation_of(config: EvolqConfig, unit: Unit, model: QuantizedModel, context: Context) -> Mutation:
     """How children of a unit differ from their parents."""
     mirrored, move = config.clip == "abs", config.zero_points == "move"
     if config.relative:
@@ -281,6 +281,7 @@ def mutation_of(config: EvolqConfig, unit: Unit, context: Context) -> Mutation:
     if config.mutation == "fixed":
         return Mutation(config.mutation_range, False, mirrored, move)
     narrow = config.levit_range == "release" and RELEASE_NARROW in unit.name
-    width = context.bits.activation if narrow else context.bits.weight
+    bits = context.bits.at(model.sites[unit.sites[0]])
+    width = bits.activation if narrow else bits.weight
     table = MUTATION_PAPER if config.mutation == "paper" else MUTATION_RELEASE
     return Mutation(table.get(width, MUTATION_OTHER[config.mutation]), False, mirrored, move)

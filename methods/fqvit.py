@@ -96,14 +96,14 @@ class Fqvit(Method[FqvitConfig]):
         """Install weight quantizers, then calibrate all activations in one pass over the calibration images."""
         config, bits = self.config, context.bits
         symmetric = config.weights == "symmetric"
-        install_weight_ranges(model, bits.weight, symmetric=symmetric, narrow=config.narrow_range)
+        install_weight_ranges(model, bits, symmetric=symmetric, narrow=config.narrow_range)
         levit = LevitRule(model) if config.levit == "release" and model.name.startswith(LEVIT) else None
         sites = value_sites(model, image=self._quantizes_image(model)) if levit is None else levit.sites()
         observers = value_observers(sites, bits, lambda spec, site: self._observer(spec, site, levit))
         for site in sites:
             if config.lis and site.kind is Kind.SOFTMAX and site.name in observers:
                 del observers[site.name]
-                model.quantizers[site.name] = LogIntSoftmax.on(model.device, bits.attention or LIS_BITS)
+                model.quantizers[site.name] = LogIntSoftmax.on(model.device, bits.at(site).attention or LIS_BITS)
         batches = list(calibration.batches(config.batch))
         with context.progress.task("calibrate", len(batches)) as task:
             live = config.lis and config.lis_calibration == "release"

@@ -169,8 +169,8 @@ class _Searcher:
         names: list[str] = []
         bits, placement = self.context.bits, self.settings.placement
         if isinstance(module, WeightedOperation):
-            if bits.weight < FLOAT_BITS:
-                self.model.quantizers[module.site.name] = _weight_quantizer(module, bits.weight, placement)
+            if (width := bits.at(module.site).weight) < FLOAT_BITS:
+                self.model.quantizers[module.site.name] = _weight_quantizer(module, width, placement)
                 names.append(module.site.name)
             operands = [(module.operand, seen.inputs[0])]
         else:

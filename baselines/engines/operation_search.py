@@ -93,8 +93,9 @@ class OperationSearch:
         """What is searched, by site: weights, then operands."""
         spaces: dict[str, Space] = {}
         operation = self.operation
-        if isinstance(operation, WeightedOperation) and self.bits.weight < FLOAT_BITS:
-            rows, width = weight_rows(self.model, operation.site.name), self.bits.weight
+        width = self.bits.at(operation.site).weight if isinstance(operation, WeightedOperation) else FLOAT_BITS
+        if isinstance(operation, WeightedOperation) and width < FLOAT_BITS:
+            rows = weight_rows(self.model, operation.site.name)
             spec = self.rule.placement.weight_spec(width)
             spaces[operation.site.name] = self._uniform(rows, spec, 2 ** (width - 1))
         for name, x in self.inputs.items():

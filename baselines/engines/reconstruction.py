@@ -1,7 +1,8 @@
 """Reconstruction of blocks or layers: learn how to round weights so that outputs come close to full precision.
 
-One engine for AdaRound (Nagel et al. 2020), BRECQ (Li et al. 2021), QDrop (Wei et al. 2022) and FIMA-Q (Wu et al. 2025);
-they differ in the unit, in what it reads, in the loss, and in when activations are quantized and their scales learned.
+One engine for AdaRound (Nagel et al. 2020), BRECQ (Li et al. 2021), QDrop (Wei et al. 2022), the reconstruction of AdaLog's
+released code (Wu et al. 2024), FIMA-Q (Wu et al. 2025), APHQ-ViT (Wu et al. 2025) and LS-ViT (2026); they differ in the unit, in
+what it reads, in the loss, and in when activations are quantized and their scales learned.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from harness.baselines.engines.activation_scales import activation_quantizers, has_learnable_scale, install_scales
 from harness.baselines.engines.calibration_images import first_images
+from harness.baselines.engines.curvature_losses import LeastSquares, perturbation_curvature, started_at_two, weighted
 from harness.baselines.engines.reconstruction_losses import (
     Fima,
     Loss,
@@ -25,6 +27,7 @@ from harness.baselines.engines.reconstruction_losses import (
     fisher,
     mse,
     power,
+    tenth,
 )
 from harness.baselines.engines.reconstruction_units import ReconstructionConfig, Unit, learn
 from harness.baselines.engines.soft_rounding import SoftRounding
@@ -39,7 +42,10 @@ from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
 Stage = Literal["roundings", "scales"]
-FIMA_TEMPERATURE = 20.0  # of FIMA-Q's predictions, in its paper and its released configurations
+LossName = Literal["mse", "tenth", "fisher", "fima", "aphq", "lsvit"]
+# Of the predictions of FIMA-Q and APHQ-ViT, in their released configurations; LS-ViT is taken to have it from them.
+TEMPERATURES = {"fima": 20.0, "aphq": 20.0, "lsvit": 20.0}
+BY_DIVERGENCE = ("tenth", "fima", "aphq", "lsvit")  # these compare the classifier's logits by their divergence
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,16 @@ class Switches:
 
     Attributes:
         unit: ``block`` (segments) or ``layer``.
-        inputs: What a unit reads: outputs of the quantized network so far, of the full-precision one (layers only), or a
-            mixture (blocks only).
+        inputs: What a unit reads: outputs of the quantized network so far, of the full-precision one, or a mixture (blocks
+            only).
         activations: Whether activations are quantized while roundings are learned.
         drop: Share of activations left unquantized while learning, and of the mixture's full-precision elements.
         scale_lr: Learning rate of activation scales; 0 leaves them alone.
         scale_steps: Steps of a stage of its own for scales, behind that of the roundings: blocks read full-precision inputs;
             0: scales are learned with the roundings.
         scale_power: Exponent of that stage's error.
-        loss: ``mse``, ``fisher`` (squared gradient) or ``fima`` (diagonal and low-rank Fisher information).
+        loss: ``mse``; ``tenth`` of it; weighted by ``fisher`` (squared gradients), ``fima`` (diagonal and low-rank Fisher
+            information), ``aphq`` (average perturbation Hessian) or ``lsvit`` (least-squares Hessian).
         rank: Number of pairs of ``fima``.
         first: Whether the network's first weight is learned too.
     """
@@ -68,7 +75,7 @@ class Switches:
     scale_lr: float = 0.0
     scale_steps: int = 0
     scale_power: float = 2.0
-    loss: Literal["mse", "fisher", "fima"] = "mse"
+    loss: LossName = "mse"
     rank: int = 5
     first: bool = True
 
@@ -106,7 +113,7 @@ class _Reconstruction:
         self.config = config
         self.switches = switches
         self.losses: dict[str, list[float]] = {}
-        temperature = FIMA_TEMPERATURE if switches.loss == "fima" else 1.0
+        temperature = TEMPERATURES.get(switches.loss, 1.0)
         self.gradients = PredictionGradients(model, images.split(config.batch), context.budget, temperature)
 
     def units_of(self, index: int) -> list[list[WeightedOperation]]:
@@ -241,7 +248,7 @@ class _Reconstruction:
         if not self.switches.scale_lr:
             return {}
         return {
-            name: self.model.quantizers[name].scale.clone().requires_grad_(True)
+            name: self.model.quantizers[name].learnable_scales.clone().requires_grad_(True)
             for name in visit.segment.sites
             if has_learnable_scale(self.model, name)
         }
@@ -253,20 +260,28 @@ class _Reconstruction:
 
     def _inputs(self, visit: Visit, images: Tensor, generator: torch.Generator) -> Tensor:
         """What a block reads."""
+        if self.switches.inputs == "full":
+            return visit.full.select(images)
         quantized = visit.quantized.select(images)
-        if self.switches.inputs != "mixed":
+        if self.switches.inputs == "quantized":
             return quantized
         full = visit.full.select(images)
         drop_mask = torch.rand(full.shape, generator=generator).to(full.device) < self.switches.drop
         return torch.where(drop_mask, full, quantized)
 
     def _loss(self, visit: Visit, present: Callable[[Tensor], Tensor]) -> Loss:
-        if self.switches.loss == "fisher":
+        """What a block's output is compared by; the last one of some by the divergence of the logits."""
+        name, last = self.switches.loss, visit.index == len(self.model.segments) - 1
+        if last and name in BY_DIVERGENCE:
+            return started_at_two(divergence) if name == "aphq" else divergence
+        if name == "fisher":
             return fisher(self.context.budget.keep(self.gradients.at(visit)))
-        if self.switches.loss == "fima":
-            if visit.index == len(self.model.segments) - 1:
-                return divergence
+        if name == "aphq":
+            return started_at_two(weighted(perturbation_curvature(self.gradients, visit)))
+        if name == "fima":
             rank = self.switches.rank
             measure = partial(fima_pair, self.gradients, visit, present)
             return Fima(measure, rank, max(self.config.iterations // rank, 1))
-        return mse
+        if name == "lsvit":
+            return started_at_two(LeastSquares(self.gradients, visit, present))
+        return tenth if name == "tenth" else mse

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from harness.quant.format.affine import Affine, AffineSpec
-from harness.quant.format.base import required
+from harness.quant.format.base import NumberFormat, required
 from harness.quant.format.rounded_first import RoundedFirst
 from harness.quant.format.uniform import Uniform
 from harness.quant.network.operands import inner_norms
@@ -35,9 +36,9 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint, *, clamped: boo
     Returns:
         Per norm the operations that read it.
     """
-    norms = {norm: found for norm, found in inner_norms(model).items() if found[0].operand in model.quantizers}
+    norms = {norm: found for norm, found in inner_norms(model).items() if _first_quantized(model, found)}
     for norm, operations in norms.items():
-        operand = operations[0].operand  # all readers saw the same values
+        operand = _first_quantized(model, operations)  # all readers saw the same values
         channelwise = required(Affine, model.quantizers[operand], operand, "reparameterisation")
         scale, zero = channelwise.scale.mean().reshape(1), channelwise.zero_point.mean().reshape(1)
         if zero_point == "rounded":
@@ -48,13 +49,28 @@ def reparameterise(model: QuantizedModel, zero_point: ZeroPoint, *, clamped: boo
         shift = scale * (channelwise.zero_point - zero)
         gain, offset = model.norm_parameters(norm)
         model.replaced_norms[norm] = gain / ratio, offset / ratio + shift
-        spec = AffineSpec(channelwise.bits, fractional=zero_point != "rounded")
-        kind = RoundedFirst if zero_point == "released" else Uniform
-        low, high = spec.code_range
-        ends = (low - zero) * scale, (high - zero) * scale
         for operation in operations:
             weight = operation.present_weight * ratio
             model.replaced_weights[operation.site.name] = weight
             model.transform_bias(operation.node, -weight @ shift)
-            model.quantizers[operation.operand] = kind.of(spec, scale, zero, *ends)
+            if operation.operand in model.quantizers:
+                width = model.quantizers[operation.operand].bits
+                model.quantizers[operation.operand] = _layerwise(channelwise.bits, width, scale, zero, zero_point)
     return list(norms.values())
+
+
+def _first_quantized(model: QuantizedModel, operations: list[WeightedOperation]) -> str:
+    """The first operand with a quantizer; empty where all readers of a norm stay in full precision."""
+    return next((one.operand for one in operations if one.operand in model.quantizers), "")
+
+
+def _layerwise(bits: int, width: int, scale: Tensor, zero: Tensor, zero_point: ZeroPoint) -> NumberFormat:
+    """The one scale of a reader: that of ``bits``, or for another width as many codes in the same range."""
+    if width != bits:
+        ratio = (2**width - 1) / (2**bits - 1)
+        scale, zero = scale / ratio, zero * ratio
+        zero = zero.round() if zero_point == "rounded" else zero
+    spec = AffineSpec(width, fractional=zero_point != "rounded")
+    kind = RoundedFirst if zero_point == "released" else Uniform
+    low, high = spec.code_range
+    return kind.of(spec, scale, zero, (low - zero) * scale, (high - zero) * scale)

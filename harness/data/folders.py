@@ -5,28 +5,23 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
-
 from harness.data.content import ContentHashes, Say, silent
-from harness.data.image_file import read_image, unreadable
+from harness.data.decoded_source import DecodedSource
+from harness.data.image_files import ImageFiles
 from harness.data.labels import IMAGENET_CLASSES, Labels, Wanted, labels_of
 from harness.data.listing import Side, scan
 from harness.data.names import Names
 from harness.data.preprocessing import Preprocessing
-from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, draw, spaced
 from harness.errors import DataError, nearest
 
-WORKER_THRESHOLD = 2000
 HELD_OUT_SHARE = 5  # without train/ and val/, one image in five is for calibration
 FINGERPRINT_FORM = 2  # raised when a fingerprint is of something else than before: ids of trials on folders change
 
 
-class FileSource(DataSource):
+class FileSource(DecodedSource):
     """Image files on two sides.
 
     The fingerprint covers names and content of all evaluation images and the names of all calibration images.
@@ -51,8 +46,7 @@ class FileSource(DataSource):
         self._calibration, self._evaluation = calibration, evaluation
         self._hashes = ContentHashes(calibration.folder)
         evaluated = ContentHashes(evaluation.folder).of(list(evaluation.names), say)
-        self._evaluated = frozenset(evaluated)
-        self._drawn: dict[tuple[int, int], dict[str, str]] = {}
+        super().__init__(evaluated)
         self._labels: Labels | None = None
         self.fingerprint = _fingerprint(calibration.names, evaluation.names, evaluated)
 
@@ -80,31 +74,16 @@ class FileSource(DataSource):
         source._labels = Labels(dict.fromkeys(self.class_folders, 0), "no labels", "")
         return source
 
-    def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
-        """Draw images from the calibration side and decode them."""
-        images = _Images(self._calibration, draw(len(self._calibration), count, seed, self.name), preprocessing, {})
-        return CalibrationSet(torch.stack([images.read(i) for i in range(len(images))]))
+    def _calibration_images(self, index: Sequence[int], preprocessing: Preprocessing) -> ImageFiles:
+        return ImageFiles(self._calibration, list(index), None, preprocessing)
 
-    def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
-        """Stream images from the evaluation side."""
+    def _evaluation_images(self, index: Sequence[int], preprocessing: Preprocessing) -> ImageFiles:
         labels = self._labels or labels_of(Wanted(self.class_folders, IMAGENET_CLASSES, self.name, "of ImageNet-1k"), None)
-        index = spaced(len(self._evaluation), limit)
-        return _StreamedSet(_Images(self._evaluation, index, preprocessing, labels.index))
+        return ImageFiles(self._evaluation, list(index), labels.index, preprocessing)
 
-    def calibration_fingerprint(self, count: int, seed: int) -> str:
-        """Hash over the content of the drawn images."""
-        return hashlib.sha256("\n".join(self._content(count, seed).values()).encode()).hexdigest()
-
-    def overlap(self, count: int, seed: int) -> tuple[str, ...]:
-        """Drawn images whose bytes are those of some evaluation image, whatever their names; ``class/file``."""
-        return tuple(name for name, sha256 in self._content(count, seed).items() if sha256 in self._evaluated)
-
-    def _content(self, count: int, seed: int) -> dict[str, str]:
-        """Hashes of the drawn images by name, in the order of the draw; the same for every trial of a sweep."""
-        if (count, seed) not in self._drawn:
-            names = [self._calibration.names[i] for i in draw(len(self._calibration), count, seed, self.name)]
-            self._drawn[count, seed] = dict(zip(names, self._hashes.of(names), strict=True))
-        return self._drawn[count, seed]
+    def _contents(self, index: Sequence[int]) -> Mapping[str, str]:
+        names = [self._calibration.names[i] for i in index]
+        return dict(zip(names, self._hashes.of(names), strict=True))
 
 
 class FolderSource(FileSource):
@@ -135,65 +114,6 @@ def _sides(root: Path, say: Say) -> tuple[Side, Side, str]:
     held_out = [_held_out(name) for name in side.names]
     split = f"by hash of the file name: one image in {HELD_OUT_SHARE} for calibration, the rest for evaluation"
     return side.chosen(held_out), side.chosen([not one for one in held_out]), split
-
-
-class _Images(Dataset[tuple[Tensor, int] | DataError]):
-    """Decodes and preprocesses image files; ``labels`` by class folder."""
-
-    def __init__(self, side: Side, index: list[int], preprocessing: Preprocessing, labels: Mapping[str, int]) -> None:
-        self.side = side
-        self.index = index
-        self.labels = labels
-        self.transform = preprocessing.transform()
-        self.mode = "L" if preprocessing.input_size[0] == 1 else "RGB"
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int] | DataError:
-        """An image and its label; an error as a value, because a worker process would send it on as a traceback."""
-        try:
-            return self.read(index), self.labels[self.side.class_of(self.index[index])]
-        except DataError as error:
-            return error
-
-    def read(self, index: int) -> Tensor:
-        """An image.
-
-        Raises:
-            DataError: The file cannot be read, or preprocessing leaves nothing of it.
-        """
-        path = self.side.path(self.index[index])
-        image = read_image(path, self.mode)
-        try:
-            return self.transform(image)
-        except ValueError as error:  # an edge of no pixels after resizing
-            raise unreadable(path, error) from error
-
-
-class _StreamedSet(EvaluationSet):
-    """Evaluation images decoded while they are needed, by worker processes when there are many."""
-
-    def __init__(self, images: _Images) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels in fixed order."""
-        workers = min(8, os.cpu_count() or 1) if len(self._images) > WORKER_THRESHOLD else 0
-        for batch in DataLoader(self._images, batch_size=size, num_workers=workers, collate_fn=_collated):
-            if isinstance(batch, DataError):
-                raise batch
-            images, labels = batch
-            yield images, labels
-
-
-def _collated(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
-    """A batch, or the first error in it."""
-    error = next((item for item in items if isinstance(item, DataError)), None)
-    return default_collate(items) if error is None else error
 
 
 def _held_out(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from harness.data.content import Say, silent
 from harness.data.folders import FolderSource
+from harness.data.held_out import HeldOutSource
 from harness.data.photographs import photographs
 from harness.data.preprocessing import Preprocessing
 from harness.data.reader_source import ReaderSource
@@ -17,7 +19,7 @@ from harness.embedded import assets
 from harness.text import user_path
 from harness.trial.identity import tensors_sha256
 from harness.trial.readers import reader_data
-from harness.trial.spec import EMBEDDED, PHOTOS
+from harness.trial.spec import EMBEDDED, HELD_OUT, PHOTOS, TrialSpec
 
 
 class EmbeddedSource(DataSource):
@@ -47,8 +49,11 @@ class EmbeddedSource(DataSource):
 
     def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
         """Draw training images."""
-        index = draw(self.calibration_size, count, seed, self.name)
-        return CalibrationSet(preprocessing.from_bytes(self._arrays["calibration_images"][index]))
+        return CalibrationSet(self.calibration_at(draw(self.calibration_size, count, seed, self.name), preprocessing))
+
+    def calibration_at(self, index: Sequence[int], preprocessing: Preprocessing) -> torch.Tensor:
+        """Training images by their numbers."""
+        return preprocessing.from_bytes(self._arrays["calibration_images"][list(index)])
 
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """Test images."""
@@ -73,3 +78,13 @@ def open_source(name: str, say: Say = silent) -> DataSource:
     if name == PHOTOS:
         return photographs(say)
     return EmbeddedSource() if name == EMBEDDED else FolderSource(user_path(name), say)
+
+
+def open_judged(spec: TrialSpec, say: Say = silent) -> DataSource:
+    """The data of a trial; where held-out calibration images judge it, the calibration side in two parts.
+
+    Raises:
+        DataError: As ``open_source``, or there are too few calibration images to part.
+    """
+    source = open_source(spec.data, say)
+    return HeldOutSource(source) if spec.judge == HELD_OUT else source

@@ -13,7 +13,7 @@ import onnx
 import torch
 
 from harness.data.sets import EvaluationSet
-from harness.data.sources import open_source
+from harness.data.sources import open_judged
 from harness.deploy.gate import Interval, Judged, NotExported, Paired, Simulation, passed
 from harness.deploy.int4 import store_int4
 from harness.deploy.manifest import NAME, manifest_of
@@ -173,7 +173,7 @@ def _images(network: QuantizedNetwork, spec: TrialSpec) -> EvaluationSet:
     Raises:
         UsageError: Those found are others.
     """
-    source = open_source(str(spec.data))
+    source = open_judged(spec)
     expected = network.record["spec"]["data_fingerprint"]
     if source.fingerprint != expected:
         raise UsageError(

@@ -49,7 +49,7 @@ def apply_uniform(
 ) -> None:
     """Per-channel min-max weights and per-tensor activations, ranges by the named observer."""
     placement, bits = config.placement, context.bits
-    install_weight_ranges(model, bits.weight, symmetric=config.weights == "symmetric", placement=placement)
+    install_weight_ranges(model, bits, symmetric=config.weights == "symmetric", placement=placement)
     observers = value_observers(
         placement.among(model),
         bits,

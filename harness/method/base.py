@@ -45,6 +45,7 @@ class Context:
         budget: Bounds the memory of what a method keeps; what does not fit goes to disk.
         origin: Identity of the network and the calibration images.
         prefix: Identity of all that came before this step: network, images, bits, earlier steps.
+        scheme: For a step that chooses widths: the scheme that it chooses them for.
         checkpoint: Where a long search keeps its state after each block, to go on there after an interruption.
     """
 
@@ -57,6 +58,7 @@ class Context:
     budget: Budget = field(default_factory=Budget)
     origin: str = ""
     prefix: str = ""
+    scheme: Method[Any] | None = None
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
     def generator(self, name: str) -> torch.Generator:

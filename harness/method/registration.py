@@ -14,6 +14,7 @@ NAME = re.compile(r"[A-Za-z_][\w\-]*")  # of a method, in stacks and in ``@regis
 class Role(StrEnum):
     """What a method does, in the order of a stack; a ``source`` makes calibration images and is no step of one."""
 
+    ALLOCATE = "allocate"
     SCHEME = "scheme"
     TRANSFORM = "transform"
     RANGE = "range"
@@ -49,6 +50,11 @@ class MethodInfo:
     source: str = ""
     target: str = ""
     extra: str = ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it comes before the scheme: a transform of the network itself, which needs no quantizer."""
+        return self.role is Role.TRANSFORM and not self.needs
 
 
 K = TypeVar("K", bound=type[Any])

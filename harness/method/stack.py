@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import Problem, StackError, UsageError
@@ -37,10 +37,12 @@ class StackStep:
     Attributes:
         info: The method's registration.
         method: The method with its config.
+        scheme: For a step that chooses widths: the scheme after it, which it chooses them for.
     """
 
     info: MethodInfo
     method: Method[Any]
+    scheme: StackStep | None = None
 
     @property
     def text(self) -> str:
@@ -48,8 +50,9 @@ class StackStep:
         return written(self.info, self.method.config)
 
     def identity(self) -> dict[str, Any]:
-        """What identifies the step: name, version, all settings."""
-        return identified(self.info, self.method.config)
+        """What identifies the step: name, version, all settings, and the scheme that widths are chosen for."""
+        found = identified(self.info, self.method.config)
+        return found if self.scheme is None else {**found, "scheme": self.scheme.identity()}
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def check(text: str) -> Stack:
     problems: list[Problem] = []
     steps: list[StackStep] = []
     provided: set[str] = set()
-    seen: dict[str, int] = {}
+    seen: dict[str, MethodInfo] = {}
     scheme = ""
     parsed = parse(text)
     for step in parsed:
@@ -166,27 +169,49 @@ def check(text: str) -> Stack:
             problems.append(Problem(f"{info.name} makes calibration images, it is no step of a stack", fix))
             continue
         problems += _order_problems(info, provided, scheme, seen, text)
+        problems += _missing_scheme(info, parsed, known)
         scheme = scheme or (info.name if info.role is Role.SCHEME else "")
         provided |= info.provides
-        seen[info.name] = seen.get(info.name, 0) + 1
+        seen[info.name] = info
         method, wrong = set_up(info, step.given)
         problems += wrong
         if method is not None:
             steps.append(StackStep(info, method))
     if problems:
         raise StackError(text, problems)
-    return Stack(tuple(steps))
+    return Stack(_with_schemes(steps))
 
 
-def _order_problems(info: MethodInfo, provided: set[str], scheme: str, seen: dict[str, int], text: str) -> Iterator[Problem]:
-    if info.role is Role.SCHEME and scheme:
+def _with_schemes(steps: list[StackStep]) -> tuple[StackStep, ...]:
+    """The steps, those that choose widths with the scheme that they choose them for."""
+    scheme = next((step for step in steps if step.info.role is Role.SCHEME), None)
+    return tuple(replace(step, scheme=scheme) if step.info.role is Role.ALLOCATE else step for step in steps)
+
+
+def _missing_scheme(info: MethodInfo, parsed: list[Step], known: Mapping[str, MethodInfo]) -> Iterator[Problem]:
+    """A step that chooses widths without a scheme to choose them for; an unknown step may be one."""
+    schemes = (step.name not in known or known[step.name].role is Role.SCHEME for step in parsed)
+    if info.role is Role.ALLOCATE and not any(schemes):
+        yield Problem(f"{info.name} chooses widths for a scheme, and there is none", f"use {info.name}+fqvit")
+
+
+def _order_problems(
+    info: MethodInfo, provided: set[str], scheme: str, seen: Mapping[str, MethodInfo], text: str
+) -> Iterator[Problem]:
+    others = [name for name, one in seen.items() if one.role is not Role.ALLOCATE and not one.leads]
+    if info.role is Role.ALLOCATE and others:
+        yield Problem(f"{info.name} (chooses widths) comes after other methods", f"put {info.name} first")
+    elif info.role is Role.SCHEME and scheme:
         yield Problem(
             f"two schemes: {scheme} and {info.name} both decide which sites exist", f"keep one of {scheme} and {info.name}"
         )
-    elif info.role is Role.SCHEME and seen:
+    elif info.role is Role.SCHEME and others:
         yield Problem(f"{info.name} (a scheme) comes after other methods", f"put {info.name} first")
-    elif seen.get(info.name):
+    elif info.name in seen:
         yield Problem(f"{info.name} is there twice", "remove one of the two")
+    elif info.leads and others:
+        fix = f"put {info.name} first: {info.name}+{others[0]}"
+        yield Problem(f"{info.name} changes the network that {others[0]} has calibrated quantizers for", fix)
     missing = sorted(info.needs - provided)
     if missing and scheme:
         yield Problem(

@@ -36,13 +36,13 @@ def record_of(given: Given, done: Done, status: Status) -> Record:
         calib=spec.calib,
         calib_source=source,
         seed=spec.seed,
-        asked=replace(spec, method=stack, calib_source=source).as_dict(),
+        asked=replace(spec, method=stack, calib_source=source, bits=str(prepared.bits)).as_dict(),
         protocol=prepared.stack.protocol,
         stages=done.stages.rows,
         seconds=round(time.perf_counter() - done.started, 3),
         weights={"sha256": prepared.model.weights_sha256, "source": prepared.model.weights_source},
         spec=cast(Identity, dict(prepared.identity)),
-        command=replace(spec, calib_source=source).command(stack),
+        command=replace(spec, calib_source=source, bits=str(prepared.bits)).command(stack),
         environment=cast(Environment, machine),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -86,7 +86,6 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
     off_grid, computed = inventory.off_grid_sites(model), arithmetic(model)
     results = Results(
         metrics=evaluation.metrics(),
-        anchor={} if isinstance(evaluation, FeatureEvaluation) else anchored(name, evaluation),
         on_grid=not off_grid,
         off_grid_sites=off_grid,
         grid=inventory.grid(model),
@@ -100,6 +99,9 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         bit_operations=inventory.bit_operations(model),
         bit_operations_fp32=inventory.full_precision_bit_operations(model),
     )
+    if not isinstance(evaluation, FeatureEvaluation):
+        drop = evaluation.expected_drop()
+        results |= {"classes": evaluation.classes(), "anchor": anchored(name, evaluation), "expected_drop": drop}
     floor = evaluation.noise_floor(other_than(model.arithmetic))
     return results if floor is None else {**results, "noise_floor": floor}
 

@@ -12,7 +12,6 @@ import numpy as np
 from harness.data.sets import CalibrationSet
 from harness.errors import DiskError, HarnessError
 from harness.machine.disk import explained
-from harness.machine.measure import environment
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
 from harness.machine.signals import told_to_stop
@@ -20,22 +19,24 @@ from harness.method.base import Context, Protocol
 from harness.method.checkpoint import Checkpoint
 from harness.method.memo import Memo
 from harness.method.stack import StackStep
-from harness.models.cards import block_pattern
-from harness.quant.network.qmodel import QuantizedModel, quantizable
+from harness.method.widths import map_of, present_bits
+from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import save_state
 from harness.run.evaluate import Evaluation, evaluate, top1
 from harness.run.failures import MISTAKES, error_info, kind_of
 from harness.run.features import FeatureEvaluation
+from harness.run.network import captured_network
 from harness.run.prepare import Prepared, prepare
 from harness.run.record_of import record_of, results_of
 from harness.run.reuse import calibration_images, keep_prefix, take_over
+from harness.run.robustness import corrupted_rows, reference_logits
 from harness.run.session import Session
 from harness.run.stages import Stages
 from harness.run.work import Done, Given
-from harness.store.fp_logits import StoredReference
 from harness.store.reading import sha256_of
 from harness.store.store import Store, write_aside
 from harness.text import parse_size
+from harness.trial.bit_check import check_sites
 from harness.trial.record import Record
 from harness.trial.spec import FEATURES, TrialSpec
 
@@ -84,11 +85,18 @@ def run_trial(
     stored = store.get(prepared.id)
     if stored is not None and stored["status"] == "done" and not force and not _lacks_floor(spec, stored):
         return TrialResult(stored, cached=True)
+    _check_sites(prepared, session)
     store.check_writable()
     store.make_way(prepared.id)
     given = Given(prepared, store, progress or Progress(), session, session.budget, share, share and not force)
     done = Done(Stages(given.device, session.savings, given.progress))
     return TrialResult(_worked(given, done), cached=False)
+
+
+def _check_sites(prepared: Prepared, session: Session) -> None:
+    """See that rules for single sites are about sites of the network; what the trial asks for cannot be done otherwise."""
+    if prepared.bits.rules:
+        check_sites(prepared.bits, captured_network(prepared, session).sites.values(), prepared.model.name)
 
 
 def _lacks_floor(spec: TrialSpec, stored: Record) -> bool:
@@ -144,14 +152,10 @@ def _write_state(given: Given, done: Done, model: QuantizedModel) -> None:
 
 def captured(given: Given, done: Done) -> QuantizedModel:
     """The network without quantizers, kept from the last trial where it is the same."""
-    prepared = given.prepared
-    network, size, name = prepared.model.network, prepared.preprocessing.input_size, prepared.model.name
-    pattern = block_pattern(prepared.model.architecture)
-    key = (prepared.model.weights_sha256, name, pattern, size, str(given.device))
     with done.stages.stage("capture"):
-        model = given.session.opened.once("capture", key, lambda: quantizable(network, size, name, pattern).to(given.device))
+        model = captured_network(given.prepared, given.session)
         model.clear()
-        model.arithmetic = prepared.spec.arithmetic
+        model.arithmetic = given.prepared.spec.arithmetic
     done.model = model
     return model
 
@@ -233,7 +237,7 @@ def _context(
     """What the method of a step may know."""
     prepared = given.prepared
     context = Context(
-        bits=prepared.bits,
+        bits=present_bits(model, prepared.bits),
         seed=prepared.spec.seed,
         progress=given.progress,
         notes=notes,
@@ -241,6 +245,7 @@ def _context(
         budget=given.budget,
         origin=prepared.origin,
         prefix=prepared.prefixes[number - 1] if number else prepared.origin,
+        scheme=step.scheme.method if step.scheme else None,
         checkpoint=checkpoint,
     )
     if step.method.protocol == Protocol.PAPER:
@@ -258,14 +263,19 @@ def measure(given: Given, done: Done, model: QuantizedModel) -> None:
     """Measure accuracy and describe the quantized model."""
     prepared, spec = given.prepared, given.prepared.spec
     data = prepared.source.evaluation(spec.eval_limit, prepared.preprocessing)
-    reference = StoredReference(given.store, prepared.identity, spec.batch, environment(given.device), read=given.reuse)
+    reference = reference_logits(given)
     with done.stages.stage("evaluate", len(data), model):
         twice = spec.noise_floor and model.external is None
         counted = FeatureEvaluation() if spec.task == FEATURES else Evaluation()
         evaluation = evaluate(model, data, spec.batch, given.progress, reference, noise_floor=twice, result=counted)
         if reference.known is not None:
             given.session.savings.add(reference.seconds, len(data))
+        corrupted = corrupted_rows(given, model, data)
     if given.share and reference.known is None:
         reference.save()
     done.correct = evaluation.bitmap() if spec.task != FEATURES else None
     done.results = results_of(model, prepared.model.name, evaluation)
+    if corrupted:
+        done.results["corruptions"] = corrupted
+    if model.widths:
+        done.results["bit_map"] = map_of(model, prepared.bits)

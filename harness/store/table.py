@@ -10,10 +10,11 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from harness.store.class_damage import class_damage
 from harness.trial.fields import fields_of
 from harness.trial.identity import is_id
 from harness.trial.migration import identity_version
-from harness.trial.record import CoverageRow, Environment, Record, Status, task_of
+from harness.trial.record import ClassCounts, CorruptionRow, CoverageRow, Environment, Record, Status, task_of
 from harness.trial.spec import CLASSIFICATION, DATA, FEATURES, TrialSpec, repeating
 
 # Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
@@ -73,15 +74,23 @@ COLUMNS: dict[str, str] = {
     "integer_share": "Float64",
     "noise_agreement": "Float64",
     "noise_sqnr_db": "Float64",
-    "task": "string",
-    "feature_cosine": "Float64",
-    "feature_sqnr_db": "Float64",
-    "feature_mse": "Float64",
 }
 # Parts of an identity that differ between trials of one group: the seed, and the images that it draws.
 OF_SEED = ("seed", "calibration_fingerprint")
 # A field of a trial that is declared with a column of its own stands behind them without a line here.
 COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
+CONFIDENCE = ("nll", "nll_fp32", "ece", "ece_fp32")
+COLUMNS |= {
+    **dict.fromkeys(CONFIDENCE, "Float64"),
+    "worst_class": "Int64",
+    **dict.fromkeys(("worst_class_change", "worst_class_low", "worst_class_high"), "Float64"),
+    "classes_harmed": "Int64",
+    **dict.fromkeys(("lowest_class_top1", "lowest_class_top1_fp32"), "Float64"),
+    "corrupt": "string",
+    **dict.fromkeys(("corrupted_top1", "corrupted_top1_fp32"), "Float64"),
+    "task": "string",
+    **dict.fromkeys(("feature_cosine", "feature_sqnr_db", "feature_mse"), "Float64"),
+}
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement", "feature_")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
@@ -147,12 +156,38 @@ def row(record: Record) -> dict[str, Any]:
         "noise_agreement": floor.get("agreement") if floor else None,
         "noise_sqnr_db": floor["logit_sqnr_db"] if floor else None,
         "task": task_of(record),
+        **{name: metrics.get(name) for name in CONFIDENCE},
+        **_of_classes(record.get("classes")),
+        **_of_corruptions(record.get("corruptions", [])),
     }
     asked = record.get("asked", {})
     values |= {
         one.name: asked.get(one.name, one.about.earlier or one.default) for one in fields_of(TrialSpec) if one.about.column
     }
     return {name: values[name] for name in COLUMNS}
+
+
+def _of_classes(counts: ClassCounts | None) -> dict[str, Any]:
+    """The class that lost most, how many lost for certain, and the lowest accuracy of any."""
+    names = ("worst_class", "worst_class_change", "worst_class_low", "worst_class_high", "classes_harmed")
+    names += ("lowest_class_top1", "lowest_class_top1_fp32")
+    if counts is None:
+        return dict.fromkeys(names)
+    found = class_damage(counts)
+    worst = found.worst
+    values = (int(found.index[worst]), *(float(one[worst]) for one in (found.change, found.low, found.high)), found.harmed)
+    return dict(zip(names, (*values, float(found.top1.min()), float(found.top1_fp32.min())), strict=True))
+
+
+def _of_corruptions(rows: list[CorruptionRow]) -> dict[str, Any]:
+    """Which there were, and mean accuracies over them."""
+    if not rows:
+        return dict.fromkeys(("corrupt", "corrupted_top1", "corrupted_top1_fp32"))
+    return {
+        "corrupt": ",".join(f"{one['corruption']}:{one['severity']}" for one in rows),
+        "corrupted_top1": float(np.mean([one["top1"] for one in rows])),
+        "corrupted_top1_fp32": float(np.mean([one["top1_fp32"] for one in rows])),
+    }
 
 
 def origin_of(record: Record) -> str | None:

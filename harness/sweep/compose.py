@@ -23,7 +23,8 @@ from harness.trial.fields import fields_of
 from harness.trial.spec import TrialSpec
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
-STACKS = tuple(one.name for one in fields_of(TrialSpec) if one.about.settings)  # values with settings in parentheses
+STACKS = tuple(one.name for one in fields_of(TrialSpec) if one.about.settings)  # values with a grammar of their own
+OWN_GRAMMAR = "(;"  # what Hydra would read otherwise: settings of a method, rules for single sites
 CARDS = "model"  # conf/model holds cards: Hydra would take model=<name> for the choice of a file there
 
 
@@ -132,9 +133,10 @@ def _parse_one(text: str) -> Override:
 
 
 def _stacks_quoted(text: str) -> str:
-    """Quote stacks with settings, whose parentheses Hydra would read as a function: users need not."""
+    """Quote stacks with settings, whose parentheses Hydra would read as a function, and rules for bits: users need not."""
     key, equals, value = text.partition("=")
-    if key.strip().lstrip("+") not in STACKS or not equals or "(" not in value or re.match(r"\s*['\"\[]|\s*choice\(", value):
+    hydras = not equals or not set(OWN_GRAMMAR) & set(value) or re.match(r"\s*['\"\[]|\s*choice\(", value)
+    if key.strip().lstrip("+") not in STACKS or hydras:
         return text
     return f"{key}={','.join(quoted(part.strip()) for part in split_outside(value))}"
 
@@ -217,7 +219,7 @@ def _values(name: str, value: Any) -> list[Any]:
 def _expanded(name: str, value: Any) -> Iterable[Any]:
     if not isinstance(value, str) or not value:
         return [value]
-    if name in STACKS:
+    if name in STACKS and not value.lstrip().startswith("choice("):
         return [part.strip() for part in split_outside(value)]
     if not re.search(r"[(,]", value):
         return [value]

@@ -9,11 +9,12 @@ from fnmatch import fnmatchcase
 from harness.errors import StackError, UsageError
 from harness.method.stack import Stack, check
 from harness.models.cards import cards
+from harness.trial.bits import Bits
 from harness.trial.spec import TrialSpec
 
 
 def expand(specs: Iterable[TrialSpec], *, ladder: bool = False) -> list[TrialSpec]:
-    """All trials of a grid, stacks in canonical form.
+    """All trials of a grid, stacks and bits in canonical form.
 
     Args:
         specs: Trials whose model may be a pattern.
@@ -24,8 +25,9 @@ def expand(specs: Iterable[TrialSpec], *, ladder: bool = False) -> list[TrialSpe
     """
     given = list(specs)
     stacks = _stacks(dict.fromkeys(spec.method for spec in given))
+    widths = {text: str(Bits.parse(text)) for text in dict.fromkeys(spec.bits for spec in given)}
     cells = (
-        dataclasses.replace(spec, model=model, method=method)
+        dataclasses.replace(spec, model=model, method=method, bits=widths[spec.bits])
         for spec in given
         for model in models(spec.model)
         for method in (ladder_of(stacks[spec.method]) if ladder else [str(stacks[spec.method])])
@@ -49,9 +51,10 @@ def _stacks(texts: Iterable[str]) -> dict[str, Stack]:
 
 
 def ladder_of(stack: Stack) -> Iterator[str]:
-    """The stack's prefixes, shortest first, and the stack itself."""
+    """The stack's prefixes, shortest first, and the stack itself; what chooses widths is nothing without its scheme."""
     for length in range(1, len(stack.steps) + 1):
-        yield str(Stack(stack.steps[:length]))
+        if stack.steps[length - 1].scheme is None:
+            yield str(Stack(stack.steps[:length]))
 
 
 def models(pattern: str) -> list[str]:

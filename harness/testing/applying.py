@@ -12,6 +12,7 @@ from harness.method import registry, stack
 from harness.method.base import Context
 from harness.method.registration import Role
 from harness.method.stack import Stack, StackStep, check
+from harness.method.widths import present_bits
 from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
@@ -28,10 +29,12 @@ def with_quick_settings(text: str) -> str:
 
 
 def stack_of(text: str, base: str) -> Stack:
-    """The stack to test a method in: a scheme stands alone, another method comes after ``base``."""
+    """The stack to test a method in: a scheme stands alone, what must come first before ``base``, other methods after it."""
     (step,) = stack.parse(text)
     info = registry.available().get(step.name)
     alone = info is None or info.role is Role.SCHEME
+    if info is not None and (info.leads or info.role is Role.ALLOCATE):
+        return check(f"{with_quick_settings(text)}+{base}")
     return check(with_quick_settings(text) if alone else f"{base}+{with_quick_settings(text)}")
 
 
@@ -40,7 +43,8 @@ def apply(
 ) -> None:
     """Apply steps in order, each in a context of its own, as a trial does."""
     for step in steps:
-        step.method.apply(model, calibration, Context(Bits.parse(bits), seed))
+        scheme = step.scheme.method if step.scheme else None
+        step.method.apply(model, calibration, Context(present_bits(model, Bits.parse(bits)), seed, scheme=scheme))
 
 
 def outcome(stack: Stack, model: QuantizedModel, calibration: CalibrationSet, bits: str = "w4a8") -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from harness.method.base import Context
 from harness.method.registration import Role
-from harness.method.stack import check
+from harness.method.stack import check, parse
 from harness.quant.format.affine import Affine
 from harness.quant.network.inventory import off_grid_sites
 from harness.quant.network.state import load_state, save_state
@@ -153,7 +153,8 @@ class MethodKit(RegistrationKit):
         """``scheme``: quantizers are installed; ``scales``: they are calibrated. Later steps rely on it."""
         stack = stack_of(method, self.base)
         outcome(stack, model, calibration, self.bits)
-        info, quantizers = stack.steps[-1].info, model.quantizers.values()
+        (info,) = (step.info for step in stack.steps if step.info.name == parse(method)[0].name)
+        quantizers = model.quantizers.values()
         if "scheme" in info.provides:
             assert quantizers, f"{method} provides 'scheme', but installs no quantizer"
         if "scales" in info.provides:

@@ -63,7 +63,8 @@ class About:
         identity: How it enters the id.
         nesting: Place among the loops of a grid, the slowest first.
         at_least: Smallest whole number.
-        settings: Its text may hold settings in parentheses, whose commas separate no values.
+        settings: Its text has a grammar of its own: settings in parentheses, whose commas separate no values; rules after
+            semicolons.
         path: It names a file or folder: made absolute before it is written down, unless it is the default.
         names: Words that stand for something of the package, where a path could stand too.
         readers: A data set of one of timm's readers could stand there too (``harness/trial/readers.py``).

@@ -70,6 +70,8 @@ class Metrics(TypedDict, total=False):
     A trial of ``--task features`` has ``n_images`` and what begins with ``feature_``: the mean and the smallest cosine
     similarity of quantized and full-precision output vectors, the ratio in decibel and the squared error per image. All
     others have the rest.
+    ``nll`` is the mean negative log-likelihood of the labels in nats, ``ece`` the expected calibration error over 15 bins of
+    equal width in points. Records of earlier versions have neither.
     """
 
     top1: Percent
@@ -79,6 +81,10 @@ class Metrics(TypedDict, total=False):
     agreement: Percent
     logit_sqnr_db: float | None
     logit_mse: float | None
+    nll: float
+    nll_fp32: float
+    ece: Percent
+    ece_fp32: Percent
     n_images: Annotated[int, Ge(1), Le(LARGEST_INTEGER)]
     n_correct: Count
     n_correct_top5: Count
@@ -89,6 +95,33 @@ class Metrics(TypedDict, total=False):
     feature_cosine_min: Cosine
     feature_sqnr_db: float | None
     feature_mse: Annotated[float, Ge(0)]
+
+
+class ClassCounts(TypedDict):
+    """Evaluation images by class, for classes that have any: lists of one length.
+
+    ``lost`` are right in full precision only, ``gained`` are right quantized only. With them goes the interval of a paired
+    difference for each class.
+    """
+
+    index: list[Count]
+    images: list[Count]
+    right_fp32: list[Count]
+    lost: list[Count]
+    gained: list[Count]
+
+
+class CorruptionRow(TypedDict):
+    """One corruption of the evaluation images (``--corrupt``); ``lost`` and ``gained`` as for classes."""
+
+    corruption: str
+    severity: Annotated[int, Ge(1), Le(5)]
+    library: str
+    top1: Percent
+    top1_fp32: Percent
+    agreement: Percent
+    lost: Count
+    gained: Count
 
 
 class CoverageRow(TypedDict):
@@ -136,6 +169,14 @@ class NoiseFloor(TypedDict):
     against: Literal["integer", "float"]
     agreement: NotRequired[Percent]
     logit_sqnr_db: float | None
+
+
+class ExpectedDrop(TypedDict):
+    """Points of top-1 that full precision's own probabilities expect to be lost, with an interval of 95 %; no labels."""
+
+    value: Percent
+    low: Percent
+    high: float
 
 
 class Data(TypedDict):
@@ -213,6 +254,8 @@ class Results(TypedDict, total=False):
     """What only a trial that was evaluated has."""
 
     metrics: Metrics
+    classes: ClassCounts
+    corruptions: list[CorruptionRow]
     on_grid: bool
     off_grid_sites: list[str]
     grid: list[GridRow]
@@ -221,7 +264,9 @@ class Results(TypedDict, total=False):
     arithmetic: list[ArithmeticRow]
     integer_share: Percent
     noise_floor: NoiseFloor
+    expected_drop: ExpectedDrop
     coverage: list[CoverageRow]
+    bit_map: str
     size_bytes: Count
     size_bytes_fp32: Count
     bit_operations: Count

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails, from_json
 from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import ID_LENGTH
 from harness.trial.migration import to_schema
-from harness.trial.record import NOT_DONE, SCHEMA_VERSION, Record
+from harness.trial.record import NOT_DONE, SCHEMA_VERSION, ClassCounts, Record
 from harness.trial.spec import CLASSIFICATION, FEATURES
 
 REQUIRED_DONE = ("metrics", "on_grid", "coverage", "size_bytes", "bit_operations")
@@ -129,11 +129,29 @@ def _impossible(record: Record) -> list[str]:
     """Counts of images that are larger than the number of images."""
     metrics = cast(dict[str, Any], record.get("metrics", {}))
     images = metrics.get("n_images", LARGEST_INTEGER)
-    return [
+    return _uncounted(record.get("classes"), images) + [
         f"metrics.{name} is {value}, expected at most n_images, {images}"
         for name, value in metrics.items()
         if name.startswith("n_") and type(value) is int and value > images
     ]
+
+
+def _uncounted(classes: ClassCounts | None, images: int) -> list[str]:
+    """Counts of classes that no evaluation gives."""
+    if classes is None:
+        return []
+    lists: list[list[int]] = [classes[name] for name in ("index", "images", "right_fp32", "lost", "gained")]  # type: ignore[literal-required]
+    if len(set(map(len, lists))) > 1 or not lists[0]:
+        return ["classes has lists of different lengths, or empty ones"]
+    index, counts, full, lost, gained = lists
+    if len(set(index)) < len(index) or min(counts) < 1:
+        return ["classes names a class twice, or one without images"]
+    possible = all(
+        down <= right and up <= count - right for count, right, down, up in zip(counts, full, lost, gained, strict=True)
+    )
+    if not possible or sum(counts) != images:
+        return [f"classes counts other images than there are, expected {images} in all and at most those of a class"]
+    return []
 
 
 def worded(detail: ErrorDetails) -> str:

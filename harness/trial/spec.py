@@ -15,6 +15,7 @@ from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.text import parse_size
+from harness.trial.corruptions import canonical
 from harness.trial.fields import IdRule, Part, SpecField, about, fields_of
 from harness.trial.overrides import READERS, read_overrides
 from harness.trial.readers import reader_data
@@ -26,6 +27,7 @@ CALIB = 256
 CALIB_OF = {PHOTOS: 100}  # where there are not that many
 INTEGER, FLOAT = "integer", "float"
 CLASSIFICATION, FEATURES = "classification", "features"
+EVALUATION, HELD_OUT = "evaluation", "held_out"
 DATA = "data"  # calibration images come from the data
 
 
@@ -101,11 +103,12 @@ class TrialSpec:
     bits: str = field(
         default="w8a8",
         metadata=about(
-            "w4a8, w8a8s4 (s: attention probabilities)",
+            "w4a8, w8a8s4 (s: attention probabilities); of single sites: 'w4a8; blocks.*.attn=w8a8; head=w8'",
             "widths",
             Part.STACK,
             identity=IdRule.RESOLVED,
             nesting=80,
+            settings=True,
             spelled=True,
         ),
     )
@@ -164,6 +167,17 @@ class TrialSpec:
             choices=(CLASSIFICATION, FEATURES),
         ),
     )
+    judge: str = field(
+        default=EVALUATION,
+        metadata=about(
+            f"{EVALUATION}: the data's evaluation images; {HELD_OUT}: a third of the calibration images, without labels: "
+            "right is what full precision predicts",
+            "name",
+            Part.DATA,
+            nesting=38,
+            choices=(EVALUATION, HELD_OUT),
+        ),
+    )
     preprocess: Mapping[str, str] = field(
         default_factory=dict,
         metadata=about(
@@ -199,6 +213,15 @@ class TrialSpec:
             column="string",
         ),
     )
+    corrupt: str | None = field(
+        default=None,
+        metadata=about(
+            "evaluate on corrupted images too, as ImageNet-C does: gaussian_noise:3,fog:2; common:3 for all 15",
+            "name:severity,...",
+            Part.EVALUATION,
+            nesting=42,
+        ),
+    )
     noise_floor: bool = field(
         default=False,
         metadata=about(
@@ -214,14 +237,33 @@ class TrialSpec:
         metadata=about("for what methods keep, such as 8GB; auto: half of what is free", "size", Part.EXECUTION),
     )
 
+    cache_dir: Path | None = field(
+        default=None,
+        metadata=about(
+            "keeps decoded images (without: $XDG_CACHE_HOME/ptq-harness/decoded)", "folder", Part.EXECUTION, path=True
+        ),
+    )
+    cache_size: str = field(
+        default="auto",
+        metadata=about(
+            "of decoded images, such as 50GB, the least recently used go first; auto: half of the free disk",
+            "size",
+            Part.EXECUTION,
+        ),
+    )
+    no_cache: bool = field(default=False, metadata=about("decode images anew, and keep none of them", "", Part.EXECUTION))
+
     def __post_init__(self) -> None:
         if self.calib is None:
             object.__setattr__(self, "calib", CALIB_OF.get(self.data, CALIB))
         parse_size(self.memory)
         reader_data(self.data)
+        parse_size(self.cache_size, "cache size")
         for declared in fields_of(type(self)):
             declared.check(getattr(self, declared.name))
         read_overrides(self.preprocess)
+        if self.corrupt is not None:
+            object.__setattr__(self, "corrupt", canonical(self.corrupt))
 
     @property
     def data_name(self) -> str:

@@ -20,7 +20,7 @@ import pandas as pd
 from harness.leaderboard.board.labels import told_apart
 from harness.models.cards import Published, published_as
 from harness.trial.identity import content_id
-from harness.trial.spec import CLASSIFICATION, FEATURES, calibrated
+from harness.trial.spec import CLASSIFICATION, FEATURES, HELD_OUT, calibrated
 
 # Parts of an identity that have a place of their own below; calibration images are drawn by the seed.
 PLACED = {"model", "weights_sha256", "data_fingerprint", "preprocessing", "blocks", "eval_limit", "stack", "bits", "calib"}
@@ -60,7 +60,13 @@ class Setting:
             data: Name of the data.
         """
         images = "?" if self.images is None else f"{self.images:,}"
-        return f"{self.bits}, {data}, {calibrated(self.calib, self.calib_source)}, {images} evaluation images"
+        kind = "held-out calibration images judged by full precision" if self.held_out else "evaluation images"
+        return f"{self.bits}, {data}, {calibrated(self.calib, self.calib_source)}, {images} {kind}"
+
+    @property
+    def held_out(self) -> bool:
+        """Whether accuracy is agreement with full precision on held-out calibration images."""
+        return bool(json.loads(self.other).get("judge") == HELD_OUT)
 
     def parts(self) -> dict[str, str]:
         """What else there is, for settings with the same title."""

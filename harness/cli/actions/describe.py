@@ -95,4 +95,6 @@ def _plain(value: Any) -> str:
 def _example(name: str, role: str) -> str:
     if role == "source":
         return f"fqvit --calib-source {name}"
+    if role == "allocate":
+        return f"{name}+fqvit"
     return name if role == "scheme" else f"fqvit+{name}"

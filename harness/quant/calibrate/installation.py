@@ -22,21 +22,22 @@ ObserverFactory = Callable[[AffineSpec, Site], Observer]
 
 @torch.no_grad()
 def install_weight_ranges(
-    model: QuantizedModel, bits: int, *, symmetric: bool = False, narrow: bool = False, placement: Placement = VALUES
+    model: QuantizedModel, bits: Bits | int, *, symmetric: bool = False, narrow: bool = False, placement: Placement = VALUES
 ) -> None:
-    """Give every weight a quantizer with one min-max range per output channel; nothing at 32 bits.
+    """Give every weight a quantizer with one min-max range per output channel; nothing where it has 32 bits.
 
     Args:
         model: The network.
-        bits: Width of the codes.
+        bits: Widths of the trial, which may differ between weights; or one width for all.
         symmetric: Signed codes and zero points at zero instead of unsigned codes.
         narrow: Leave out the most negative code (symmetric only).
         placement: ``deploy`` fixes the codes, whatever the two say.
     """
-    if bits >= FLOAT_BITS:
-        return
-    spec = placement.weight_spec(bits, symmetric=symmetric, narrow=narrow)
     for name, operation in model.weights.items():
+        width = bits if isinstance(bits, int) else bits.at(operation.site).weight
+        if width >= FLOAT_BITS:
+            continue
+        spec = placement.weight_spec(width, symmetric=symmetric, narrow=narrow)
         low, high = torch.aminmax(operation.present_weight.flatten(1), dim=1)
         model.quantizers[name] = from_range(spec, low, high)
 

@@ -59,13 +59,14 @@ class Placement:
         return [site for site in model.sites.values() if self.selects(site)]
 
     def width(self, site: Site, bits: Bits, image: int = IMAGE_BITS) -> int:
-        """Bits of an activation or constant; 32 for no quantizer.
+        """Bits of an activation or constant at this site; 32 for no quantizer.
 
         Attention probabilities have their own width. As an operand the image has at least ``image`` bits.
         """
         if self.sites != "values":
             return operand_bits(site, bits, image)
-        return bits.softmax if site.kind is Kind.SOFTMAX else bits.activation
+        own = bits.at(site)
+        return own.softmax if site.kind is Kind.SOFTMAX else own.activation
 
     def activation_spec(self, bits: int, *, symmetric: bool = False) -> AffineSpec:
         """Codes of an activation: unsigned with a zero point, or signed and symmetric, from ``-2^(b-1)`` on.

@@ -107,6 +107,22 @@ class Names(Tensors):
         return set(facts or ())
 
 
+class Numbers(Tensors):
+    """A whole number by name, stored among the facts."""
+
+    def moved(self, edits: Any, device: torch.device) -> Any:
+        """The same numbers."""
+        return dict(edits)
+
+    def state(self, edits: Any) -> tuple[dict[str, Tensor], Any]:
+        """The numbers; None for none, so that states without them are what they were."""
+        return {}, dict(edits) or None
+
+    def restored(self, tensors: dict[str, Tensor], facts: Any) -> Any:
+        """The numbers."""
+        return dict(facts or {})
+
+
 @dataclass
 class Edits:
     """Everything methods changed in a network. Assign to entries; the values themselves are never changed in place.
@@ -119,10 +135,15 @@ class Edits:
         replaced_weights: Weights that methods put in the place of the full-precision ones, by site name (transforms).
         rounded_weights: What quantizers get instead of the weight, by site name: already rounded onto their grids.
         replaced_norms: Weight and bias of layer norms in the place of the full-precision ones, by node name.
+        replaced_constants: Constants (position embeddings, tokens) in the place of the network's own, by node name.
+        rms_norms: Node names of the layer norms that leave the mean in: root mean square norms.
+        turned_streams: Names of the residual streams that an orthogonal matrix has turned: between segments the
+            transformed network holds other values than the network's own.
         compensations: Weight and bias of a linear layer beside a block, by the segment's name: ``x W + b`` is added to the
             quantized block's output.
         integer_norms: Node names of the layer norms that run on integers.
         undefined_norms: Those of them that divide by zero where all codes of a token are equal, as FQ-ViT's release does.
+        widths: Bits of sites that a step has chosen for the steps after it, by site name.
     """
 
     quantizers: dict[str, NumberFormat] = field(default_factory=dict, metadata={KIND: Formats("quantizer")})
@@ -131,9 +152,13 @@ class Edits:
     replaced_weights: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("weight")})
     rounded_weights: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("rounded")})
     replaced_norms: dict[str, Pair] = field(default_factory=dict, metadata={KIND: Pairs("norm")})
+    replaced_constants: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("constant")})
+    rms_norms: set[str] = field(default_factory=set, metadata={KIND: Names("rms_norm")})
+    turned_streams: set[str] = field(default_factory=set, metadata={KIND: Names("turned_stream")})
     compensations: dict[str, Pair] = field(default_factory=dict, metadata={KIND: Pairs("compensation")})
     integer_norms: set[str] = field(default_factory=set, metadata={KIND: Names("integer_norm", always=True)})
     undefined_norms: set[str] = field(default_factory=set, metadata={KIND: Names("undefined_norm")})
+    widths: dict[str, int] = field(default_factory=dict, metadata={KIND: Numbers("width")})
 
     def to(self, device: torch.device) -> None:
         """Move all of it."""

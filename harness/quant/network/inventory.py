@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -43,6 +43,12 @@ def coverage(model: QuantizedModel) -> list[CoverageRow]:
             row["bits"] = sorted({*row["bits"], quantizer.bits})
             row["granularity"] = sorted({*row["granularity"], quantizer.granularity})
     return list(rows.values())
+
+
+def classes_of(model: QuantizedModel, names: Iterable[str]) -> dict[str, str]:
+    """The tensor class of sites, as coverage tables call it."""
+    final = _final_site(model)
+    return {name: _tensor_class(model.sites[name], final) for name in names}
 
 
 def _described(model: QuantizedModel) -> Mapping[str, ExternalSite]:

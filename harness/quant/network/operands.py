@@ -16,12 +16,16 @@ IMAGE_BITS = 8
 
 
 def operand_bits(site: Site, bits: Bits, image: int = IMAGE_BITS) -> int:
-    """Width of an operand: attention probabilities and the image have their own; 32 where the trial has 32."""
+    """Width of an operand: attention probabilities and the image have their own; 32 where the trial has 32.
+
+    The image has at least ``image`` bits, unless a rule of the trial names it.
+    """
+    own = bits.at(site)
     if site.kind is Kind.SOFTMAX:
-        return bits.softmax
-    if site.kind is Kind.INPUT and bits.activation < image:
+        return own.softmax
+    if site.kind is Kind.INPUT and own.activation < image and not bits.names(site):
         return image
-    return bits.activation
+    return own.activation
 
 
 def is_classifier(model: QuantizedModel, site: Site) -> bool:

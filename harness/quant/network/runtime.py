@@ -43,6 +43,11 @@ class Runtime:
     live_norms: bool = False
     arithmetic: str = FLOAT
 
+    @property
+    def acts(self) -> bool:
+        """Whether what transforms put in the place of the network's own acts."""
+        return self.quantize or self.transformed
+
     def activation(self, quantizer: NumberFormat, x: Tensor, *, overwrite: bool = False) -> Tensor:
         """An activation after its quantizer; while a method drops quantization (QDrop), some elements stay as they are."""
         if self.drop is None:
