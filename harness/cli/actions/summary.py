@@ -115,6 +115,7 @@ def _facts(record: Record) -> list[str]:
     lines = [
         f"size     {record['size_bytes'] / 1e6:.2f} MB (full precision {size} MB)",
         f"work     {record['bit_operations'] / 1e9:.2f} G bit-operations per image (full precision {work} G)",
+        *([f"widths   {record['bit_map']}"] if "bit_map" in record else []),
         *grid_lines(record),
         *arithmetic_line(record),
         f"protocol {record['protocol']}",
