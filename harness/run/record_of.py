@@ -99,6 +99,9 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         bit_operations=inventory.bit_operations(model),
         bit_operations_fp32=inventory.full_precision_bit_operations(model),
     )
+    changes = inventory.altered(model)
+    if changes:
+        results["altered"] = changes
     floor = evaluation.noise_floor(other_than(model.arithmetic))
     return results if floor is None else {**results, "noise_floor": floor}
 
