@@ -55,6 +55,10 @@ class IsvitConfig:
     lr: Annotated[float, Field(gt=0, description="learning rate of weights and biases, cosine schedule")] = 4e-5
     images: Annotated[int, Field(ge=1, description="calibration images used, if the trial has as many")] = 1024
     scale_images: Annotated[int, Field(ge=1, description="images that scales are calibrated on, in one batch")] = 64
+    softmax: Annotated[
+        Literal["shift_log2", "uniform"],
+        Field(description="attention probabilities: codes of a shifted logarithm, or uniform"),
+    ] = "shift_log2"
     codes: Annotated[
         Literal["paper", "released"],
         Field(description="codes of attention probabilities: 2^bits (paper), or one more as in the released forward pass"),
@@ -109,9 +113,7 @@ class Isvit(Method[IsvitConfig]):
                 self._learn(model, images, context, facts, task)
         context.notes["losses"] = facts["losses"]
 
-    def _learn(
-        self, model: QuantizedModel, images: Tensor, context: Context, facts: dict[str, Any], task: Task
-    ) -> None:
+    def _learn(self, model: QuantizedModel, images: Tensor, context: Context, facts: dict[str, Any], task: Task) -> None:
         """One stage: blocks read full precision while weights are in floating point, then the quantized network."""
         c, stage = self.config, facts["stage"]
 
@@ -145,7 +147,7 @@ class Isvit(Method[IsvitConfig]):
         model.observe(images, watch, quantize=True)
 
     def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> NumberFormat:
-        if site.kind is Kind.SOFTMAX:
+        if site.kind is Kind.SOFTMAX and self.config.softmax == "shift_log2":
             return shifted(x, bits, released=self.config.codes == "released")
         rows = channel_rows(x, x.ndim - 1) if channelwise else x.reshape(1, -1)
         spec = AffineSpec(bits, axis=x.ndim - 1 if channelwise else None)
@@ -172,6 +174,4 @@ def _quantize_weights(model: QuantizedModel, bits: int) -> None:
         return
     for name in model.weights:
         spec = AffineSpec(bits, axis=0)
-        model.quantizers[name] = from_free_range(
-            spec, *percentile_search(weight_rows(model, name), bits, WEIGHT_FRACTIONS)
-        )
+        model.quantizers[name] = from_free_range(spec, *percentile_search(weight_rows(model, name), bits, WEIGHT_FRACTIONS))

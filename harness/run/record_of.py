@@ -101,6 +101,9 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         bit_operations_fp32=inventory.full_precision_bit_operations(model),
         expected_drop=evaluation.expected_drop(),
     )
+    changes = inventory.altered(model)
+    if changes:
+        results["altered"] = changes
     floor = evaluation.noise_floor(other_than(model.arithmetic))
     return results if floor is None else {**results, "noise_floor": floor}
 

@@ -322,3 +322,25 @@ def test_presets_and_wrong_settings():
     assert check("fqvit+brecq(preset=short,iterations=7)").steps[1].method.config.iterations == 7
     with pytest.raises(UsageError, match="has no setting 'iteration'"):
         check("fqvit+brecq(iteration=7)")
+
+
+def test_products_in_bfloat16_are_near_those_in_single_precision(model, calibration, context):
+    """Codes and losses stay in single precision; the roundings of a short run differ in few places."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        model.clear()
+        settings = f"iterations=6,lr=0.01,precision={precision}"
+        made = apply(model, calibration, context, f"repqvit+qdrop({settings})", bits="w4a4")
+        assert all(value == value for losses in made.notes["losses"].values() for value in losses)
+        found[precision] = dict(model.rounded_weights)
+    assert any(not torch.equal(one, found["bfloat16"][name]) for name, one in found["float32"].items())
+    same = [(one == found["bfloat16"][name]).float().mean() for name, one in found["float32"].items()]
+    assert torch.stack(same).mean() > 0.97
+    assert all(one.dtype == torch.float32 for one in found["bfloat16"].values())
+
+
+def test_precision_is_part_of_ids_only_where_it_is_not_the_default():
+    plain, single, half = (check(f"repqvit+qdrop({text})") for text in ("", "precision=float32", "precision=bfloat16"))
+    assert plain.identity() == single.identity()
+    assert "precision" in str(half.identity())
+    assert half.identity() != plain.identity()
