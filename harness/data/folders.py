@@ -87,6 +87,12 @@ class FileSource(DataSource):
         source._decoding = decoding
         return source
 
+    def unlabelled(self) -> FileSource:
+        """The same images, whatever the class folders are called."""
+        source = copy.copy(self)
+        source._labels = Labels(dict.fromkeys(self.class_folders, 0), "no labels", "")
+        return source
+
     def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
         """Draw images from the calibration side and decode them."""
         index = draw(len(self._calibration), count, seed, self.name)

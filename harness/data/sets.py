@@ -107,6 +107,10 @@ class DataSource(ABC):
         """
         return ()
 
+    def unlabelled(self) -> DataSource:
+        """The same images for who reads no labels: those of the evaluation set mean nothing."""
+        return self
+
     @property
     @abstractmethod
     def calibration_size(self) -> int:

@@ -1,4 +1,4 @@
-"""Open a data source by name: ``embedded``, ``photos`` or the path of an image folder."""
+"""Open a data source by name: ``embedded``, ``photos``, a data set of timm's readers, or the path of an image folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from harness.data.folders import FolderSource
 from harness.data.held_out import HeldOutSource
 from harness.data.photographs import photographs
 from harness.data.preprocessing import Preprocessing
+from harness.data.reader_source import ReaderSource
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, TensorEvaluationSet, draw, spaced
 from harness.embedded import assets
 from harness.text import user_path
 from harness.trial.identity import tensors_sha256
+from harness.trial.readers import reader_data
 from harness.trial.spec import EMBEDDED, HELD_OUT, PHOTOS, TrialSpec
 
 
@@ -64,12 +66,15 @@ def open_source(name: str, say: Say = silent) -> DataSource:
     """The data source of that name or path.
 
     Args:
-        name: ``embedded``, ``photos`` or a path.
+        name: ``embedded``, ``photos``, a data set of a reader (``hfds/NAME``), or a path.
         say: Gets a line of text now and then when opening takes more than a few seconds.
 
     Raises:
-        DataError: The path is no usable image folder, or the photographs are not there.
+        DataError: The path is no usable image folder, the data set cannot be opened, or the photographs are not there.
     """
+    asked = reader_data(name)
+    if asked is not None:
+        return ReaderSource(asked, say)
     if name == PHOTOS:
         return photographs(say)
     return EmbeddedSource() if name == EMBEDDED else FolderSource(user_path(name), say)

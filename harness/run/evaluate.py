@@ -44,7 +44,8 @@ class Apart:
         self.error += float((one.double() - other.double()).square().sum())
 
 
-def _decibel(signal: float, error: float) -> float | None:
+def decibel(signal: float, error: float) -> float | None:
+    """Ratio of signal to error; None where there is no error."""
     return 10 * math.log10(signal / error) if error > 0 and signal > 0 else None
 
 
@@ -118,7 +119,7 @@ class Evaluation:
             "top1_fp32": self.n_correct_fp32 * percent,
             "top5_fp32": self.n_correct_top5_fp32 * percent,
             "agreement": self.n_agree * percent,
-            "logit_sqnr_db": _decibel(self.signal, self.error),
+            "logit_sqnr_db": decibel(self.signal, self.error),
             "logit_mse": self.error / self.n_images,
             "nll": self.confidence.mean_nll,
             "nll_fp32": self.confidence_fp32.mean_nll,
@@ -152,7 +153,7 @@ class Evaluation:
             return None
         again = self.again
         agreement = 100 * again.n_agree / self.n_images
-        return {"against": against, "agreement": agreement, "logit_sqnr_db": _decibel(again.signal, again.error)}
+        return {"against": against, "agreement": agreement, "logit_sqnr_db": decibel(again.signal, again.error)}
 
     def bitmap(self) -> np.ndarray:
         """Boolean ``(2, n)``: right by top-1, quantized and full precision, in the data's order."""
@@ -183,6 +184,7 @@ def evaluate(
     reference: Reference | None = None,
     *,
     noise_floor: bool = False,
+    result: Evaluation | None = None,
 ) -> Evaluation:
     """Evaluate a model in both precisions.
 
@@ -193,11 +195,13 @@ def evaluate(
         progress: Display.
         reference: Full-precision logits where they are known already, else where to keep them.
         noise_floor: Run every batch a second time with the other arithmetic.
+        result: Counts something else than right classes.
 
     Raises:
         DivergedError: Logits are not finite.
     """
-    result = Evaluation(again=Apart() if noise_floor else None)
+    result = result or Evaluation()
+    result.again = Apart() if noise_floor else None
     reference = reference or Reference()
     with progress.task("evaluate", len(data)) as task:
         for images, labels in data.batches(batch):

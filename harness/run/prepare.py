@@ -12,9 +12,10 @@ from harness.data.corrupted import check_library
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import DataSource, check_count
 from harness.data.sources import open_judged
-from harness.errors import DataError, UsageError
+from harness.errors import DataError, ModelError, UsageError
 from harness.machine.progress import Progress
 from harness.method import stack as stacks
+from harness.method.base import Protocol
 from harness.method.calibration_source import SourceStep, check_source
 from harness.method.guard import guarded
 from harness.method.memo import Memo
@@ -26,7 +27,7 @@ from harness.store.prefix_states import CALIBRATION_FINGERPRINT, origin_id, pref
 from harness.trial.bit_check import check_paths
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
-from harness.trial.spec import TrialSpec
+from harness.trial.spec import FEATURES, TrialSpec
 
 SHOWN = 3  # names of shared images in a message
 
@@ -116,6 +117,11 @@ def _asked(spec: TrialSpec, known: Known) -> tuple[Bits, stacks.Stack, torch.dev
     if spec.corrupt:
         known.of("corruptions", "library", check_library)
     known.of("widths", (spec.method, spec.bits), lambda: _check_bits(stack, bits))
+    if spec.task == FEATURES and stack.protocol == Protocol.PAPER:
+        raise UsageError(
+            f"stack {str(stack)!r} looks at top-1 on evaluation images, and --task {FEATURES} has none",
+            "give it settings of the strict protocol",
+        )
     return bits, stack, known.of("device", spec.device, lambda: device_of(spec.device))
 
 
@@ -134,7 +140,7 @@ def _network(
     """The network, the data with labels for it, how images become its input, and both sides' part of the identity."""
     weights = (spec.model, spec.weights)
     model = known.passing("model", weights, lambda: opened.once("model", weights, lambda: load_model(*weights)))
-    kind = (weights, spec.data, spec.judge, spec.classes)
+    kind = (weights, spec.data, spec.judge, spec.classes, spec.task)
     labelled = known.passing("labels", kind, lambda: opened.once("labels", kind, lambda: _labelled(spec, source, model)))
     key = (*kind, tuple(spec.preprocess.items()))
     preprocessing = known.of("preprocessing", key, lambda: _preprocessing(spec, model))
@@ -178,7 +184,20 @@ def _images(made: SourceStep | None, drawn: Drawn) -> dict[str, Any]:
 
 
 def _labelled(spec: TrialSpec, source: DataSource, model: LoadedModel) -> DataSource:
-    """The data with labels for the network."""
+    """The data with labels for the network, or without any where no class is measured.
+
+    Raises:
+        UsageError: The network has no classes, or the data's are not its own.
+    """
+    if spec.task == FEATURES:
+        if spec.classes is not None:
+            raise UsageError(f"classes {spec.classes!r} have no meaning with --task {FEATURES}", "leave out --classes")
+        return source.unlabelled()
+    if not model.classes:
+        raise ModelError(
+            f"model {model.name} has no classifier: there is no top-1",
+            f"measure how far its features move with --task {FEATURES}",
+        )
     return source.labelled(model.classes, model.name, spec.classes)
 
 

@@ -14,8 +14,8 @@ from harness.store.class_damage import class_damage
 from harness.trial.fields import fields_of
 from harness.trial.identity import is_id
 from harness.trial.migration import identity_version
-from harness.trial.record import ClassCounts, CorruptionRow, CoverageRow, Environment, Record, Status
-from harness.trial.spec import DATA, TrialSpec, repeating
+from harness.trial.record import ClassCounts, CorruptionRow, CoverageRow, Environment, Record, Status, task_of
+from harness.trial.spec import CLASSIFICATION, DATA, FEATURES, TrialSpec, repeating
 
 # Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
 COLUMNS: dict[str, str] = {
@@ -74,6 +74,10 @@ COLUMNS: dict[str, str] = {
     "integer_share": "Float64",
     "noise_agreement": "Float64",
     "noise_sqnr_db": "Float64",
+    "task": "string",
+    "feature_cosine": "Float64",
+    "feature_sqnr_db": "Float64",
+    "feature_mse": "Float64",
 }
 # Parts of an identity that differ between trials of one group: the seed, and the images that it draws.
 OF_SEED = ("seed", "calibration_fingerprint")
@@ -90,7 +94,7 @@ COLUMNS |= {
     **dict.fromkeys(("corrupted_top1", "corrupted_top1_fp32"), "Float64"),
 }
 CHUNK = 2000
-METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
+METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement", "feature_")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
 NEVER_MISSING = [
     "model",
@@ -104,8 +108,13 @@ NEVER_MISSING = [
     "methods",
     "preprocessing",
     "identity",
+    "task",
 ]
-RESULTS = ["top1", "top1_fp32", "agreement", "n_images", "n_correct", "on_grid", "size_bytes", "bit_operations"]
+RESULTS = ["n_images", "on_grid", "size_bytes", "bit_operations"]
+OF_TASK = {
+    CLASSIFICATION: ["top1", "top1_fp32", "agreement", "n_correct"],
+    FEATURES: ["feature_cosine", "feature_mse"],
+}
 AS_JSON = ("methods", "preprocessing", "stages", "identity")
 SIZES = ("size_bytes", "size_bytes_fp32", "bit_operations", "bit_operations_fp32")
 
@@ -146,11 +155,12 @@ def row(record: Record) -> dict[str, Any]:
         "identity_version": _identity_version(record),
         "load": _load(machine),
         "integer_share": record.get("integer_share"),
-        "noise_agreement": floor["agreement"] if floor else None,
+        "noise_agreement": floor.get("agreement") if floor else None,
         "noise_sqnr_db": floor["logit_sqnr_db"] if floor else None,
         **{name: metrics.get(name) for name in CONFIDENCE},
         **_of_classes(record.get("classes")),
         **_of_corruptions(record.get("corruptions", [])),
+        "task": task_of(record),
     }
     asked = record.get("asked", {})
     values |= {
@@ -218,12 +228,19 @@ def unfit(rows: pd.DataFrame) -> str:
         return "its ids are no ids, or not distinct"
     if not rows["status"].isin(get_args(Status)).all() or rows[NEVER_MISSING].isna().to_numpy().any():
         return "it has rows without what every record has"
-    if rows.loc[rows["status"] == "done", RESULTS].isna().to_numpy().any():
+    if any(found.isna().to_numpy().any() for found in _results(rows)):
         return "it has done trials without results"
     numbers = rows[[name for name, kind in COLUMNS.items() if kind == "Float64"]].to_numpy(float, na_value=0.0)
     if not np.isfinite(numbers).all() or (rows["n_images"] < 1).any():
         return "it has numbers that no record has"
     return next((f"its column {name} is no JSON" for name in AS_JSON if not _all_json(rows[name])), "")
+
+
+def _results(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """What must be there of the done trials of each task."""
+    done = rows[rows["status"] == "done"]
+    features = done["task"] == FEATURES
+    return [done.loc[features, RESULTS + OF_TASK[FEATURES]], done.loc[~features, RESULTS + OF_TASK[CLASSIFICATION]]]
 
 
 def _all_json(column: pd.Series) -> bool:

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # typing's own cannot be checked before
 
 from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import is_id
+from harness.trial.spec import CLASSIFICATION, FEATURES
 
 SCHEMA_VERSION = 1
 Status = Literal["done", "failed", "skipped"]
@@ -32,6 +33,7 @@ Count = Annotated[int, Ge(0), Le(LARGEST_INTEGER)]
 Percent = Annotated[float, Ge(0), Le(100)]
 Seconds = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0)]
+Cosine = Annotated[float, Ge(-1), Le(1)]
 Id = Annotated[str, Predicate(is_id)]
 
 
@@ -67,6 +69,9 @@ class Metrics(TypedDict, total=False):
 
     ``nll`` is the mean negative log-likelihood of the labels in nats, ``ece`` the expected calibration error over 15 bins of
     equal width in points. Records of earlier versions have neither.
+    A trial of ``--task features`` has ``n_images`` and what begins with ``feature_``: the mean and the smallest cosine
+    similarity of quantized and full-precision output vectors, the ratio in decibel and the squared error per image. All
+    others have the rest.
     """
 
     top1: Percent
@@ -86,6 +91,10 @@ class Metrics(TypedDict, total=False):
     n_correct_fp32: Count
     n_correct_top5_fp32: Count
     n_agree: Count
+    feature_cosine: Cosine
+    feature_cosine_min: Cosine
+    feature_sqnr_db: float | None
+    feature_mse: Annotated[float, Ge(0)]
 
 
 class ClassCounts(TypedDict):
@@ -152,10 +161,13 @@ class ArithmeticRow(TypedDict):
 
 
 class NoiseFloor(TypedDict):
-    """The finished network against itself with the other arithmetic; the ratio is None where all logits are equal."""
+    """The finished network against itself with the other arithmetic; the ratio is None where all logits are equal.
+
+    Feature vectors have no predictions to agree in.
+    """
 
     against: Literal["integer", "float"]
-    agreement: Percent
+    agreement: NotRequired[Percent]
     logit_sqnr_db: float | None
 
 
@@ -207,6 +219,7 @@ class Identity(TypedDict, total=False):
     calib: Count
     seed: Count
     arithmetic: str
+    task: str
 
 
 class MachineLoad(TypedDict):
@@ -288,6 +301,19 @@ class Record(Results):
     error: NotRequired[ErrorInfo]
     imported: NotRequired[dict[str, str]]
     migrated: NotRequired[dict[str, str]]
+
+
+def task_of(record: Record) -> str:
+    """What a trial measured."""
+    return record["spec"].get("task", CLASSIFICATION)
+
+
+def headline(record: Record) -> str:
+    """The one number of a finished trial, for lines of progress."""
+    metrics = record["metrics"]
+    if task_of(record) == FEATURES:
+        return f"cosine {metrics['feature_cosine']:.5f}"
+    return f"top-1 {metrics['top1']:.2f} %"
 
 
 def as_kind(name: str) -> Kind:

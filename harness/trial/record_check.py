@@ -16,9 +16,13 @@ from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import ID_LENGTH
 from harness.trial.migration import to_schema
 from harness.trial.record import NOT_DONE, SCHEMA_VERSION, ClassCounts, Record
+from harness.trial.spec import CLASSIFICATION, FEATURES
 
 REQUIRED_DONE = ("metrics", "on_grid", "coverage", "size_bytes", "bit_operations")
-METRICS_DONE = ("top1", "top1_fp32", "agreement", "n_images", "n_correct")
+METRICS_DONE = {
+    CLASSIFICATION: ("top1", "top1_fp32", "agreement", "n_images", "n_correct"),
+    FEATURES: ("feature_cosine", "feature_mse", "n_images"),
+}
 MOST_PROBLEMS = 8  # in one message
 # Strict: true is no number and "8" is none either. NaN and infinity are in no result.
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(with_config(ConfigDict(strict=True, allow_inf_nan=False))(Record))
@@ -112,7 +116,9 @@ def _missing(content: dict[str, Any]) -> list[str]:
     if content.get("status") != "done":
         return []
     metrics = content.get("metrics")
-    inside = METRICS_DONE if isinstance(metrics, dict) else ()
+    spec = content.get("spec")
+    features = isinstance(spec, dict) and spec.get("task") == FEATURES
+    inside = METRICS_DONE[FEATURES if features else CLASSIFICATION] if isinstance(metrics, dict) else ()
     return [
         *(f"{name} is missing" for name in REQUIRED_DONE if name not in content),
         *(f"metrics.{name} is missing" for name in inside if name not in cast(dict[str, Any], metrics)),

@@ -18,6 +18,7 @@ from harness.text import parse_size
 from harness.trial.corruptions import canonical
 from harness.trial.fields import IdRule, Part, SpecField, about, fields_of
 from harness.trial.overrides import READERS, read_overrides
+from harness.trial.readers import reader_data
 
 EMBEDDED = "embedded"
 PHOTOS = "photos"  # images that come with the project: harness/data/photographs.py
@@ -26,6 +27,7 @@ CALIB = 256
 CALIB_OF = {PHOTOS: 100}  # where there are not that many
 INTEGER, FLOAT = "integer", "float"
 EVALUATION, HELD_OUT = "evaluation", "held_out"
+CLASSIFICATION, FEATURES = "classification", "features"
 DATA = "data"  # calibration images come from the data
 
 
@@ -41,7 +43,8 @@ class TrialSpec:
     Each field's ``help`` says what it is. ``harness.trial.fields.About`` explains the declarations.
 
     Raises:
-        UsageError: A number is out of range, the memory is no size, or an override of preprocessing is not understood.
+        UsageError: A number is out of range, the memory is no size, or an override of preprocessing is not understood,
+            or the settings of a reader's data set are not.
     """
 
     method: str = field(
@@ -73,13 +76,15 @@ class TrialSpec:
     data: str = field(
         default=EMBEDDED,
         metadata=about(
-            "image folder, embedded or photos",
+            "image folder, embedded, photos, or a reader of timm: hfds/NAME, wds/FOLDER, torch/NAME(root=FOLDER)",
             "path",
             Part.DATA,
             identity=IdRule.RESOLVED,
             nesting=30,
+            settings=True,
             path=True,
             names=(PHOTOS,),
+            readers=True,
             spelled=True,
         ),
     )
@@ -163,6 +168,16 @@ class TrialSpec:
             choices=(EVALUATION, HELD_OUT),
         ),
     )
+    task: str = field(
+        default=CLASSIFICATION,
+        metadata=about(
+            f"what is measured: {CLASSIFICATION}, or {FEATURES}: how far output vectors move, also without a classifier",
+            "name",
+            Part.EVALUATION,
+            nesting=42,
+            choices=(CLASSIFICATION, FEATURES),
+        ),
+    )
     preprocess: Mapping[str, str] = field(
         default_factory=dict,
         metadata=about(
@@ -243,6 +258,7 @@ class TrialSpec:
             object.__setattr__(self, "calib", CALIB_OF.get(self.data, CALIB))
         parse_size(self.memory)
         parse_size(self.cache_size, "cache size")
+        reader_data(self.data)
         for declared in fields_of(type(self)):
             declared.check(getattr(self, declared.name))
         read_overrides(self.preprocess)
@@ -252,7 +268,8 @@ class TrialSpec:
     @property
     def data_name(self) -> str:
         """What records call the data: a folder's name, not its place."""
-        return Path(self.data).name
+        read = reader_data(self.data)
+        return Path(self.data).name if read is None else read.short
 
     def identity(self) -> dict[str, Any]:
         """The fields that enter the trial's id as they are; what the others stand for is resolved elsewhere."""

@@ -15,6 +15,7 @@ from harness.sweep.cells import Plan
 from harness.sweep.launch.cluster import max_array
 from harness.sweep.launch.options import SlurmOptions
 from harness.sweep.launch.packing import packs_of
+from harness.trial.spec import FEATURES
 
 LONGEST_LIST = 8
 
@@ -74,6 +75,7 @@ def lines(plan: Plan, facts: dict[str, Any]) -> list[str]:
         *_reasons(facts["failed_reasons"]),
         f"incompatible  {facts['incompatible']}",
         *_reasons(facts["incompatible_reasons"]),
+        *_tasks(plan),
         f"to run        {facts['to_run']}",
         f"stack steps   {steps['total']}: {steps['in_store']} in the store, {steps['shared']} shared, {compute} to compute",
         f"estimate      {_hours(facts)}",
@@ -87,10 +89,18 @@ def lines(plan: Plan, facts: dict[str, Any]) -> list[str]:
 def axes(plan: Plan) -> str:
     """The sizes of the grid's axes, where it has more than one trial."""
     names = {"models": "model", "data sets": "data", "bit-widths": "bits", "stacks": "method", "calibration sizes": "calib"}
-    names |= {"seeds": "seed"}
+    names |= {"seeds": "seed", "tasks": "task"}
     sizes = {name: len({str(getattr(cell.spec, field)) for cell in plan.cells}) for name, field in names.items()}
     parts = [f"{size} {name}" for name, size in sizes.items() if size > 1]
     return f" ({' x '.join(parts)})" if parts else ""
+
+
+def _tasks(plan: Plan) -> list[str]:
+    """How many trials measure features, where there are some."""
+    count = sum(cell.spec.task == FEATURES for cell in plan.cells)
+    return (
+        [f"task          {FEATURES}: {count} of {len(plan.cells)} (cosine similarity and SQNR, no top-1)"] if count else []
+    )
 
 
 def _imported(count: int) -> list[str]:
