@@ -44,5 +44,6 @@ def _about(rows: list[Row]) -> str:
     return (
         f"Of {recipes} recipes. *Place* is that of the recommended recipe among those that keep to the limits as measured\n"
         f"with labels, by the same preference. The questions cost {forwards} image forwards; trials that two of them\n"
-        "share count for both. Drops are points of top-1 on the evaluation images. Measured by\n`python -m benchmarks.recommended`."
+        "share count for both. Drops are points of top-1 on the evaluation images.\n"
+        "Measured by `python -m benchmarks.recommended`."
     )
