@@ -47,7 +47,7 @@ class Psaqv2Config(SynthesisConfig):
     "psaqv2",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Li et al., PSAQ-ViT V2: Toward Accurate and General Data-Free Quantization for Vision Transformers, TNNLS 2023",
 )
 class Psaqv2(Method[Psaqv2Config]):
@@ -105,7 +105,7 @@ class _Student:
         self.origins = {name: model.rounded_weights.get(name, model.weights[name].present_weight) for name in names}
         self.weights = {name: torch.zeros_like(weight).requires_grad_(True) for name, weight in self.origins.items()}
         learnable = [name for name in model.sites if has_learnable_scale(model, name)] if config.scale_lr else []
-        self.scales = {name: model.quantizers[name].scale.log().requires_grad_(True) for name in learnable}
+        self.scales = {name: model.quantizers[name].learnable_scales.log().requires_grad_(True) for name in learnable}
         groups = [(self.weights, config.weight_lr), (self.scales, config.scale_lr)]
         self.optimizer = (
             torch.optim.Adam([{"params": list(one.values()), "lr": lr} for one, lr in groups if one])

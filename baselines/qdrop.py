@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from harness.baselines.engines.outer_layers import widen_outer_layers
-from harness.baselines.engines.reconstruction import Switches, reconstruct
+from harness.baselines.engines.reconstruction import reconstruct
 from harness.baselines.engines.reconstruction_units import SHORT, ReconstructionConfig
+from harness.baselines.engines.switches import Switches
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -21,11 +22,26 @@ from harness.quant.network.qmodel import QuantizedModel
 class QdropConfig(ReconstructionConfig):
     """Settings of ``qdrop``."""
 
-    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "short": SHORT}
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "short": SHORT,
+        "adalog": {"inputs": "full", "drop": 0.0, "loss": "tenth"},
+    }
 
     preset: Annotated[
-        Literal["paper", "short"], Field(description="paper: the released code; short: the same in 500 steps of lr=0.01")
+        Literal["paper", "short", "adalog"],
+        Field(
+            description="paper: the released code; short: the same in 500 steps of lr=0.01; adalog: the reconstruction of "
+            "AdaLog's released code, its published adalog+qdrop(preset=adalog)"
+        ),
     ] = "paper"
+    inputs: Annotated[
+        Literal["mixed", "full"], Field(description="what blocks read: a mixture of both networks, or full precision")
+    ] = "mixed"
+    loss: Annotated[
+        Literal["mse", "tenth"],
+        Field(description="squared error, or a tenth of it and the divergence of the classifier (AdaLog's code)"),
+    ] = "mse"
     drop: Annotated[float, Field(ge=0, le=1, description="share of activations and inputs left unquantized")] = 0.5
     scale_lr: Annotated[float, Field(ge=0, description="learning rate of activation scales, cosine schedule")] = 4e-5
     outer_bits: Annotated[
@@ -43,7 +59,7 @@ class QdropConfig(ReconstructionConfig):
     "qdrop",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=3,
+    version=4,
     paper="Wei et al., QDrop: Randomly Dropping Quantization for Extremely Low-bit Post-Training Quantization, ICLR 2022",
 )
 class Qdrop(Method[QdropConfig]):
@@ -56,5 +72,5 @@ class Qdrop(Method[QdropConfig]):
         """Block after block, inputs mixed from both networks."""
         c = self.config
         context.notes["outer_layers"] = widen_outer_layers(model, c.outer_bits)
-        switches = Switches(inputs="mixed", drop=c.drop, scale_lr=c.scale_lr)
+        switches = Switches(inputs=c.inputs, drop=c.drop, scale_lr=c.scale_lr, loss=c.loss)
         reconstruct(model, calibration, context, c, switches)

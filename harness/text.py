@@ -75,8 +75,12 @@ def user_path(text: str) -> Path:
         ) from error
 
 
-def parse_size(text: str) -> int | None:
+def parse_size(text: str, what: str = "memory") -> int | None:
     """Bytes of a text such as ``8GB``, ``500M`` or ``2GiB``; None for ``auto``. Units are powers of 1,024.
+
+    Args:
+        text: What was given.
+        what: It is the size of.
 
     Raises:
         UsageError: Not understood.
@@ -85,10 +89,10 @@ def parse_size(text: str) -> int | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?", text.strip(), re.IGNORECASE)
     if match is None:
-        raise UsageError(f"memory {text!r} not understood: expected a size such as 8GB or 500MB, or auto")
+        raise UsageError(f"{what} {text!r} not understood: expected a size such as 8GB or 500MB, or auto")
     size = float(match[1]) * UNITS[match[2].upper()]
     if size > LARGEST_SIZE:
-        raise UsageError(f"memory {shortened(text)!r} is not possible: expected less than {LARGEST_SIZE // UNITS['T']:,}T")
+        raise UsageError(f"{what} {shortened(text)!r} is not possible: expected less than {LARGEST_SIZE // UNITS['T']:,}T")
     return int(size)
 
 

@@ -11,33 +11,45 @@ from harness.leaderboard import text
 from harness.leaderboard.board.boards import Board, boards
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.export import long_rows
+from harness.leaderboard.board.features import feature_rows
 from harness.leaderboard.board.ladder import gains, ladder_markdown
 from harness.leaderboard.board.noise import noise_markdown
 from harness.leaderboard.board.versions import versions_markdown
 from harness.leaderboard.published.numbers import compare, comparison_markdown
 from harness.leaderboard.published.ordering import ordering_markdown, orderings
 from harness.leaderboard.render import tables
+from harness.leaderboard.render.features import features_markdown
 from harness.leaderboard.render.folder import ReportFolder
 from harness.leaderboard.render.latex import leaderboards_latex
 from harness.leaderboard.render.page import page
 from harness.leaderboard.render.pictures import FORMATS as PICTURES
 from harness.leaderboard.render.pictures import Picture, write_pictures
+from harness.leaderboard.render.quality import quality_markdown
 from harness.store.csv_file import write_csv
+from harness.trial.spec import FEATURES
 
 FORMATS = ("md", "csv", "parquet", "latex", "svg", "pdf", "html")  # without being asked; there is png too
 
 
-def markdown(rows: pd.DataFrame, evidence: Evidence) -> str:
-    """All leaderboards, what each step adds, how far the order can be trusted, published numbers, failures."""
-    return _markdown(rows, boards(rows, evidence), evidence)
+def markdown(rows: pd.DataFrame, evidence: Evidence, metrics: Sequence[str] = ()) -> str:
+    """All leaderboards, what each step adds, how far the order can be trusted, published numbers, failures.
+
+    Args:
+        rows: One row per record.
+        evidence: Per-image results.
+        metrics: What to show beyond top-1, any of ``harness.leaderboard.render.quality.METRICS``.
+    """
+    return _markdown(rows, boards(rows, evidence), evidence, metrics)
 
 
-def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) -> str:
-    parts = [part for board in found for part in _board_parts(board, evidence)]
+def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence, metrics: Sequence[str]) -> str:
+    parts = [part for board in found for part in _board_parts(board, evidence, metrics)]
     published = comparison_markdown(compare(found))
     parts += ["### Published numbers beside ours", published] if published else []
     orders = ordering_markdown(orderings(found, evidence))
     parts += ["### Order of methods beside the published one", orders] if orders else []
+    features = features_markdown(rows)
+    parts += [features] if features else []
     versions = versions_markdown(rows)
     parts += [versions] if versions else []
     failed = tables.not_done_markdown(rows)
@@ -48,8 +60,11 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) ->
     return "\n\n".join([*parts, *filter(None, legends)])
 
 
-def _board_parts(board: Board, evidence: Evidence) -> Iterator[str]:
+def _board_parts(board: Board, evidence: Evidence, metrics: Sequence[str]) -> Iterator[str]:
     yield tables.board_markdown(board)
+    beyond = quality_markdown(board, metrics)
+    if beyond:
+        yield beyond
     ladder = ladder_markdown(gains(board, evidence), networks=len(board.networks) > 1)
     if ladder:
         yield f"What each step adds, at the same seeds and on the same images:\n\n{ladder}"
@@ -66,6 +81,7 @@ def write(
     costs: Sequence[str] = ("seconds",),
     *,
     overwrite: bool = False,
+    metrics: Sequence[str] = (),
 ) -> list[Path]:
     """Write the report into a folder.
 
@@ -76,6 +92,7 @@ def write(
         formats: Any of ``FORMATS``.
         costs: Axes of the Pareto pictures: ``seconds``, ``size_bytes``, ``bit_operations``, ``latency``, ``disk_bytes``.
         overwrite: Write into the folder whatever it has; replaces files of the same names.
+        metrics: What to show beyond top-1, see ``markdown``; with ``classes`` there is a file of all classes.
 
     Returns:
         The files, in the order in which they were written.
@@ -87,15 +104,22 @@ def write(
     found = boards(rows, evidence)
     drawn = [form for form in PICTURES if form in formats]
     pictures = write_pictures(found, evidence, target, costs, drawn) if drawn else []
-    long = long_rows(found)
+    long, features = long_rows(found), feature_rows(rows)
     makers: dict[str, Callable[[], Path]] = {
-        "md": lambda: _text(target, "README.md", _readme(_markdown(rows, found, evidence), pictures)),
+        "md": lambda: _text(target, "README.md", _readme(_markdown(rows, found, evidence, metrics), pictures)),
         "csv": lambda: target.write("leaderboard.csv", lambda path: write_csv(long, path)),
         "parquet": lambda: target.write("leaderboard.parquet", lambda path: long.to_parquet(path, index=False)),
         "latex": lambda: _text(target, "leaderboard.tex", leaderboards_latex(found)),
-        "html": lambda: _text(target, "index.html", page(rows, found, evidence)),
+        "html": lambda: _text(target, "index.html", page(rows[rows["task"] != FEATURES], found, evidence)),
     }
-    return [*(path for one in pictures for path in one.paths), *(make() for form, make in makers.items() if form in formats)]
+    written = [*(path for one in pictures for path in one.paths)]
+    written += [make() for form, make in makers.items() if form in formats]
+    if "classes" in metrics:
+        found_rows = evidence.classes(list(rows.loc[rows["status"] == "done", "id"]))
+        written.append(target.write("classes.csv", lambda path: write_csv(found_rows, path)))
+    if "csv" in formats and len(features):
+        written.append(target.write("features.csv", lambda path: write_csv(features, path)))
+    return written
 
 
 def _readme(boards_and_more: str, pictures: Sequence[Picture]) -> str:

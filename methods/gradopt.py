@@ -68,7 +68,7 @@ class GradoptConfig:
     "gradopt",
     role=Role.REFINE,
     needs=("scales",),
-    version=3,  # 3: learning rate and steps chosen on held-out images, even batches, one base scale per power-of-two tensor
+    version=4,  # 4: gradients of scales of logarithms and twin ranges; 3: rate and steps chosen on held-out images
     paper="Frumkin et al., ICCV 2023, Tab. 7 (SGD, Adam, AdamW on the same scales and loss as Evol-Q)",
 )
 class Gradopt(Method[GradoptConfig]):

@@ -9,6 +9,7 @@ WEIGHTS = SHARED / "weights"
 IMAGES = SHARED / "imagenet-sample"
 REFERENCE = SHARED / "reference"
 DEIT = WEIGHTS / "deit_tiny_patch16_224.fb_in1k.safetensors"
+VIT = WEIGHTS / "vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors"
 
 requires_reference = pytest.mark.skipif(
     not (REFERENCE.is_dir() and DEIT.is_file()), reason="no reference data beside the checkout"

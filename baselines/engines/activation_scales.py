@@ -20,14 +20,16 @@ def activation_quantizers(model: QuantizedModel) -> dict[str, NumberFormat]:
 
 
 def has_learnable_scale(model: QuantizedModel, name: str) -> bool:
-    """Whether a site holds a uniform quantizer of something other than a parameter: its scale can follow gradients."""
-    return isinstance(model.quantizers.get(name), Uniform) and model.sites[name].place is not Place.PARAMETER
+    """Whether a site holds a quantizer of something other than a parameter, with scales that can follow gradients."""
+    quantizer = model.quantizers.get(name)
+    place = model.sites[name].place
+    return quantizer is not None and place is not Place.PARAMETER and quantizer.learnable_scales.numel() > 0
 
 
 def install_scales(model: QuantizedModel, scales: dict[str, Tensor]) -> None:
-    """Put scales into the quantizers of these sites; zero points stay. Gradients flow if they ask for them."""
+    """Put learnable scales into the quantizers of these sites; zero points stay. Gradients flow if they ask for them."""
     for name, scale in scales.items():
-        model.quantizers[name] = replace(model.quantizers[name], scale=scale)
+        model.quantizers[name] = model.quantizers[name].with_learned_scales(scale)
 
 
 @torch.no_grad()

@@ -1,13 +1,13 @@
 """Reconstruction of blocks or layers: learn how to round weights so that outputs come close to full precision.
 
-One engine for AdaRound (Nagel et al. 2020), BRECQ (Li et al. 2021), QDrop (Wei et al. 2022) and FIMA-Q (Wu et al. 2025);
-they differ in the unit, in what it reads, in the loss, and in when activations are quantized and their scales learned.
+One engine for AdaRound (Nagel et al. 2020), BRECQ (Li et al. 2021), QDrop (Wei et al. 2022), the reconstruction of AdaLog's
+released code (Wu et al. 2024), FIMA-Q (Wu et al. 2025), APHQ-ViT (Wu et al. 2025) and LS-ViT (2026); they differ in the
+unit, in what it reads, in the loss, and in when activations are quantized and their scales learned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.baselines.engines.activation_scales import activation_quantizers, has_learnable_scale, install_scales
 from harness.baselines.engines.calibration_images import first_images
+from harness.baselines.engines.curvature_losses import LeastSquares, perturbation_curvature, started_at_two, weighted
 from harness.baselines.engines.reconstruction_losses import (
     Fima,
     Loss,
@@ -25,9 +26,11 @@ from harness.baselines.engines.reconstruction_losses import (
     fisher,
     mse,
     power,
+    tenth,
 )
 from harness.baselines.engines.reconstruction_units import ReconstructionConfig, Unit, learn
 from harness.baselines.engines.soft_rounding import SoftRounding
+from harness.baselines.engines.switches import BY_DIVERGENCE, TEMPERATURES, Switches
 from harness.data.sets import CalibrationSet
 from harness.engines.layerwise import Visit, walk
 from harness.machine.progress import Task
@@ -35,42 +38,11 @@ from harness.method.base import Context
 from harness.quant.format.affine import Affine
 from harness.quant.format.arithmetic import EPSILON
 from harness.quant.format.base import required
+from harness.quant.network.drop_masks import drawn, on_device
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
 Stage = Literal["roundings", "scales"]
-FIMA_TEMPERATURE = 20.0  # of FIMA-Q's predictions, in its paper and its released configurations
-
-
-@dataclass(frozen=True)
-class Switches:
-    """What tells the methods apart.
-
-    Attributes:
-        unit: ``block`` (segments) or ``layer``.
-        inputs: What a unit reads: outputs of the quantized network so far, of the full-precision one (layers only), or a
-            mixture (blocks only).
-        activations: Whether activations are quantized while roundings are learned.
-        drop: Share of activations left unquantized while learning, and of the mixture's full-precision elements.
-        scale_lr: Learning rate of activation scales; 0 leaves them alone.
-        scale_steps: Steps of a stage of its own for scales, behind that of the roundings: blocks read full-precision inputs;
-            0: scales are learned with the roundings.
-        scale_power: Exponent of that stage's error.
-        loss: ``mse``, ``fisher`` (squared gradient) or ``fima`` (diagonal and low-rank Fisher information).
-        rank: Number of pairs of ``fima``.
-        first: Whether the network's first weight is learned too.
-    """
-
-    unit: Literal["layer", "block"] = "block"
-    inputs: Literal["quantized", "full", "mixed"] = "quantized"
-    activations: Literal["quantized", "full"] = "quantized"
-    drop: float = 0.0
-    scale_lr: float = 0.0
-    scale_steps: int = 0
-    scale_power: float = 2.0
-    loss: Literal["mse", "fisher", "fima"] = "mse"
-    rank: int = 5
-    first: bool = True
 
 
 def reconstruct(
@@ -94,6 +66,29 @@ def reconstruct(
     context.notes.update(units=units, losses=run.losses)
 
 
+def block_unit(
+    model: QuantizedModel,
+    visit: Visit,
+    images: Tensor,
+    context: Context,
+    config: ReconstructionConfig,
+    switches: Switches,
+) -> Unit:
+    """One block as it is learned, without learning it: for measurements.
+
+    Args:
+        model: A calibrated model.
+        visit: The block, on a walk through both networks.
+        images: Those of the walk.
+        context: The step's context.
+        config: How it would be learned.
+        switches: By which method.
+    """
+    run = _Reconstruction(model, images, context, config, switches)
+    (operations,) = run.units_of(visit.index)
+    return run.block(visit, operations, run.scales(visit))
+
+
 class _Reconstruction:
     """One reconstruction of a whole network."""
 
@@ -106,7 +101,7 @@ class _Reconstruction:
         self.config = config
         self.switches = switches
         self.losses: dict[str, list[float]] = {}
-        temperature = FIMA_TEMPERATURE if switches.loss == "fima" else 1.0
+        temperature = TEMPERATURES.get(switches.loss, 1.0)
         self.gradients = PredictionGradients(model, images.split(config.batch), context.budget, temperature)
 
     def units_of(self, index: int) -> list[list[WeightedOperation]]:
@@ -158,8 +153,8 @@ class _Reconstruction:
     def _round(self, visit: Visit, operations: list[WeightedOperation], task: Task) -> None:
         """One unit: learned, then every rounding is decided."""
         layer = self.switches.unit == "layer"
-        scales = {} if layer or self.switches.scale_steps else self._scales(visit)
-        unit = self._layer(visit, operations[0]) if layer else self._block(visit, operations, scales)
+        scales = {} if layer or self.switches.scale_steps else self.scales(visit)
+        unit = self._layer(visit, operations[0]) if layer else self.block(visit, operations, scales)
         self.losses[unit.name] = learn(unit, self.config, task)
         for site, rounding in unit.roundings.items():
             self.model.rounded_weights[site] = rounding.hard()
@@ -171,7 +166,7 @@ class _Reconstruction:
             if visit.index < done:
                 task.advance(self.switches.scale_steps)
                 continue
-            index, scales = visit.index, self._scales(visit)
+            index, scales = visit.index, self.scales(visit)
             generator = self.context.generator(f"reconstruction/scales/{index}")
 
             def output(images: Tensor, visit: Visit = visit, scales: dict[str, Tensor] = scales) -> Tensor:
@@ -185,21 +180,26 @@ class _Reconstruction:
             self._settle(scales)
             self._finished("scales", index)
 
-    def _block(self, visit: Visit, operations: list[WeightedOperation], scales: dict[str, Tensor]) -> Unit:
+    def block(self, visit: Visit, operations: list[WeightedOperation], scales: dict[str, Tensor]) -> Unit:
         """One block against its output in full precision; its scales are learned with its roundings."""
         index = visit.index
         roundings = {operation.site.name: self._rounding(operation) for operation in operations}
         generator = self.context.generator(f"reconstruction/{index}")
-        drop = (self.switches.drop, generator) if self.switches.drop else None
+        masks = on_device(generator, self.images.device)
+        drop = (self.switches.drop, masks) if self.switches.drop else None
+        half = self.config.precision == "bfloat16"
 
         def present(x: Tensor) -> Tensor:
             install_scales(self.model, scales)
-            with self.model.learning({site: one.soft() for site, one in roundings.items()}, drop):
-                return self.model.run(x, index, index + 1)
+            with (
+                self.model.learning({site: one.soft() for site, one in roundings.items()}, drop),
+                torch.autocast(x.device.type, torch.bfloat16, enabled=half),
+            ):
+                return self.model.run(x, index, index + 1).float()
 
         return Unit(
             visit.segment.name,
-            lambda images: present(self._inputs(visit, images, generator)),
+            lambda images: present(self._inputs(visit, images, masks)),
             visit.targets,
             self._loss(visit, present),
             generator,
@@ -236,12 +236,12 @@ class _Reconstruction:
         quantizer = required(Affine, self.model.quantizers[name], name, "reconstruction")
         return SoftRounding(operation.present_weight, quantizer)
 
-    def _scales(self, visit: Visit) -> dict[str, Tensor]:
+    def scales(self, visit: Visit) -> dict[str, Tensor]:
         """Activation scales of a segment that are learned."""
         if not self.switches.scale_lr:
             return {}
         return {
-            name: self.model.quantizers[name].scale.clone().requires_grad_(True)
+            name: self.model.quantizers[name].learnable_scales.clone().requires_grad_(True)
             for name in visit.segment.sites
             if has_learnable_scale(self.model, name)
         }
@@ -253,20 +253,27 @@ class _Reconstruction:
 
     def _inputs(self, visit: Visit, images: Tensor, generator: torch.Generator) -> Tensor:
         """What a block reads."""
+        if self.switches.inputs == "full":
+            return visit.full.select(images)
         quantized = visit.quantized.select(images)
-        if self.switches.inputs != "mixed":
+        if self.switches.inputs == "quantized":
             return quantized
         full = visit.full.select(images)
-        drop_mask = torch.rand(full.shape, generator=generator).to(full.device) < self.switches.drop
-        return torch.where(drop_mask, full, quantized)
+        return torch.where(drawn(full.shape, self.switches.drop, generator).to(full.device), full, quantized)
 
     def _loss(self, visit: Visit, present: Callable[[Tensor], Tensor]) -> Loss:
-        if self.switches.loss == "fisher":
+        """What a block's output is compared by; the last one of some by the divergence of the logits."""
+        name, last = self.switches.loss, visit.index == len(self.model.segments) - 1
+        if last and name in BY_DIVERGENCE:
+            return started_at_two(divergence) if name == "aphq" else divergence
+        if name == "fisher":
             return fisher(self.context.budget.keep(self.gradients.at(visit)))
-        if self.switches.loss == "fima":
-            if visit.index == len(self.model.segments) - 1:
-                return divergence
+        if name == "aphq":
+            return started_at_two(weighted(perturbation_curvature(self.gradients, visit)))
+        if name == "fima":
             rank = self.switches.rank
             measure = partial(fima_pair, self.gradients, visit, present)
             return Fima(measure, rank, max(self.config.iterations // rank, 1))
-        return mse
+        if name == "lsvit":
+            return started_at_two(LeastSquares(self.gradients, visit, present))
+        return tenth if name == "tenth" else mse

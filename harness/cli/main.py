@@ -60,6 +60,7 @@ COMMANDS = {
     "latency": Command("latency", "Time an exported file beside its float32 model, and keep it with the record."),
     "diagnose": Command("diagnose", "Say what quantizing each site costs, and why the worst ones are bad."),
     "compare": Command("compare", "Say whether the difference between two results is real."),
+    "recommend": Command("recommend", "Find the recipe that keeps to some limits, without labels."),
     "export": Command("export", "Write a finished trial as a file that a runtime computes with integers."),
     "submit": Command("submit", "Write finished results into one file for others."),
     "verify": Command("verify", "Check such a file, and repeat one of its trials."),

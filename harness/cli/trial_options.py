@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from harness.trial.fields import SpecField, fields_of
 from harness.trial.spec import TrialSpec, pairs
 
 
-def add_trial(trial: argparse._ArgumentGroup, how: argparse._ArgumentGroup) -> None:
+def add_trial(trial: argparse._ArgumentGroup, how: argparse._ArgumentGroup, without: Sequence[str] = ()) -> None:
     """One option per field of a single trial; a value that is not given stays None.
 
     Args:
         trial: Group of what a trial is.
         how: Group of how it runs.
+        without: Fields that get none.
     """
     for one in fields_of(TrialSpec):
+        if one.name in without:
+            continue
         _add(trial if one.is_identity else how, one, f"<{one.about.metavar}>", one.kind if one.kind is not dict else str)
 
 
@@ -44,7 +48,7 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: A mapping's entry has no equals sign.
     """
-    values = {one.name: getattr(arguments, one.name) for one in fields_of(TrialSpec)}
+    values = {one.name: getattr(arguments, one.name, None) for one in fields_of(TrialSpec)}
     present = {name: value for name, value in values.items() if value is not None}
     maps = {one.name: one.flag for one in fields_of(TrialSpec) if one.kind is dict}
     return {name: pairs(value, maps[name]) if name in maps else value for name, value in present.items()}

@@ -12,11 +12,17 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 from timm.data import create_transform
-from timm.data.transforms import CenterCropOrPad, ResizeKeepRatio
+from timm.data.transforms import CenterCropOrPad, MaybeToTensor, ResizeKeepRatio
 from torch import Tensor
 from torchvision import transforms
 
 RESIZED_PIXELS = 2**22  # 4 million; a photograph of 3:2 has a fiftieth of it after resizing
+EXPECTED = (  # what the first two steps leave is a Pillow image of whole numbers, what the last two do is arithmetic
+    (transforms.Resize, ResizeKeepRatio),
+    (transforms.CenterCrop, CenterCropOrPad),
+    (MaybeToTensor, transforms.ToTensor),
+    (transforms.Normalize,),
+)
 FILTER_REACH = 4  # source pixels at scale 1; Lanczos, the widest of Pillow's filters, reaches 3
 
 
@@ -34,14 +40,31 @@ class EvaluationTransform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Resize, crop, normalise."""
-        resize, crop, *rest = self.steps.transforms
+        return self.normalised(self.cropped(image))
+
+    def cropped(self, image: Image.Image) -> Image.Image:
+        """Resize and crop: what is still whole numbers."""
+        resize, crop, *_ = self.steps.transforms
         size = _resized(resize, image.size)
-        if math.prod(size) <= RESIZED_PIXELS or not isinstance(crop, (transforms.CenterCrop, CenterCropOrPad)):
-            return self.steps(image)  # type: ignore[no-any-return]
-        value: Any = self._centre(image, size, (crop.size[1], crop.size[0]))
-        for step in (crop, *rest):  # the crop pads where the image is smaller than it
+        if math.prod(size) > RESIZED_PIXELS and isinstance(crop, (transforms.CenterCrop, CenterCropOrPad)):
+            image = self._centre(image, size, (crop.size[1], crop.size[0]))
+        else:
+            image = resize(image)
+        return crop(image)  # type: ignore[no-any-return]  # pads where the image is smaller than it
+
+    def normalised(self, image: Image.Image) -> Tensor:
+        """What comes after the crop: a tensor, less its mean, divided by its deviation."""
+        value: Any = image
+        for step in self.steps.transforms[2:]:
             value = step(value)
         return value  # type: ignore[no-any-return]
+
+    @property
+    def unknown_steps(self) -> str:
+        """Steps of timm's transform of which is not known that the image is whole numbers after the crop; else empty."""
+        steps = self.steps.transforms
+        known = len(steps) == len(EXPECTED) and all(type(one) in kinds for one, kinds in zip(steps, EXPECTED, strict=True))
+        return "" if known else ", ".join(type(one).__name__ for one in steps)
 
     def _centre(self, image: Image.Image, size: tuple[int, int], crop: tuple[int, int]) -> Image.Image:
         """The middle ``crop`` of the image resized to ``size``; both ``(width, height)``."""

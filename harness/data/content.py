@@ -8,7 +8,6 @@ again without another time.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import tempfile
@@ -16,8 +15,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from harness.data.hash_file import Known, hash_file, read_hash_file
 from harness.data.image_file import check_regular, unreadable
 
 log = logging.getLogger(__name__)
@@ -50,14 +49,6 @@ class Spoken:
             self._last = time.monotonic()
 
 
-class Known(NamedTuple):
-    """Size in bytes, time of the last change in nanoseconds, SHA-256."""
-
-    size: int
-    changed: int
-    sha256: str
-
-
 class ContentHashes:
     """Hashes of the files of one folder.
 
@@ -67,8 +58,9 @@ class ContentHashes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        key = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:32]
-        self._file = cache_folder() / f"{key}.json"
+        self._place, self._before = str(folder.absolute()), os.path.join(folder, "")
+        key = hashlib.sha256(os.fsencode(self._place)).hexdigest()[:32]
+        self._file = cache_folder() / f"{key}.hashes"
         self._known: dict[str, Known] | None = None
 
     def of(self, names: Sequence[str], say: Say = silent) -> list[str]:
@@ -98,7 +90,7 @@ class ContentHashes:
         return [self._one(name) for name in names]
 
     def _one(self, name: str) -> Known:
-        path = os.path.join(self.folder, name)
+        path = self._before + name
         status = check_regular(path)
         known = self._kept().get(name)
         if known is not None and (known.size, known.changed) == (status.st_size, status.st_mtime_ns):
@@ -111,7 +103,7 @@ class ContentHashes:
 
     def _kept(self) -> dict[str, Known]:
         if self._known is None:
-            self._known = _read(self._file)
+            self._known = self._written()
         return self._known
 
     def _keep(self, found: Mapping[str, Known]) -> None:
@@ -120,12 +112,22 @@ class ContentHashes:
         new = {name: one for name, one in found.items() if known.get(name) != one and _settled(one)}
         if not new:
             return
-        self._known = {**_read(self._file), **known, **new}
+        self._known = {**self._written(), **known, **new}
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_aside(self._file, json.dumps({"folder": str(self.folder.absolute()), "files": self._known}).encode())
+            write_aside(self._file, hash_file(self._place, self._known))
         except OSError as error:
             log.warning("hashes of the images of %s are not kept: %s", self.folder, error)
+
+    def _written(self) -> dict[str, Known]:
+        """What is kept; nothing when there is no file or it is broken."""
+        if not self._file.is_file():
+            return {}
+        try:
+            return read_hash_file(self._file, self._place)
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            log.warning("%s is not used: %s: %s", self._file, type(error).__name__, error)
+            return {}
 
 
 def cache_root() -> Path:
@@ -159,17 +161,3 @@ def _parts(names: Sequence[str]) -> list[Sequence[str]]:
 
 def _settled(one: Known) -> bool:
     return time.time() - one.changed / 1e9 > SETTLED_SECONDS
-
-
-def _read(file: Path) -> dict[str, Known]:
-    """What is kept; nothing when there is no file or it is broken."""
-    if not file.is_file():
-        return {}
-    try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-        return {
-            str(name): Known(int(size), int(changed), str(sha)) for name, (size, changed, sha) in content["files"].items()
-        }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        log.warning("%s is not used: %s: %s", file, type(error).__name__, error)
-        return {}

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
 
 from harness.data.content import ContentHashes, Say, silent
-from harness.data.image_file import read_image, unreadable
+from harness.data.decoding import DecodedSet, Decoding
+from harness.data.image_files import ImageFiles, StreamedSet
+from harness.data.kept_set import KeptSet
 from harness.data.labels import IMAGENET_CLASSES, Labels, Wanted, labels_of
 from harness.data.listing import Side, scan
 from harness.data.names import Names
+from harness.data.pixel_file import Shape
+from harness.data.pixels import inexact, pixels_id
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, draw, spaced
 from harness.errors import DataError, nearest
 
-WORKER_THRESHOLD = 2000
+log = logging.getLogger(__name__)
+CALIBRATION_BATCH = 64  # images that are decoded together
 HELD_OUT_SHARE = 5  # without train/ and val/, one image in five is for calibration
 FINGERPRINT_FORM = 2  # raised when a fingerprint is of something else than before: ids of trials on folders change
 
@@ -54,6 +60,7 @@ class FileSource(DataSource):
         self._evaluated = frozenset(evaluated)
         self._drawn: dict[tuple[int, int], dict[str, str]] = {}
         self._labels: Labels | None = None
+        self._decoding = Decoding()
         self.fingerprint = _fingerprint(calibration.names, evaluation.names, evaluated)
 
     @property
@@ -74,20 +81,76 @@ class FileSource(DataSource):
         source.labels_sha256, source.labels = found.sha256, found.rule
         return source
 
+    def decoded_by(self, decoding: Decoding) -> FileSource:
+        """The same images, decoded another way."""
+        source = copy.copy(self)
+        source._decoding = decoding
+        return source
+
+    def unlabelled(self) -> FileSource:
+        """The same images, whatever the class folders are called."""
+        source = copy.copy(self)
+        source._labels = Labels(dict.fromkeys(self.class_folders, 0), "no labels", "")
+        return source
+
     def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
         """Draw images from the calibration side and decode them."""
-        images = _Images(self._calibration, draw(len(self._calibration), count, seed, self.name), preprocessing, {})
-        return CalibrationSet(torch.stack([images.read(i) for i in range(len(images))]))
+        index = draw(len(self._calibration), count, seed, self.name)
+        images = ImageFiles(self._calibration, index, None, preprocessing)
+        if self._keeps(preprocessing):
+            fingerprint = self.calibration_fingerprint(count, seed)
+            wanted = self._drawn_set(count, seed, preprocessing)
+            decoded = self._kept(images, wanted, lambda found: _together(found) == fingerprint)
+        else:
+            decoded = StreamedSet(images, self._decoding.device)
+        return CalibrationSet(torch.cat([batch for batch, _ in decoded.batches(CALIBRATION_BATCH)]))
+
+    def calibration_at(self, index: Sequence[int], preprocessing: Preprocessing) -> Tensor:
+        """Decode images of the calibration side."""
+        images = StreamedSet(ImageFiles(self._calibration, list(index), None, preprocessing), self._decoding.device)
+        return torch.cat([batch for batch, _ in images.batches(CALIBRATION_BATCH)])
+
+    def content_at(self, index: Sequence[int]) -> str:
+        """Hash over the content of images of the calibration side."""
+        return _together(self._hashes.of([self._calibration.names[i] for i in index]))
 
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """Stream images from the evaluation side."""
         labels = self._labels or labels_of(Wanted(self.class_folders, IMAGENET_CLASSES, self.name, "of ImageNet-1k"), None)
-        index = spaced(len(self._evaluation), limit)
-        return _StreamedSet(_Images(self._evaluation, index, preprocessing, labels.index))
+        images = ImageFiles(self._evaluation, spaced(len(self._evaluation), limit), labels.index, preprocessing)
+        if not self._keeps(preprocessing):
+            return StreamedSet(images, self._decoding.device)
+        return self._kept(images, self._evaluated_set(limit, preprocessing), self._evaluated.issuperset)
+
+    def decoded_sets(
+        self, drawn: tuple[int, int] | None, limit: int | None, preprocessing: Preprocessing
+    ) -> tuple[DecodedSet, ...]:
+        """Evaluation images, and calibration images where some are drawn."""
+        if not self._keeps(preprocessing):
+            return ()
+        calibration = () if drawn is None else (self._drawn_set(*drawn, preprocessing),)
+        return (self._evaluated_set(limit, preprocessing), *calibration)
+
+    def _keeps(self, preprocessing: Preprocessing) -> bool:
+        """Whether decoded images are kept: only where that changes no bit."""
+        return self._decoding.cache is not None and _exact(preprocessing, self._decoding.device)
+
+    def _drawn_set(self, count: int, seed: int, preprocessing: Preprocessing) -> DecodedSet:
+        content = f"calibration {self.calibration_fingerprint(count, seed)}"
+        return DecodedSet(pixels_id(content, preprocessing), Shape(count, *preprocessing.input_size))
+
+    def _evaluated_set(self, limit: int | None, preprocessing: Preprocessing) -> DecodedSet:
+        count = len(spaced(len(self._evaluation), limit))
+        content = f"evaluation {self.fingerprint} {count}"
+        return DecodedSet(pixels_id(content, preprocessing), Shape(count, *preprocessing.input_size))
+
+    def _kept(self, images: ImageFiles, wanted: DecodedSet, known: Callable[[list[str]], bool]) -> EvaluationSet:
+        """Images whose pixels are kept, as long as the content of their files is the one that the fingerprint is of."""
+        return KeptSet(images.as_pixels(), wanted, self._decoding, lambda: known(images.contents()))
 
     def calibration_fingerprint(self, count: int, seed: int) -> str:
         """Hash over the content of the drawn images."""
-        return hashlib.sha256("\n".join(self._content(count, seed).values()).encode()).hexdigest()
+        return _together(list(self._content(count, seed).values()))
 
     def overlap(self, count: int, seed: int) -> tuple[str, ...]:
         """Drawn images whose bytes are those of some evaluation image, whatever their names; ``class/file``."""
@@ -131,63 +194,18 @@ def _sides(root: Path, say: Say) -> tuple[Side, Side, str]:
     return side.chosen(held_out), side.chosen([not one for one in held_out]), split
 
 
-class _Images(Dataset[tuple[Tensor, int] | DataError]):
-    """Decodes and preprocesses image files; ``labels`` by class folder."""
-
-    def __init__(self, side: Side, index: list[int], preprocessing: Preprocessing, labels: Mapping[str, int]) -> None:
-        self.side = side
-        self.index = index
-        self.labels = labels
-        self.transform = preprocessing.transform()
-        self.mode = "L" if preprocessing.input_size[0] == 1 else "RGB"
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int] | DataError:
-        """An image and its label; an error as a value, because a worker process would send it on as a traceback."""
-        try:
-            return self.read(index), self.labels[self.side.class_of(self.index[index])]
-        except DataError as error:
-            return error
-
-    def read(self, index: int) -> Tensor:
-        """An image.
-
-        Raises:
-            DataError: The file cannot be read, or preprocessing leaves nothing of it.
-        """
-        path = self.side.path(self.index[index])
-        image = read_image(path, self.mode)
-        try:
-            return self.transform(image)
-        except ValueError as error:  # an edge of no pixels after resizing
-            raise unreadable(path, error) from error
+@cache
+def _exact(preprocessing: Preprocessing, device: torch.device) -> bool:
+    """Whether pixels may be kept; where not, a warning says why, once."""
+    reason = inexact(preprocessing, device)
+    if reason:
+        log.warning("decoded images are not kept: %s", reason)
+    return not reason
 
 
-class _StreamedSet(EvaluationSet):
-    """Evaluation images decoded while they are needed, by worker processes when there are many."""
-
-    def __init__(self, images: _Images) -> None:
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels in fixed order."""
-        workers = min(8, os.cpu_count() or 1) if len(self._images) > WORKER_THRESHOLD else 0
-        for batch in DataLoader(self._images, batch_size=size, num_workers=workers, collate_fn=_collated):
-            if isinstance(batch, DataError):
-                raise batch
-            images, labels = batch
-            yield images, labels
-
-
-def _collated(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
-    """A batch, or the first error in it."""
-    error = next((item for item in items if isinstance(item, DataError)), None)
-    return default_collate(items) if error is None else error
+def _together(contents: list[str]) -> str:
+    """One hash of several."""
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()
 
 
 def _held_out(name: str) -> bool:

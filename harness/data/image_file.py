@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
@@ -27,16 +28,36 @@ def read_image(path: str, mode: str) -> Image.Image:
         DataError: It is no regular file, in none of ``FORMATS``, larger than ``MAX_PIXELS``, truncated or otherwise broken.
     """
     check_regular(path)
+    return _decoded(path, path, mode)
+
+
+def decode_image(content: bytes, mode: str, name: str) -> Image.Image:
+    """Decode the bytes of an image that is not a file of its own; the limits are those of ``read_image``.
+
+    Args:
+        content: What a file would hold.
+        mode: Pillow's mode: ``RGB`` or ``L``.
+        name: What a message calls it.
+
+    Raises:
+        DataError: As ``read_image``.
+    """
+    if not 0 < len(content) <= MAX_BYTES:
+        raise DataError(f"image {name!r} has {len(content):,} bytes, expected 1 to {MAX_BYTES:,}")
+    return _decoded(io.BytesIO(content), name, mode)
+
+
+def _decoded(file: str | io.BytesIO, name: str, mode: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is the same and says more
-            with Image.open(path, formats=FORMATS) as image:
-                _check_pixels(path, image.size)
+            with Image.open(file, formats=FORMATS) as image:
+                _check_pixels(name, image.size)
                 return image.convert(mode)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # decoders raise nearly anything on broken files
-        raise unreadable(path, error) from error
+        raise unreadable(name, error) from error
 
 
 def check_regular(path: str) -> os.stat_result:

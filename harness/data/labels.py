@@ -99,7 +99,7 @@ def labels_of(wanted: Wanted, classes: str | None) -> Labels:
     else:
         index, rule = _mapped(wanted, user_path(classes)), f"file {Path(classes).name}"
     known = wanted.outputs == IMAGENET_CLASSES and index == _imagenet(wanted)
-    return Labels(index, rule, "" if known else _sha256(index))
+    return Labels(index, rule, "" if known else labels_hash(index))
 
 
 def imagenet_index(outputs: int = IMAGENET_CLASSES) -> Mapping[str, int]:
@@ -185,7 +185,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
 
 
-def _sha256(index: Mapping[str, int]) -> str:
+def labels_hash(index: Mapping[str, int]) -> str:
+    """Hash of which class is which output."""
     digest = hashlib.sha256(f"class folders, form {FORM}\0".encode())
     for name in sorted(index):
         digest.update(os.fsencode(name) + b"\0" + str(index[name]).encode() + b"\0")

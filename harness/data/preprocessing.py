@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 from harness.errors import DataError
 from harness.trial.overrides import read_overrides
+
+if TYPE_CHECKING:
+    from harness.data.centre_first import EvaluationTransform
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Preprocessing:
             pixels = F.interpolate(pixels, (height, width), mode=mode, antialias=antialias).clamp(0, 1)
         return self.normalise(pixels.expand(-1, channels, -1, -1))
 
-    def transform(self) -> Callable[[Any], Tensor]:
+    def transform(self) -> EvaluationTransform:
         """Timm's evaluation transform: PIL image to normalised tensor."""
         from harness.data.centre_first import EvaluationTransform  # timm loads as long as torch; naming the class must not
 

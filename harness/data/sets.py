@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.decoding import DecodedSet, Decoding
 from harness.data.preprocessing import Preprocessing
 from harness.errors import DataError
+
+UNLABELLED = -1  # the label of an image that full precision judges
 
 
 class CalibrationSet:
@@ -85,6 +88,29 @@ class DataSource(ABC):
             )
         return self
 
+    def decoded_by(self, decoding: Decoding) -> DataSource:
+        """The same images, decoded another way; no value depends on it. Itself where nothing is decoded."""
+        return self
+
+    def decoded_sets(
+        self, drawn: tuple[int, int] | None, limit: int | None, preprocessing: Preprocessing
+    ) -> tuple[DecodedSet, ...]:
+        """What of a trial's images the cache keeps, or would keep.
+
+        Args:
+            drawn: Count and seed of the calibration images; None where they do not come from the data.
+            limit: Of evaluation images.
+            preprocessing: Of the network.
+
+        Raises:
+            DataError: As ``calibration_fingerprint``.
+        """
+        return ()
+
+    def unlabelled(self) -> DataSource:
+        """The same images for who reads no labels: those of the evaluation set mean nothing."""
+        return self
+
     @property
     @abstractmethod
     def calibration_size(self) -> int:
@@ -97,6 +123,22 @@ class DataSource(ABC):
         Raises:
             DataError: ``count`` is not between 1 and ``calibration_size``, or an image cannot be read.
         """
+
+    def calibration_at(self, index: Sequence[int], preprocessing: Preprocessing) -> Tensor:
+        """Some images of the calibration side, ``(n, c, h, w)`` float32, by their numbers from 0.
+
+        Raises:
+            DataError: An image cannot be read, or this kind of data has no numbers for its images.
+        """
+        raise DataError(f"data {self.name!r} cannot be parted", "judge by its evaluation images, without --judge held_out")
+
+    def content_at(self, index: Sequence[int]) -> str:
+        """Hash over the content of these images; empty where ``fingerprint`` covers all images.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        return ""
 
     @abstractmethod
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
@@ -159,6 +201,16 @@ def check_limit(limit: int | None) -> None:
     """
     if limit is not None and limit < 1:
         raise DataError(f"evaluation limit {limit} is not possible: expected at least 1")
+
+
+def right_classes(labels: Tensor, full_precision: Tensor) -> Tensor:
+    """Labels ``(n,)``, and where there are none the class that full precision predicts.
+
+    Args:
+        labels: Class indices, or ``UNLABELLED``.
+        full_precision: Logits ``(n, classes)``.
+    """
+    return torch.where(labels == UNLABELLED, full_precision.argmax(1), labels)
 
 
 class TensorEvaluationSet(EvaluationSet):

@@ -13,7 +13,7 @@ import onnx
 import torch
 
 from harness.data.sets import EvaluationSet
-from harness.data.sources import open_source
+from harness.data.sources import open_judged
 from harness.deploy.gate import Interval, Judged, NotExported, Paired, Simulation, passed
 from harness.deploy.int4 import store_int4
 from harness.deploy.manifest import NAME, manifest_of
@@ -23,13 +23,14 @@ from harness.deploy.onnx_file import write_onnx
 from harness.deploy.paths import operation_paths, quantizer_paths
 from harness.deploy.refusals import check, refusals
 from harness.deploy.runtime import check_threads, needing
-from harness.errors import UsageError, nearest
+from harness.errors import IncompatibleError, UsageError, nearest
 from harness.machine.progress import Progress
 from harness.quant.network.qmodel import QuantizedModel
 from harness.run.evaluate import evaluate
 from harness.run.reload import QuantizedNetwork, load_quantized
 from harness.store.store import Store
-from harness.trial.spec import TrialSpec
+from harness.trial.record import task_of
+from harness.trial.spec import FEATURES, TrialSpec
 
 INT4_BITS = 4
 __all__ = ["TARGETS", "Interval", "NotExported", "Wanted", "export"]
@@ -103,6 +104,10 @@ def export(store: Store, wanted: Wanted, paired: Paired, progress: Progress) -> 
     _check_out(wanted.out)
     check_threads(wanted.threads)
     network = load_quantized(store, wanted.trial, weights=wanted.spec.weights)
+    if task_of(network.record) == FEATURES:
+        raise IncompatibleError(
+            f"trial {network.record['id']} measures features: a file is judged by its top-1", "export one of a classifier"
+        )
     changes = _changes(network, wanted)
     judged = _judged(store, network, wanted, changes, paired, progress)
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
@@ -168,7 +173,7 @@ def _images(network: QuantizedNetwork, spec: TrialSpec) -> EvaluationSet:
     Raises:
         UsageError: Those found are others.
     """
-    source = open_source(str(spec.data))
+    source = open_judged(spec)
     expected = network.record["spec"]["data_fingerprint"]
     if source.fingerprint != expected:
         raise UsageError(

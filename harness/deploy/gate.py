@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 
-from harness.data.sets import EvaluationSet
+from harness.data.sets import EvaluationSet, right_classes
 from harness.deploy.departure import departing
 from harness.deploy.kernels import Kernels, kernels
 from harness.deploy.parity import Parity, parity
@@ -230,6 +230,7 @@ def _evaluated(session: Session, judged: Judged) -> tuple[np.ndarray, np.ndarray
         for images, labels in judged.data.batches(judged.batch):
             logits = torch.from_numpy(session.run(np.ascontiguousarray(images.numpy())))
             full = judged.model.full_precision(images)
+            labels = right_classes(labels, full)
             right.append((logits.argmax(1) == labels).numpy())
             right_fp32.append((full.argmax(1) == labels).numpy())
             signal += float(full.double().square().sum())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from harness.deploy.grids import BYTE_MAX, BYTE_MIN, SIGNED_MAX, SIGNED_MIN, ActivationGrid, WeightCodes
 from harness.quant.format.arithmetic import along
+from harness.quant.network.norms import normalised
 
 quantized = torch.ops.quantized_decomposed
 BYTE = (BYTE_MIN, BYTE_MAX, torch.uint8)
@@ -98,6 +99,19 @@ class Plain(nn.Module):
     def forward(self) -> Tensor:
         """The weight."""
         return self.weight
+
+
+class Replaced(nn.Module):
+    """A constant that a transform put in the place of the network's own, which is not read."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("value", value)
+        self.value: Tensor
+
+    def forward(self, _: Tensor) -> Tensor:
+        """The constant."""
+        return self.value
 
 
 class Weighted(nn.Module):
@@ -224,11 +238,12 @@ def _divided(x: Tensor, factors: Tensor | None) -> Tensor:
 
 
 class Norm(nn.Module):
-    """Layer normalisation in floating point."""
+    """Layer normalisation in floating point; its root mean square form where it is not centred."""
 
-    def __init__(self, weight: Tensor | None, bias: Tensor | None, eps: float) -> None:
+    def __init__(self, weight: Tensor | None, bias: Tensor | None, eps: float, *, centred: bool = True) -> None:
         super().__init__()
         self.eps = eps
+        self.centred = centred
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
         self.weight: Tensor | None
@@ -236,7 +251,7 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, shape: list[int]) -> Tensor:
         """Normalise over the last axes of size ``shape``."""
-        return torch.nn.functional.layer_norm(x, shape, self.weight, self.bias, self.eps)
+        return normalised(x, shape, self.weight, self.bias, self.eps, centred=self.centred)
 
 
 class Softmax(nn.Module):

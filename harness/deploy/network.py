@@ -18,6 +18,7 @@ from harness.deploy.layers import (
     Patches,
     Plain,
     Product,
+    Replaced,
     Softmax,
     Stored,
     Weighted,
@@ -30,6 +31,8 @@ from harness.quant.format.base import NumberFormat
 from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.format.requantized import Requantized
 from harness.quant.network import operators
+from harness.quant.network.activations import Activation
+from harness.quant.network.constants import Constant
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -97,6 +100,8 @@ def _segment(
 def _replaced(model: QuantizedModel, module: nn.Module) -> nn.Module:
     """What stands in the place of an operation of the simulation."""
     builders: dict[type[nn.Module], Callable[[QuantizedModel, Any], nn.Module]] = {
+        Activation: _activation,
+        Constant: _in_place,
         operators.Tap: _tap,
         operators.WeightedOperation: _weighted,
         operators.MatMul: _product,
@@ -112,18 +117,25 @@ def _tap(model: QuantizedModel, tap: operators.Tap) -> nn.Module:
     quantizer = model.quantizers.get(tap.site.name)
     if not isinstance(quantizer, Affine) or tap.site.place is not Place.CONSTANT:
         return _quantizer(quantizer)
-    constant = _constant(model, tap)
-    return Stored(weight_codes(quantizer, constant, constant))
+    value = _constant(model, tap.site.node)
+    return Stored(weight_codes(quantizer, value, value))
 
 
-def _constant(model: QuantizedModel, tap: operators.Tap) -> Tensor:
-    """The tensor that a constant's tap reads."""
-    for segment in model.segments:
-        for node in segment.module.graph.nodes:
-            if node.op == "call_module" and segment.module.get_submodule(str(node.target)) is tap:
-                value: Tensor = getattr(segment.module, str(node.args[0].target))
-                return value
-    raise KeyError(tap.site.name)
+def _constant(model: QuantizedModel, node: str) -> Tensor:
+    """A constant of the quantized network: what a transform put in its place, or its own value."""
+    replaced = model.edits.replaced_constants.get(node)
+    return model.chain.constant(node) if replaced is None else replaced
+
+
+def _activation(model: QuantizedModel, activation: Activation) -> nn.Module:
+    """An activation function; ReLU where a transform put it in its place."""
+    return nn.ReLU() if activation.node in model.edits.rectified else activation
+
+
+def _in_place(model: QuantizedModel, constant: Constant) -> nn.Module:
+    """A constant's place, before its quantizer."""
+    replaced = model.edits.replaced_constants.get(constant.node)
+    return nn.Identity() if replaced is None else Replaced(replaced)
 
 
 def _quantizer(quantizer: NumberFormat | None) -> nn.Module:
@@ -209,4 +221,4 @@ def _side(model: QuantizedModel, name: str) -> tuple[nn.Module, Tensor | None]:
 
 def _norm(model: QuantizedModel, norm: operators.LayerNorm) -> Norm:
     weight, bias = model.replaced_norms.get(norm.node, (norm.weight, norm.bias))
-    return Norm(weight, bias, norm.eps)
+    return Norm(weight, bias, norm.eps, centred=norm.node not in model.edits.rms_norms)

@@ -51,6 +51,11 @@ class MethodInfo:
     target: str = ""
     extra: str = ""
 
+    @property
+    def leads(self) -> bool:
+        """Whether it comes before the scheme: a transform of the network itself, which needs no quantizer."""
+        return self.role is Role.TRANSFORM and not self.needs
+
 
 K = TypeVar("K", bound=type[Any])
 

@@ -155,7 +155,7 @@ def check(text: str) -> Stack:
     problems: list[Problem] = []
     steps: list[StackStep] = []
     provided: set[str] = set()
-    seen: dict[str, Role] = {}
+    seen: dict[str, MethodInfo] = {}
     scheme = ""
     parsed = parse(text)
     for step in parsed:
@@ -172,7 +172,7 @@ def check(text: str) -> Stack:
         problems += _missing_scheme(info, parsed, known)
         scheme = scheme or (info.name if info.role is Role.SCHEME else "")
         provided |= info.provides
-        seen[info.name] = info.role
+        seen[info.name] = info
         method, wrong = set_up(info, step.given)
         problems += wrong
         if method is not None:
@@ -196,9 +196,9 @@ def _missing_scheme(info: MethodInfo, parsed: list[Step], known: Mapping[str, Me
 
 
 def _order_problems(
-    info: MethodInfo, provided: set[str], scheme: str, seen: dict[str, Role], text: str
+    info: MethodInfo, provided: set[str], scheme: str, seen: Mapping[str, MethodInfo], text: str
 ) -> Iterator[Problem]:
-    others = [name for name, role in seen.items() if role is not Role.ALLOCATE]
+    others = [name for name, one in seen.items() if one.role is not Role.ALLOCATE and not one.leads]
     if info.role is Role.ALLOCATE and others:
         yield Problem(f"{info.name} (chooses widths) comes after other methods", f"put {info.name} first")
     elif info.role is Role.SCHEME and scheme:
@@ -209,6 +209,9 @@ def _order_problems(
         yield Problem(f"{info.name} (a scheme) comes after other methods", f"put {info.name} first")
     elif info.name in seen:
         yield Problem(f"{info.name} is there twice", "remove one of the two")
+    elif info.leads and others:
+        fix = f"put {info.name} first: {info.name}+{others[0]}"
+        yield Problem(f"{info.name} changes the network that {others[0]} has calibrated quantizers for", fix)
     missing = sorted(info.needs - provided)
     if missing and scheme:
         yield Problem(

@@ -25,7 +25,7 @@ OF_TRAINING = ("drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate"
 
 Channels = Annotated[int, Field(ge=1, le=16)]
 Edge = Annotated[int, Field(ge=1, le=4096)]
-Classes = Annotated[int, Field(ge=1, le=MAX_CLASSES)]
+Classes = Annotated[int, Field(ge=0, le=MAX_CLASSES)]  # none: a network without a classifier
 Means = Annotated[list[Annotated[float, Field(ge=-LARGEST_SHIFT, le=LARGEST_SHIFT)]], Field(min_length=1, max_length=16)]
 Deviations = Annotated[
     list[Annotated[float, Field(ge=SMALLEST_DEVIATION, le=LARGEST_SHIFT)]], Field(min_length=1, max_length=16)
@@ -77,7 +77,7 @@ class Configuration(BaseModel):
 
     Attributes:
         architecture: timm's name without a tag.
-        num_classes: Number of logits.
+        num_classes: Number of logits; 0 without a classifier.
         model_args: Arguments of the constructor.
         pretrained_cfg: Preprocessing.
     """

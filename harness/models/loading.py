@@ -37,7 +37,7 @@ class LoadedModel:
             tag's weights.
         architecture: ``arch.tag`` as timm builds it: what decides blocks and preprocessing, whatever the weights are.
         network: The network.
-        classes: Number of logits.
+        classes: Number of logits; 0 for a network without a classifier, which gives features.
         weights_sha256: Hash over all parameters and buffers.
         weights_source: Where the weights came from.
     """
@@ -85,7 +85,7 @@ def _loaded(network: nn.Module, name: str, source: str, *, local: bool) -> Loade
     _check_finite(state, name)
     built, sha256 = _with_tag(network, name), tensors_sha256(state)
     called = named_by_content(built, sha256) if local else built
-    return LoadedModel(called, built, network.eval(), _classes(network, name), sha256, source)
+    return LoadedModel(called, built, network.eval(), int(getattr(network, "num_classes", 0) or 0), sha256, source)
 
 
 def _with_weights(name: str, path: Path) -> nn.Module:
@@ -149,13 +149,6 @@ def _from_file(name: str) -> str:
 def _with_tag(network: nn.Module, name: str) -> str:
     tag = getattr(network, "pretrained_cfg", {}).get("tag")
     return name if "." in name or not tag else f"{name}.{tag}"
-
-
-def _classes(network: nn.Module, name: str) -> int:
-    classes = getattr(network, "num_classes", 0)
-    if not classes:
-        raise ModelError(f"model {name} has no classifier")
-    return int(classes)
 
 
 def _build(name: str, *, pretrained: bool, **options: Any) -> nn.Module:

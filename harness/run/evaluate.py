@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.sets import EvaluationSet
+from harness.data.sets import UNLABELLED, EvaluationSet, right_classes
 from harness.errors import DivergedError
 from harness.machine.progress import Progress
 from harness.quant.network.diagnosis import first_not_finite
 from harness.quant.network.qmodel import QuantizedModel
+from harness.run.confidence import Confidence, as_labels, class_counts
 from harness.store.fp_logits import Evaluable, Reference
-from harness.trial.record import Metrics, NoiseFloor
+from harness.trial.record import ClassCounts, ExpectedDrop, Metrics, NoiseFloor
 from harness.trial.spec import INTEGER
+
+SURE = 1.96  # standard errors on each side of a mean: 95 %
 
 
 @dataclass
@@ -41,7 +44,8 @@ class Apart:
         self.error += float((one.double() - other.double()).square().sum())
 
 
-def _decibel(signal: float, error: float) -> float | None:
+def decibel(signal: float, error: float) -> float | None:
+    """Ratio of signal to error; None where there is no error."""
     return 10 * math.log10(signal / error) if error > 0 and signal > 0 else None
 
 
@@ -65,6 +69,10 @@ class Evaluation:
         error: Sum of squared differences of the logits.
         correct: Per image, whether the quantized model is right by top-1.
         correct_fp32: Likewise in full precision.
+        doubt: Per image, how much likelier full precision finds its own class than the quantized model's.
+        labels: Of the images.
+        confidence: What the quantized probabilities are worth.
+        confidence_fp32: Likewise in full precision.
         again: What the same network gives with the other arithmetic; None where that was not asked for.
     """
 
@@ -78,6 +86,10 @@ class Evaluation:
     error: float = 0.0
     correct: list[np.ndarray] = field(default_factory=list)
     correct_fp32: list[np.ndarray] = field(default_factory=list)
+    doubt: list[np.ndarray] = field(default_factory=list)
+    labels: list[Tensor] = field(default_factory=list)
+    confidence: Confidence = field(default_factory=Confidence)
+    confidence_fp32: Confidence = field(default_factory=Confidence)
     again: Apart | None = None
 
     def add(self, quantized: Tensor, reference: Tensor, labels: Tensor) -> None:
@@ -93,6 +105,10 @@ class Evaluation:
         self.error += float((quantized.double() - reference.double()).square().sum())
         self.correct.append(right.cpu().numpy())
         self.correct_fp32.append(right_fp32.cpu().numpy())
+        self.doubt.append(_doubt(quantized, reference).cpu().numpy())
+        self.labels.append(labels)
+        self.confidence.add(quantized, labels)
+        self.confidence_fp32.add(reference, labels)
 
     def metrics(self) -> Metrics:
         """Percentages, counts and the logits' signal-to-quantization-noise ratio in decibel (None: no error)."""
@@ -103,8 +119,12 @@ class Evaluation:
             "top1_fp32": self.n_correct_fp32 * percent,
             "top5_fp32": self.n_correct_top5_fp32 * percent,
             "agreement": self.n_agree * percent,
-            "logit_sqnr_db": _decibel(self.signal, self.error),
+            "logit_sqnr_db": decibel(self.signal, self.error),
             "logit_mse": self.error / self.n_images,
+            "nll": self.confidence.mean_nll,
+            "nll_fp32": self.confidence_fp32.mean_nll,
+            "ece": self.confidence.expected_error,
+            "ece_fp32": self.confidence_fp32.expected_error,
             "n_images": self.n_images,
             "n_correct": self.n_correct,
             "n_correct_top5": self.n_correct_top5,
@@ -112,6 +132,16 @@ class Evaluation:
             "n_correct_top5_fp32": self.n_correct_top5_fp32,
             "n_agree": self.n_agree,
         }
+
+    def expected_drop(self) -> ExpectedDrop:
+        """Points of top-1 that full precision's own probabilities expect to be lost; needs no labels.
+
+        On an image where both predict different classes, the expected loss is the difference of their probabilities. The
+        interval is of the mean over images; it knows nothing of how well calibrated the network is.
+        """
+        doubt = 100 * np.concatenate(self.doubt)
+        mean, half = float(doubt.mean()), SURE * float(doubt.std()) / math.sqrt(len(doubt))
+        return {"value": mean, "low": max(mean - half, 0.0), "high": mean + half}
 
     def noise_floor(self, against: Literal["integer", "float"]) -> NoiseFloor | None:
         """How far the other arithmetic is, where it was measured.
@@ -123,11 +153,21 @@ class Evaluation:
             return None
         again = self.again
         agreement = 100 * again.n_agree / self.n_images
-        return {"against": against, "agreement": agreement, "logit_sqnr_db": _decibel(again.signal, again.error)}
+        return {"against": against, "agreement": agreement, "logit_sqnr_db": decibel(again.signal, again.error)}
 
     def bitmap(self) -> np.ndarray:
         """Boolean ``(2, n)``: right by top-1, quantized and full precision, in the data's order."""
         return np.stack([np.concatenate(self.correct), np.concatenate(self.correct_fp32)])
+
+    def classes(self) -> ClassCounts:
+        """What happened to the images of each class."""
+        return class_counts(as_labels(self.labels), self.bitmap())
+
+
+def _doubt(quantized: Tensor, reference: Tensor) -> Tensor:
+    """Difference of two probabilities in full precision, ``(n,)`` in [0, 1]: of its own class and of the other's."""
+    likely = reference.double().softmax(1)
+    return likely.max(1).values - likely.gather(1, quantized.argmax(1, keepdim=True)).squeeze(1)
 
 
 def _top5(logits: Tensor, labels: Tensor) -> int:
@@ -144,6 +184,7 @@ def evaluate(
     reference: Reference | None = None,
     *,
     noise_floor: bool = False,
+    result: Evaluation | None = None,
 ) -> Evaluation:
     """Evaluate a model in both precisions.
 
@@ -154,11 +195,13 @@ def evaluate(
         progress: Display.
         reference: Full-precision logits where they are known already, else where to keep them.
         noise_floor: Run every batch a second time with the other arithmetic.
+        result: Counts something else than right classes.
 
     Raises:
         DivergedError: Logits are not finite.
     """
-    result = Evaluation(again=Apart() if noise_floor else None)
+    result = result or Evaluation()
+    result.again = Apart() if noise_floor else None
     reference = reference or Reference()
     with progress.task("evaluate", len(data)) as task:
         for images, labels in data.batches(batch):
@@ -166,7 +209,7 @@ def evaluate(
             quantized, full = model(images), reference.logits(model, images, result.n_images)
             if not torch.isfinite(quantized).all():
                 raise _diverged(model, images, quantized)
-            result.add(quantized, full, labels)
+            result.add(quantized, full, right_classes(labels, full))
             if result.again is not None and isinstance(model, QuantizedModel):
                 result.again.add(quantized, _with_other_arithmetic(model, images))
             task.advance(len(labels))
@@ -190,8 +233,11 @@ def _diverged(model: Evaluable, images: Tensor, logits: Tensor) -> DivergedError
 
 @torch.inference_mode()
 def top1(model: Evaluable, data: EvaluationSet, batch: int) -> float:
-    """Top-1 accuracy in percent of the quantized model alone."""
-    hits = sum(
-        int((model(images.to(model.device)).argmax(1).cpu() == labels).sum()) for images, labels in data.batches(batch)
-    )
+    """Top-1 accuracy in percent of the quantized model alone; without labels its agreement with full precision."""
+    hits = 0
+    for images, labels in data.batches(batch):
+        images = images.to(model.device)
+        if (labels == UNLABELLED).any():
+            labels = right_classes(labels, model.full_precision(images).cpu())
+        hits += int((model(images).argmax(1).cpu() == labels).sum())
     return 100 * hits / len(data)

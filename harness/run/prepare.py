@@ -8,23 +8,26 @@ from typing import Any, NamedTuple
 
 import torch
 
+from harness.data.corrupted import check_library
 from harness.data.preprocessing import Preprocessing, of_model
 from harness.data.sets import DataSource, check_count
-from harness.data.sources import open_source
-from harness.errors import DataError, UsageError
+from harness.data.sources import open_judged
+from harness.errors import DataError, ModelError, UsageError
 from harness.machine.progress import Progress
 from harness.method import stack as stacks
+from harness.method.base import Protocol
 from harness.method.calibration_source import SourceStep, check_source
 from harness.method.guard import guarded
 from harness.method.memo import Memo
 from harness.models.cards import block_pattern, preprocessing_overrides
 from harness.models.loading import LoadedModel, load_model
+from harness.run.decoding import decoding_of
 from harness.run.known import Known
 from harness.store.prefix_states import CALIBRATION_FINGERPRINT, origin_id, prefix_ids
 from harness.trial.bit_check import check_paths
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
-from harness.trial.spec import TrialSpec
+from harness.trial.spec import FEATURES, TrialSpec
 
 SHOWN = 3  # names of shared images in a message
 
@@ -81,9 +84,8 @@ def prepare(
     opened, known = opened or Memo(), known or Known()
     bits, stack, device = _asked(spec, known)
     say = (progress or Progress()).say
-    source = known.passing(
-        "source", spec.data, lambda: opened.once("source", spec.data, lambda: open_source(spec.data, say))
-    )
+    sides = (spec.data, spec.judge)
+    source = known.passing("source", sides, lambda: opened.once("source", sides, lambda: open_judged(spec, say)))
     made, drawn = _calibration(spec, source, known)
     model, source, preprocessing, common = _network(spec, source, opened, known)
     if bits.rules:
@@ -96,7 +98,7 @@ def prepare(
         stack=stack,
         bits=bits,
         model=model,
-        source=source,
+        source=source.decoded_by(decoding_of(spec, device)),
         calib_source=made,
         overlap=drawn.overlap,
         preprocessing=preprocessing,
@@ -112,16 +114,24 @@ def _asked(spec: TrialSpec, known: Known) -> tuple[Bits, stacks.Stack, torch.dev
     """What needs no data and no network to be checked."""
     bits = known.of("bits", spec.bits, lambda: Bits.parse(spec.bits))
     stack = known.of("stack", spec.method, lambda: stacks.check(spec.method))
+    if spec.corrupt:
+        known.of("corruptions", "library", check_library)
     known.of("widths", (spec.method, spec.bits), lambda: _check_bits(stack, bits))
+    if spec.task == FEATURES and stack.protocol == Protocol.PAPER:
+        raise UsageError(
+            f"stack {str(stack)!r} looks at top-1 on evaluation images, and --task {FEATURES} has none",
+            "give it settings of the strict protocol",
+        )
     return bits, stack, known.of("device", spec.device, lambda: device_of(spec.device))
 
 
 def _calibration(spec: TrialSpec, source: DataSource, known: Known) -> tuple[SourceStep | None, Drawn]:
     """What makes the calibration images (None: they are the data's own), and what is known of the drawn ones."""
-    made = known.of("calib", (spec.calib_source, spec.data, spec.calib), lambda: _calib_source(spec, source))
+    made = known.of("calib", (spec.calib_source, spec.data, spec.judge, spec.calib), lambda: _calib_source(spec, source))
     if made is not None:
         return made, Drawn()
-    return None, known.of("drawn", (spec.data, spec.calib, spec.seed, spec.allow_overlap), lambda: _drawn(spec, source))
+    drawn = (spec.data, spec.judge, spec.calib, spec.seed, spec.allow_overlap)
+    return None, known.of("drawn", drawn, lambda: _drawn(spec, source))
 
 
 def _network(
@@ -130,7 +140,7 @@ def _network(
     """The network, the data with labels for it, how images become its input, and both sides' part of the identity."""
     weights = (spec.model, spec.weights)
     model = known.passing("model", weights, lambda: opened.once("model", weights, lambda: load_model(*weights)))
-    kind = (weights, spec.data, spec.classes)
+    kind = (weights, spec.data, spec.judge, spec.classes, spec.task)
     labelled = known.passing("labels", kind, lambda: opened.once("labels", kind, lambda: _labelled(spec, source, model)))
     key = (*kind, tuple(spec.preprocess.items()))
     preprocessing = known.of("preprocessing", key, lambda: _preprocessing(spec, model))
@@ -174,7 +184,20 @@ def _images(made: SourceStep | None, drawn: Drawn) -> dict[str, Any]:
 
 
 def _labelled(spec: TrialSpec, source: DataSource, model: LoadedModel) -> DataSource:
-    """The data with labels for the network."""
+    """The data with labels for the network, or without any where no class is measured.
+
+    Raises:
+        UsageError: The network has no classes, or the data's are not its own.
+    """
+    if spec.task == FEATURES:
+        if spec.classes is not None:
+            raise UsageError(f"classes {spec.classes!r} have no meaning with --task {FEATURES}", "leave out --classes")
+        return source.unlabelled()
+    if not model.classes:
+        raise ModelError(
+            f"model {model.name} has no classifier: there is no top-1",
+            f"measure how far its features move with --task {FEATURES}",
+        )
     return source.labelled(model.classes, model.name, spec.classes)
 
 

@@ -13,6 +13,7 @@ from harness.quant.network import inventory
 from harness.quant.network.arithmetic_report import arithmetic, integer_share
 from harness.quant.network.qmodel import QuantizedModel
 from harness.run.evaluate import Evaluation, other_than
+from harness.run.features import FeatureEvaluation
 from harness.run.prepare import Prepared
 from harness.run.work import Done, Given
 from harness.trial.record import SCHEMA_VERSION, Data, Environment, Identity, Record, RecordedAnchor, Results, Status
@@ -85,7 +86,7 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
     off_grid, computed = inventory.off_grid_sites(model), arithmetic(model)
     results = Results(
         metrics=evaluation.metrics(),
-        anchor=anchored(name, evaluation),
+        anchor={},
         on_grid=not off_grid,
         off_grid_sites=off_grid,
         grid=inventory.grid(model),
@@ -99,6 +100,13 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         bit_operations=inventory.bit_operations(model),
         bit_operations_fp32=inventory.full_precision_bit_operations(model),
     )
+    if not isinstance(evaluation, FeatureEvaluation):
+        results |= Results(
+            anchor=anchored(name, evaluation), classes=evaluation.classes(), expected_drop=evaluation.expected_drop()
+        )
+    changes = inventory.altered(model)
+    if changes:
+        results["altered"] = changes
     floor = evaluation.noise_floor(other_than(model.arithmetic))
     return results if floor is None else {**results, "noise_floor": floor}
 

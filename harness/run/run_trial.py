@@ -12,7 +12,6 @@ import numpy as np
 from harness.data.sets import CalibrationSet
 from harness.errors import DiskError, HarnessError
 from harness.machine.disk import explained
-from harness.machine.measure import environment
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
 from harness.machine.signals import told_to_stop
@@ -23,22 +22,23 @@ from harness.method.stack import StackStep
 from harness.method.widths import map_of, present_bits
 from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import save_state
-from harness.run.evaluate import evaluate, top1
+from harness.run.evaluate import Evaluation, evaluate, top1
 from harness.run.failures import MISTAKES, error_info, kind_of
+from harness.run.features import FeatureEvaluation
 from harness.run.network import captured_network
 from harness.run.prepare import Prepared, prepare
 from harness.run.record_of import record_of, results_of
 from harness.run.reuse import calibration_images, keep_prefix, take_over
+from harness.run.robustness import corrupted_rows, reference_logits
 from harness.run.session import Session
 from harness.run.stages import Stages
 from harness.run.work import Done, Given
-from harness.store.fp_logits import StoredReference
 from harness.store.reading import sha256_of
 from harness.store.store import Store, write_aside
 from harness.text import parse_size
 from harness.trial.bit_check import check_sites
 from harness.trial.record import Record
-from harness.trial.spec import TrialSpec
+from harness.trial.spec import FEATURES, TrialSpec
 
 
 class TrialResult(NamedTuple):
@@ -263,15 +263,19 @@ def measure(given: Given, done: Done, model: QuantizedModel) -> None:
     """Measure accuracy and describe the quantized model."""
     prepared, spec = given.prepared, given.prepared.spec
     data = prepared.source.evaluation(spec.eval_limit, prepared.preprocessing)
-    reference = StoredReference(given.store, prepared.identity, spec.batch, environment(given.device), read=given.reuse)
+    reference = reference_logits(given)
     with done.stages.stage("evaluate", len(data), model):
         twice = spec.noise_floor and model.external is None
-        evaluation = evaluate(model, data, spec.batch, given.progress, reference, noise_floor=twice)
+        counted = FeatureEvaluation() if spec.task == FEATURES else Evaluation()
+        evaluation = evaluate(model, data, spec.batch, given.progress, reference, noise_floor=twice, result=counted)
         if reference.known is not None:
             given.session.savings.add(reference.seconds, len(data))
+        corrupted = corrupted_rows(given, model, data)
     if given.share and reference.known is None:
         reference.save()
-    done.correct = evaluation.bitmap()
+    done.correct = evaluation.bitmap() if spec.task != FEATURES else None
     done.results = results_of(model, prepared.model.name, evaluation)
+    if corrupted:
+        done.results["corruptions"] = corrupted
     if model.widths:
         done.results["bit_map"] = map_of(model, prepared.bits)

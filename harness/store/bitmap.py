@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.errors import UsageError
 from harness.store.reading import contents, reason_of
-from harness.trial.record import Record
+from harness.trial.record import Record, task_of
 
 ROWS = 2  # quantized, full precision
 HEADER_BYTES = 1024  # numpy's own is 128
@@ -80,6 +80,8 @@ def check_counts(correct: np.ndarray, record: Record) -> None:
         BitmapError: With both counts.
     """
     metrics = record["metrics"]
+    if "n_correct" not in metrics:
+        raise BitmapError(f"the task {task_of(record)} has no right images to count")
     counts = correct.sum(axis=1).tolist()
     expected = [metrics["n_correct"], metrics.get("n_correct_fp32", counts[-1])]
     if counts != expected:

@@ -19,7 +19,8 @@ from harness.store.table_cache import NAME as CACHE
 from harness.store.table_cache import check_cache
 from harness.trial.identity import ID_VERSION
 from harness.trial.migration import identity_version
-from harness.trial.record import Record
+from harness.trial.record import Record, task_of
+from harness.trial.spec import FEATURES
 
 STRAY_SECONDS = 3600.0  # a temporary file that is younger may belong to a process that is writing
 _SHARD, _ID = "(?P<shard>[0-9a-f]{2})", "(?P<id>[0-9a-f]{16})"
@@ -103,7 +104,8 @@ def _record(store: Store, path: Path) -> Iterator[BrokenFile]:
         yield found
     elif found is not None:
         yield from _identity(found, path)
-        if found["status"] == "done" and "imported" not in found and not (path.parent / "correct.npy").exists():
+        counted = found["status"] == "done" and "imported" not in found and task_of(found) != FEATURES
+        if counted and not (path.parent / "correct.npy").exists():
             yield BrokenFile(path.parent / "correct.npy", "is missing")
 
 

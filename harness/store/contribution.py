@@ -20,7 +20,8 @@ from harness.store.reading import BrokenFile
 from harness.store.store import Store, write_aside
 from harness.trial.identity import ID_VERSION
 from harness.trial.migration import identity_version
-from harness.trial.record import Record
+from harness.trial.record import Record, task_of
+from harness.trial.spec import FEATURES
 
 HEADER = b"contribution"
 FORMAT = 1
@@ -170,7 +171,9 @@ def problems_of(one: Incoming) -> Iterator[tuple[bool, str]]:
         return
     yield from _identity(record)
     yield from ((True, text) for text in _numbers(record))
-    if one.correct is None:
+    if one.correct is None and task_of(record) == FEATURES:
+        yield False, "measures features: what it says of them cannot be checked without the images"
+    elif one.correct is None:
         yield False, "has no per-image results: its counts cannot be checked"
     else:
         yield from ((True, text) for text in _per_image(record, one.correct))
@@ -212,9 +215,9 @@ def _numbers(record: Record) -> Iterator[str]:
     metrics: Mapping[str, Any] = record["metrics"]
     images = metrics["n_images"]
     for rate, count in RATES.items():
-        if count in metrics and abs(metrics[rate] - 100 * metrics[count] / images) > 1e-6:
+        if count in metrics and rate in metrics and abs(metrics[rate] - 100 * metrics[count] / images) > 1e-6:
             yield f"{rate} is {metrics[rate]}, but {count} is {metrics[count]} of {images}"
-    if {"n_agree", "n_correct_fp32"} <= metrics.keys():
+    if {"n_agree", "n_correct", "n_correct_fp32"} <= metrics.keys():
         changed = abs(metrics["n_correct"] - metrics["n_correct_fp32"])
         if changed > images - metrics["n_agree"]:
             yield f"{changed} more or fewer right images, but only {images - metrics['n_agree']} predictions changed"

@@ -10,11 +10,12 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
+from harness.store.class_damage import class_damage
 from harness.trial.fields import fields_of
 from harness.trial.identity import is_id
 from harness.trial.migration import identity_version
-from harness.trial.record import CoverageRow, Environment, Record, Status
-from harness.trial.spec import DATA, TrialSpec, repeating
+from harness.trial.record import ClassCounts, CorruptionRow, CoverageRow, Environment, Record, Status, task_of
+from harness.trial.spec import CLASSIFICATION, DATA, FEATURES, TrialSpec, repeating
 
 # Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
 COLUMNS: dict[str, str] = {
@@ -73,13 +74,27 @@ COLUMNS: dict[str, str] = {
     "integer_share": "Float64",
     "noise_agreement": "Float64",
     "noise_sqnr_db": "Float64",
+    "task": "string",
+    "feature_cosine": "Float64",
+    "feature_sqnr_db": "Float64",
+    "feature_mse": "Float64",
 }
 # Parts of an identity that differ between trials of one group: the seed, and the images that it draws.
 OF_SEED = ("seed", "calibration_fingerprint")
 # A field of a trial that is declared with a column of its own stands behind them without a line here.
 COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
+CONFIDENCE = ("nll", "nll_fp32", "ece", "ece_fp32")
+COLUMNS |= {
+    **dict.fromkeys(CONFIDENCE, "Float64"),
+    "worst_class": "Int64",
+    **dict.fromkeys(("worst_class_change", "worst_class_low", "worst_class_high"), "Float64"),
+    "classes_harmed": "Int64",
+    **dict.fromkeys(("lowest_class_top1", "lowest_class_top1_fp32"), "Float64"),
+    "corrupt": "string",
+    **dict.fromkeys(("corrupted_top1", "corrupted_top1_fp32"), "Float64"),
+}
 CHUNK = 2000
-METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
+METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement", "feature_")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
 NEVER_MISSING = [
     "model",
@@ -93,8 +108,13 @@ NEVER_MISSING = [
     "methods",
     "preprocessing",
     "identity",
+    "task",
 ]
-RESULTS = ["top1", "top1_fp32", "agreement", "n_images", "n_correct", "on_grid", "size_bytes", "bit_operations"]
+RESULTS = ["n_images", "on_grid", "size_bytes", "bit_operations"]
+OF_TASK = {
+    CLASSIFICATION: ["top1", "top1_fp32", "agreement", "n_correct"],
+    FEATURES: ["feature_cosine", "feature_mse"],
+}
 AS_JSON = ("methods", "preprocessing", "stages", "identity")
 SIZES = ("size_bytes", "size_bytes_fp32", "bit_operations", "bit_operations_fp32")
 
@@ -135,14 +155,41 @@ def row(record: Record) -> dict[str, Any]:
         "identity_version": _identity_version(record),
         "load": _load(machine),
         "integer_share": record.get("integer_share"),
-        "noise_agreement": floor["agreement"] if floor else None,
+        "noise_agreement": floor.get("agreement") if floor else None,
         "noise_sqnr_db": floor["logit_sqnr_db"] if floor else None,
+        **{name: metrics.get(name) for name in CONFIDENCE},
+        **_of_classes(record.get("classes")),
+        **_of_corruptions(record.get("corruptions", [])),
+        "task": task_of(record),
     }
     asked = record.get("asked", {})
     values |= {
         one.name: asked.get(one.name, one.about.earlier or one.default) for one in fields_of(TrialSpec) if one.about.column
     }
     return {name: values[name] for name in COLUMNS}
+
+
+def _of_classes(counts: ClassCounts | None) -> dict[str, Any]:
+    """The class that lost most, how many lost for certain, and the lowest accuracy of any."""
+    names = ("worst_class", "worst_class_change", "worst_class_low", "worst_class_high", "classes_harmed")
+    names += ("lowest_class_top1", "lowest_class_top1_fp32")
+    if counts is None:
+        return dict.fromkeys(names)
+    found = class_damage(counts)
+    worst = found.worst
+    values = (int(found.index[worst]), *(float(one[worst]) for one in (found.change, found.low, found.high)), found.harmed)
+    return dict(zip(names, (*values, float(found.top1.min()), float(found.top1_fp32.min())), strict=True))
+
+
+def _of_corruptions(rows: list[CorruptionRow]) -> dict[str, Any]:
+    """Which there were, and mean accuracies over them."""
+    if not rows:
+        return dict.fromkeys(("corrupt", "corrupted_top1", "corrupted_top1_fp32"))
+    return {
+        "corrupt": ",".join(f"{one['corruption']}:{one['severity']}" for one in rows),
+        "corrupted_top1": float(np.mean([one["top1"] for one in rows])),
+        "corrupted_top1_fp32": float(np.mean([one["top1_fp32"] for one in rows])),
+    }
 
 
 def origin_of(record: Record) -> str | None:
@@ -181,12 +228,19 @@ def unfit(rows: pd.DataFrame) -> str:
         return "its ids are no ids, or not distinct"
     if not rows["status"].isin(get_args(Status)).all() or rows[NEVER_MISSING].isna().to_numpy().any():
         return "it has rows without what every record has"
-    if rows.loc[rows["status"] == "done", RESULTS].isna().to_numpy().any():
+    if any(found.isna().to_numpy().any() for found in _results(rows)):
         return "it has done trials without results"
     numbers = rows[[name for name, kind in COLUMNS.items() if kind == "Float64"]].to_numpy(float, na_value=0.0)
     if not np.isfinite(numbers).all() or (rows["n_images"] < 1).any():
         return "it has numbers that no record has"
     return next((f"its column {name} is no JSON" for name in AS_JSON if not _all_json(rows[name])), "")
+
+
+def _results(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """What must be there of the done trials of each task."""
+    done = rows[rows["status"] == "done"]
+    features = done["task"] == FEATURES
+    return [done.loc[features, RESULTS + OF_TASK[FEATURES]], done.loc[~features, RESULTS + OF_TASK[CLASSIFICATION]]]
 
 
 def _all_json(column: pd.Series) -> bool:

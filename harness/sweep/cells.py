@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from harness.run.kept_images import KeptImages
 from harness.sweep.estimate import CostEstimate
 from harness.trial.fields import Part
 from harness.trial.spec import TrialSpec
@@ -26,6 +27,7 @@ class PlanCell:
         reason: Why it failed or cannot run.
         identity: Of the trial; empty for an incompatible one.
         prefixes: Ids of its stack's prefixes.
+        images: Its decoded images in the cache, there or not.
     """
 
     spec: TrialSpec
@@ -35,6 +37,7 @@ class PlanCell:
     reason: str = ""
     identity: dict[str, Any] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ()
+    images: tuple[KeptImages, ...] = ()
 
     @cached_property
     def family(self) -> tuple[str, ...]:
@@ -80,6 +83,11 @@ class Plan:
         """Reasons of the trials in a state, with their numbers."""
         texts = (f"{cell.kind}: {' '.join(cell.reason.split())}" for cell in self.cells if cell.state == state)
         return dict(Counter(texts).most_common())
+
+    @property
+    def images(self) -> tuple[KeptImages, ...]:
+        """Decoded images of the trials to run, each set once."""
+        return tuple({one.path: one for cell in self.to_run for one in cell.images}.values())
 
     @property
     def hours(self) -> float:

@@ -9,8 +9,10 @@ import torch
 from harness.errors import CaptureError, DataError, ModelError, SiteError
 from harness.machine.progress import Progress
 from harness.method.memo import Memo
+from harness.run.decoding import decoding_of
+from harness.run.kept_images import KeptImages
 from harness.run.known import Known
-from harness.run.prepare import prepare
+from harness.run.prepare import Prepared, prepare
 from harness.store.placeholder_records import skipped_id
 from harness.store.prefix_states import PrefixStates
 from harness.store.store import Store
@@ -67,7 +69,27 @@ def _cell(
     except (DataError, ModelError, CaptureError, SiteError) as error:
         return PlanCell(spec, skipped_id(spec), INCOMPATIBLE, error.kind, str(error))
     state, kind, reason = past.state(prepared.id, retry)
-    return PlanCell(spec, prepared.id, state, kind, reason, dict(prepared.identity), prepared.prefixes)
+    images = _images(prepared, known) if state == TO_RUN else ()
+    return PlanCell(spec, prepared.id, state, kind, reason, dict(prepared.identity), prepared.prefixes, images)
+
+
+def _images(prepared: Prepared, known: Known) -> tuple[KeptImages, ...]:
+    """Decoded images of a trial, looked for once for all trials that have the same."""
+    spec = prepared.spec
+    draw = (spec.calib, spec.calib_source, spec.seed)
+    place = (spec.cache_dir, spec.no_cache, prepared.device)
+    key = (spec.data, prepared.preprocessing, spec.eval_limit, draw, place)
+    return known.of("images", key, lambda: _kept(prepared))
+
+
+def _kept(prepared: Prepared) -> tuple[KeptImages, ...]:
+    """The sets of decoded images that a trial evaluates and calibrates on; none where nothing is kept."""
+    spec, cache = prepared.spec, decoding_of(prepared.spec, prepared.device).cache
+    if cache is None:
+        return ()
+    drawn = None if prepared.calib_source is not None else (spec.calib, spec.seed)
+    sets = prepared.source.decoded_sets(drawn, spec.eval_limit, prepared.preprocessing)
+    return tuple(KeptImages(str(cache.file(one.key)), one.shape.nbytes, cache.has(one.key, one.shape)) for one in sets)
 
 
 def _costed(cells: tuple[PlanCell, ...], states: PrefixStates, estimator: Estimator, *, share: bool) -> Plan:

@@ -13,7 +13,7 @@ from harness.sweep.deaths import death_of, killed, write_down
 from harness.sweep.heartbeat import Beat
 from harness.sweep.launch.queue import Queue, QueuePlace, look
 from harness.sweep.manifest import CANCELLED, Planned, Sweep
-from harness.trial.record import Record
+from harness.trial.record import Record, headline
 from harness.trial.spec import TrialSpec
 
 STATES = ("planned", "queued", "running", "done", "failed", "skipped", "cancelled", "lost")
@@ -119,7 +119,7 @@ def _seen(sweep: Sweep, planned: Planned) -> _Seen:
 def _state(sweep: Sweep, seen: _Seen, queue: Queue) -> TrialState:
     planned, record, beat = seen.planned, seen.record, seen.beat
     if record is not None and record["status"] == "done":
-        return TrialState(planned.id, planned.spec, "done", detail=f"top-1 {record['metrics']['top1']:.2f} %")
+        return TrialState(planned.id, planned.spec, "done", detail=headline(record))
     place = queue.places.get(planned.id)
     ended = queue.ended(beat.job) if beat is not None and beat.job else None
     if beat is not None and _runs(beat, queue):

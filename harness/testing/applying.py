@@ -29,11 +29,11 @@ def with_quick_settings(text: str) -> str:
 
 
 def stack_of(text: str, base: str) -> Stack:
-    """The stack to test a method in: a scheme stands alone, what chooses widths before ``base``, other methods after it."""
+    """The stack to test a method in: a scheme stands alone, what must come first before ``base``, other methods after it."""
     (step,) = stack.parse(text)
     info = registry.available().get(step.name)
     alone = info is None or info.role is Role.SCHEME
-    if info is not None and info.role is Role.ALLOCATE:
+    if info is not None and (info.leads or info.role is Role.ALLOCATE):
         return check(f"{with_quick_settings(text)}+{base}")
     return check(with_quick_settings(text) if alone else f"{base}+{with_quick_settings(text)}")
 

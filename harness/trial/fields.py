@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from harness.errors import UsageError, nearest
 from harness.text import user_path
+from harness.trial.readers import reader_data
 
 METADATA = "trial"
 LARGEST_INTEGER = 2**63 - 1  # what records, tables and random generators hold
@@ -66,6 +67,7 @@ class About:
             semicolons.
         path: It names a file or folder: made absolute before it is written down, unless it is the default.
         names: Words that stand for something of the package, where a path could stand too.
+        readers: A data set of one of timm's readers could stand there too (``harness/trial/readers.py``).
         choices: The only possible values; empty for no such limit.
         earlier: With ``IdRule.DIFFERS``, what trials were that do not have the field.
         keys: Names of a mapping's entries.
@@ -82,6 +84,7 @@ class About:
     settings: bool = False
     path: bool = False
     names: tuple[str, ...] = ()
+    readers: bool = False
     choices: tuple[str, ...] = ()
     earlier: str = ""
     keys: tuple[str, ...] = ()
@@ -169,7 +172,8 @@ class SpecField:
         if value is None or (self.about.path and value in (self.default, *self.about.names)):
             return value
         if self.about.path:
-            return str(user_path(str(value)).absolute())
+            read = reader_data(str(value)) if self.about.readers else None
+            return str(user_path(str(value)).absolute() if read is None else read.absolute())
         return dict(value) if self.kind is dict else value
 
     def words(self, value: Any) -> list[str]:

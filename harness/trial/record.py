@@ -13,6 +13,7 @@ from typing_extensions import TypedDict  # typing's own cannot be checked before
 
 from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import is_id
+from harness.trial.spec import CLASSIFICATION, FEATURES
 
 SCHEMA_VERSION = 1
 Status = Literal["done", "failed", "skipped"]
@@ -32,6 +33,7 @@ Count = Annotated[int, Ge(0), Le(LARGEST_INTEGER)]
 Percent = Annotated[float, Ge(0), Le(100)]
 Seconds = Annotated[float, Ge(0)]
 Share = Annotated[float, Ge(0)]
+Cosine = Annotated[float, Ge(-1), Le(1)]
 Id = Annotated[str, Predicate(is_id)]
 
 
@@ -63,7 +65,14 @@ class ErrorInfo(TypedDict):
 
 
 class Metrics(TypedDict, total=False):
-    """Percentages and counts over the evaluation images; the ratio of signal to error is None where there is no error."""
+    """Percentages and counts over the evaluation images; the ratio of signal to error is None where there is no error.
+
+    ``nll`` is the mean negative log-likelihood of the labels in nats, ``ece`` the expected calibration error over 15 bins of
+    equal width in points. Records of earlier versions have neither.
+    A trial of ``--task features`` has ``n_images`` and what begins with ``feature_``: the mean and the smallest cosine
+    similarity of quantized and full-precision output vectors, the ratio in decibel and the squared error per image. All
+    others have the rest.
+    """
 
     top1: Percent
     top5: Percent
@@ -72,12 +81,47 @@ class Metrics(TypedDict, total=False):
     agreement: Percent
     logit_sqnr_db: float | None
     logit_mse: float | None
+    nll: float
+    nll_fp32: float
+    ece: Percent
+    ece_fp32: Percent
     n_images: Annotated[int, Ge(1), Le(LARGEST_INTEGER)]
     n_correct: Count
     n_correct_top5: Count
     n_correct_fp32: Count
     n_correct_top5_fp32: Count
     n_agree: Count
+    feature_cosine: Cosine
+    feature_cosine_min: Cosine
+    feature_sqnr_db: float | None
+    feature_mse: Annotated[float, Ge(0)]
+
+
+class ClassCounts(TypedDict):
+    """Evaluation images by class, for classes that have any: lists of one length.
+
+    ``lost`` are right in full precision only, ``gained`` are right quantized only. With them goes the interval of a paired
+    difference for each class.
+    """
+
+    index: list[Count]
+    images: list[Count]
+    right_fp32: list[Count]
+    lost: list[Count]
+    gained: list[Count]
+
+
+class CorruptionRow(TypedDict):
+    """One corruption of the evaluation images (``--corrupt``); ``lost`` and ``gained`` as for classes."""
+
+    corruption: str
+    severity: Annotated[int, Ge(1), Le(5)]
+    library: str
+    top1: Percent
+    top1_fp32: Percent
+    agreement: Percent
+    lost: Count
+    gained: Count
 
 
 class CoverageRow(TypedDict):
@@ -117,11 +161,22 @@ class ArithmeticRow(TypedDict):
 
 
 class NoiseFloor(TypedDict):
-    """The finished network against itself with the other arithmetic; the ratio is None where all logits are equal."""
+    """The finished network against itself with the other arithmetic; the ratio is None where all logits are equal.
+
+    Feature vectors have no predictions to agree in.
+    """
 
     against: Literal["integer", "float"]
-    agreement: Percent
+    agreement: NotRequired[Percent]
     logit_sqnr_db: float | None
+
+
+class ExpectedDrop(TypedDict):
+    """Points of top-1 that full precision's own probabilities expect to be lost, with an interval of 95 %; no labels."""
+
+    value: Percent
+    low: Percent
+    high: float
 
 
 class Data(TypedDict):
@@ -164,6 +219,7 @@ class Identity(TypedDict, total=False):
     calib: Count
     seed: Count
     arithmetic: str
+    task: str
 
 
 class MachineLoad(TypedDict):
@@ -198,14 +254,18 @@ class Results(TypedDict, total=False):
     """What only a trial that was evaluated has."""
 
     metrics: Metrics
+    classes: ClassCounts
+    corruptions: list[CorruptionRow]
     on_grid: bool
     off_grid_sites: list[str]
     grid: list[GridRow]
     floating_point: list[FloatRow]
     integer_only: bool
+    altered: list[str]
     arithmetic: list[ArithmeticRow]
     integer_share: Percent
     noise_floor: NoiseFloor
+    expected_drop: ExpectedDrop
     coverage: list[CoverageRow]
     bit_map: str
     size_bytes: Count
@@ -241,6 +301,19 @@ class Record(Results):
     error: NotRequired[ErrorInfo]
     imported: NotRequired[dict[str, str]]
     migrated: NotRequired[dict[str, str]]
+
+
+def task_of(record: Record) -> str:
+    """What a trial measured."""
+    return record["spec"].get("task", CLASSIFICATION)
+
+
+def headline(record: Record) -> str:
+    """The one number of a finished trial, for lines of progress."""
+    metrics = record["metrics"]
+    if task_of(record) == FEATURES:
+        return f"cosine {metrics['feature_cosine']:.5f}"
+    return f"top-1 {metrics['top1']:.2f} %"
 
 
 def as_kind(name: str) -> Kind:

@@ -15,10 +15,14 @@ from pydantic_core import ErrorDetails, from_json
 from harness.trial.fields import LARGEST_INTEGER
 from harness.trial.identity import ID_LENGTH
 from harness.trial.migration import to_schema
-from harness.trial.record import NOT_DONE, SCHEMA_VERSION, Record
+from harness.trial.record import NOT_DONE, SCHEMA_VERSION, ClassCounts, Record
+from harness.trial.spec import CLASSIFICATION, FEATURES
 
 REQUIRED_DONE = ("metrics", "on_grid", "coverage", "size_bytes", "bit_operations")
-METRICS_DONE = ("top1", "top1_fp32", "agreement", "n_images", "n_correct")
+METRICS_DONE = {
+    CLASSIFICATION: ("top1", "top1_fp32", "agreement", "n_images", "n_correct"),
+    FEATURES: ("feature_cosine", "feature_mse", "n_images"),
+}
 MOST_PROBLEMS = 8  # in one message
 # Strict: true is no number and "8" is none either. NaN and infinity are in no result.
 _ADAPTER: TypeAdapter[Record] = TypeAdapter(with_config(ConfigDict(strict=True, allow_inf_nan=False))(Record))
@@ -112,7 +116,9 @@ def _missing(content: dict[str, Any]) -> list[str]:
     if content.get("status") != "done":
         return []
     metrics = content.get("metrics")
-    inside = METRICS_DONE if isinstance(metrics, dict) else ()
+    spec = content.get("spec")
+    features = isinstance(spec, dict) and spec.get("task") == FEATURES
+    inside = METRICS_DONE[FEATURES if features else CLASSIFICATION] if isinstance(metrics, dict) else ()
     return [
         *(f"{name} is missing" for name in REQUIRED_DONE if name not in content),
         *(f"metrics.{name} is missing" for name in inside if name not in cast(dict[str, Any], metrics)),
@@ -123,11 +129,29 @@ def _impossible(record: Record) -> list[str]:
     """Counts of images that are larger than the number of images."""
     metrics = cast(dict[str, Any], record.get("metrics", {}))
     images = metrics.get("n_images", LARGEST_INTEGER)
-    return [
+    return _uncounted(record.get("classes"), images) + [
         f"metrics.{name} is {value}, expected at most n_images, {images}"
         for name, value in metrics.items()
         if name.startswith("n_") and type(value) is int and value > images
     ]
+
+
+def _uncounted(classes: ClassCounts | None, images: int) -> list[str]:
+    """Counts of classes that no evaluation gives."""
+    if classes is None:
+        return []
+    lists: list[list[int]] = [classes[name] for name in ("index", "images", "right_fp32", "lost", "gained")]  # type: ignore[literal-required]
+    if len(set(map(len, lists))) > 1 or not lists[0]:
+        return ["classes has lists of different lengths, or empty ones"]
+    index, counts, full, lost, gained = lists
+    if len(set(index)) < len(index) or min(counts) < 1:
+        return ["classes names a class twice, or one without images"]
+    possible = all(
+        down <= right and up <= count - right for count, right, down, up in zip(counts, full, lost, gained, strict=True)
+    )
+    if not possible or sum(counts) != images:
+        return [f"classes counts other images than there are, expected {images} in all and at most those of a class"]
+    return []
 
 
 def worded(detail: ErrorDetails) -> str:

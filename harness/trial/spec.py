@@ -15,8 +15,10 @@ from typing import Any
 
 from harness.errors import UsageError, nearest
 from harness.text import parse_size
+from harness.trial.corruptions import canonical
 from harness.trial.fields import IdRule, Part, SpecField, about, fields_of
 from harness.trial.overrides import READERS, read_overrides
+from harness.trial.readers import reader_data
 
 EMBEDDED = "embedded"
 PHOTOS = "photos"  # images that come with the project: harness/data/photographs.py
@@ -24,6 +26,8 @@ TIMM, TORCHVISION = "timm", "torchvision"  # whose order of class folders: harne
 CALIB = 256
 CALIB_OF = {PHOTOS: 100}  # where there are not that many
 INTEGER, FLOAT = "integer", "float"
+EVALUATION, HELD_OUT = "evaluation", "held_out"
+CLASSIFICATION, FEATURES = "classification", "features"
 DATA = "data"  # calibration images come from the data
 
 
@@ -39,7 +43,8 @@ class TrialSpec:
     Each field's ``help`` says what it is. ``harness.trial.fields.About`` explains the declarations.
 
     Raises:
-        UsageError: A number is out of range, the memory is no size, or an override of preprocessing is not understood.
+        UsageError: A number is out of range, the memory is no size, or an override of preprocessing is not understood,
+            or the settings of a reader's data set are not.
     """
 
     method: str = field(
@@ -71,13 +76,15 @@ class TrialSpec:
     data: str = field(
         default=EMBEDDED,
         metadata=about(
-            "image folder, embedded or photos",
+            "image folder, embedded, photos, or a reader of timm: hfds/NAME, wds/FOLDER, torch/NAME(root=FOLDER)",
             "path",
             Part.DATA,
             identity=IdRule.RESOLVED,
             nesting=30,
+            settings=True,
             path=True,
             names=(PHOTOS,),
+            readers=True,
             spelled=True,
         ),
     )
@@ -150,6 +157,27 @@ class TrialSpec:
             at_least=1,
         ),
     )
+    judge: str = field(
+        default=EVALUATION,
+        metadata=about(
+            f"{EVALUATION}: the data's evaluation images; {HELD_OUT}: a third of the calibration images, without labels: "
+            "right is what full precision predicts",
+            "name",
+            Part.DATA,
+            nesting=38,
+            choices=(EVALUATION, HELD_OUT),
+        ),
+    )
+    task: str = field(
+        default=CLASSIFICATION,
+        metadata=about(
+            f"what is measured: {CLASSIFICATION}, or {FEATURES}: how far output vectors move, also without a classifier",
+            "name",
+            Part.EVALUATION,
+            nesting=42,
+            choices=(CLASSIFICATION, FEATURES),
+        ),
+    )
     preprocess: Mapping[str, str] = field(
         default_factory=dict,
         metadata=about(
@@ -185,6 +213,15 @@ class TrialSpec:
             column="string",
         ),
     )
+    corrupt: str | None = field(
+        default=None,
+        metadata=about(
+            "evaluate on corrupted images too, as ImageNet-C does: gaussian_noise:3,fog:2; common:3 for all 15",
+            "name:severity,...",
+            Part.EVALUATION,
+            nesting=42,
+        ),
+    )
     noise_floor: bool = field(
         default=False,
         metadata=about(
@@ -200,18 +237,39 @@ class TrialSpec:
         metadata=about("for what methods keep, such as 8GB; auto: half of what is free", "size", Part.EXECUTION),
     )
 
+    cache_dir: Path | None = field(
+        default=None,
+        metadata=about(
+            "keeps decoded images (without: $XDG_CACHE_HOME/ptq-harness/decoded)", "folder", Part.EXECUTION, path=True
+        ),
+    )
+    cache_size: str = field(
+        default="auto",
+        metadata=about(
+            "of decoded images, such as 50GB, the least recently used go first; auto: half of the free disk",
+            "size",
+            Part.EXECUTION,
+        ),
+    )
+    no_cache: bool = field(default=False, metadata=about("decode images anew, and keep none of them", "", Part.EXECUTION))
+
     def __post_init__(self) -> None:
         if self.calib is None:
             object.__setattr__(self, "calib", CALIB_OF.get(self.data, CALIB))
         parse_size(self.memory)
+        parse_size(self.cache_size, "cache size")
+        reader_data(self.data)
         for declared in fields_of(type(self)):
             declared.check(getattr(self, declared.name))
         read_overrides(self.preprocess)
+        if self.corrupt is not None:
+            object.__setattr__(self, "corrupt", canonical(self.corrupt))
 
     @property
     def data_name(self) -> str:
         """What records call the data: a folder's name, not its place."""
-        return Path(self.data).name
+        read = reader_data(self.data)
+        return Path(self.data).name if read is None else read.short
 
     def identity(self) -> dict[str, Any]:
         """The fields that enter the trial's id as they are; what the others stand for is resolved elsewhere."""

@@ -12,6 +12,7 @@ import numpy as np
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.grouping import Group
 from harness.leaderboard.board.latencies import Timing
+from harness.leaderboard.board.quality import Quality, quality_of
 from harness.leaderboard.stats.inference import Interval
 from harness.trial.record import BUSY
 
@@ -47,6 +48,7 @@ class BoardCell:
         load: Largest load per core of the machine while a record was made; None where none says.
         noise: Mean agreement of the network with itself under the other arithmetic in percent; None where it is not known.
         noise_sqnr: The logits' signal-to-noise ratio between both in decibel; None where it is not known.
+        quality: What there is beyond top-1.
     """
 
     ids: tuple[str, ...]
@@ -74,6 +76,7 @@ class BoardCell:
     latency_on: str = ""
     noise: float | None = None
     noise_sqnr: float | None = None
+    quality: Quality | None = None
 
     @property
     def busy(self) -> bool:
@@ -155,6 +158,7 @@ def cell_of(group: Group, expected: int, evidence: Evidence) -> BoardCell:
         latency_on=measured.place if timings else "",
         noise=_mean_or_none(row["noise_agreement"] for row in rows),
         noise_sqnr=_mean_or_none(row["noise_sqnr_db"] for row in rows),
+        quality=quality_of(rows),
     )
 
 

@@ -14,7 +14,7 @@ from harness.leaderboard.board.labels import told_apart
 from harness.leaderboard.stats.difference import Difference, Estimate, difference
 from harness.method.stack import check
 from harness.text import split_outside
-from harness.trial.spec import calibrated
+from harness.trial.spec import FEATURES, calibrated
 
 Place = tuple[Setting, Network]
 WORDS = {"better": "the second is better", "worse": "the first is better", "equal": "no difference on any image"}
@@ -49,7 +49,7 @@ def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
     Raises:
         UsageError: Nothing matches.
     """
-    done = rows[rows["status"] == "done"]
+    done = rows[(rows["status"] == "done") & (rows["task"] != FEATURES)]
     found = _equal(done, "stack", _canonical(what))
     if not len(found) and what.isalnum():
         found = done[done["id"].str.startswith(what)]

@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.errors import UsageError
 from harness.leaderboard.board.latencies import Latencies
+from harness.leaderboard.board.quality import class_rows
 from harness.leaderboard.stats.difference import Estimate, estimate
 from harness.leaderboard.stats.inference import accuracy
 from harness.store.store import Store
@@ -43,6 +44,10 @@ class Evidence:
             return None
         present = [one for one in found if one is not None]
         return np.stack(present) if len(present) == len(found) else None
+
+    def classes(self, ids: Sequence[str]) -> pd.DataFrame:
+        """What happened to each class, see ``harness.leaderboard.board.quality.class_rows``."""
+        return class_rows(self._store, ids)
 
     def accuracy(self, ids: Sequence[str]) -> Estimate:
         """Accuracy of one stack over images and seeds with its interval.

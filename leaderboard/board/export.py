@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
+from harness.leaderboard.board.quality import Quality
 from harness.leaderboard.stats.inference import Interval
 
 Place = tuple[Board, Recipe, Network, BoardCell]
@@ -77,6 +78,27 @@ def _facts(board: Board, recipe: Recipe, network: Network, cell: BoardCell) -> d
         **_latency(cell),
         "noise_agreement": cell.noise,
         "noise_sqnr_db": cell.noise_sqnr,
+        **_quality(cell.quality),
+    }
+
+
+def _quality(quality: Quality | None) -> dict[str, Any]:
+    """Beyond top-1; nothing for what records do not say."""
+    if quality is None:
+        return {}
+    worst = quality.worst
+    return {
+        "nll": quality.nll,
+        "nll_fp32": quality.nll_fp32,
+        "ece": quality.ece,
+        "ece_fp32": quality.ece_fp32,
+        "worst_class_change": worst.value if worst is not None else None,
+        **_ends("worst_class_change", worst),
+        "classes_harmed": quality.harmed,
+        "lowest_class_top1": quality.lowest,
+        "lowest_class_top1_fp32": quality.lowest_fp32,
+        "corrupted_top1": quality.corrupted,
+        "corrupted_top1_fp32": quality.corrupted_fp32,
     }
 
 

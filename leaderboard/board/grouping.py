@@ -20,7 +20,7 @@ import pandas as pd
 from harness.leaderboard.board.labels import told_apart
 from harness.models.cards import Published, published_as
 from harness.trial.identity import content_id
-from harness.trial.spec import calibrated
+from harness.trial.spec import CLASSIFICATION, FEATURES, HELD_OUT, calibrated
 
 # Parts of an identity that have a place of their own below; calibration images are drawn by the seed.
 PLACED = {"model", "weights_sha256", "data_fingerprint", "preprocessing", "blocks", "eval_limit", "stack", "bits", "calib"}
@@ -60,7 +60,13 @@ class Setting:
             data: Name of the data.
         """
         images = "?" if self.images is None else f"{self.images:,}"
-        return f"{self.bits}, {data}, {calibrated(self.calib, self.calib_source)}, {images} evaluation images"
+        kind = "held-out calibration images judged by full precision" if self.held_out else "evaluation images"
+        return f"{self.bits}, {data}, {calibrated(self.calib, self.calib_source)}, {images} {kind}"
+
+    @property
+    def held_out(self) -> bool:
+        """Whether accuracy is agreement with full precision on held-out calibration images."""
+        return bool(json.loads(self.other).get("judge") == HELD_OUT)
 
     def parts(self) -> dict[str, str]:
         """What else there is, for settings with the same title."""
@@ -174,21 +180,23 @@ class Group:
         return tuple(int(row["seed"]) for row in self.rows)
 
 
-def groups(rows: pd.DataFrame) -> list[Group]:
-    """The groups of done records, with labels that are distinct on each board.
+def groups(rows: pd.DataFrame, task: str = CLASSIFICATION) -> list[Group]:
+    """The groups of done records of a task, with labels that are distinct on each board.
 
     Of several records of a group at one seed none counts, or the own one beside imported ones: a warning names them. One odd
     record must neither enter a mean twice nor keep a report from being made.
 
     Args:
         rows: One row per record, as ``harness.store.table.table`` makes it.
+        task: What the records measured; features stand on no board of accuracies.
     """
-    return [group for group in map(without_doubles, gathered(rows)) if group.rows]
+    return [group for group in map(without_doubles, gathered(rows, task)) if group.rows]
 
 
-def gathered(rows: pd.DataFrame) -> list[Group]:
+def gathered(rows: pd.DataFrame, task: str = CLASSIFICATION) -> list[Group]:
     """The same, also where a seed is there twice: nothing may be averaged over such a group."""
-    done = rows[rows["status"] == "done"].astype(object)
+    features = rows["task"] == FEATURES
+    done = rows[(rows["status"] == "done") & (features if task == FEATURES else ~features)].astype(object)
     found: dict[Key, list[Row]] = {}
     records: list[Any] = done.where(done.notna(), None).to_dict("records")
     for row in records:

@@ -14,6 +14,7 @@ from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.ladder import Gain, gains, verdict
 from harness.leaderboard.render.page_catalog import Catalog
 from harness.leaderboard.render.page_published import ByCell
+from harness.leaderboard.render.quality import quality_pairs
 from harness.leaderboard.stats.inference import Interval
 
 OWN = "own"  # as cells call the origin of what their store measured
@@ -80,6 +81,7 @@ class Lists:
             "load": cell.load,
             "busy": cell.busy,
             "published": self._published.get(cell.ids, []),
+            "beyond": quality_pairs(cell.quality),
         }
 
     def _latency(self, cell: BoardCell) -> dict[str, Any]:

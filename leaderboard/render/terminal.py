@@ -13,8 +13,10 @@ from harness.leaderboard import text
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 from harness.leaderboard.board.busy import busy_note
 from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.features import feature_rows
 from harness.leaderboard.board.ladder import Gain, gains
 from harness.leaderboard.render import names
+from harness.leaderboard.render.features import LABELS, NUMBERS, shown
 from harness.leaderboard.render.tables import SIGNS, exported, missing, overlap, reason
 from harness.text import inert
 
@@ -49,11 +51,27 @@ def print_boards(console: Console, boards: Sequence[Board], rows: pd.DataFrame, 
         for line in filter(None, [*notes, *_steps(gains(board, evidence), several=len(board.networks) > 1)]):
             console.print(Text(inert(line)))
         console.print()
+    features = feature_rows(rows)
+    for title, part in features.groupby("board", sort=False):
+        console.print(Text(inert(str(title)), style="bold"))
+        console.print(_features(part))
+        console.print()
     for line in _failures(rows):
         console.print(Text(inert(line)))
-    for line in filter(None, [LEGEND if boards else "no finished trials", inert(evidence.latencies.note())]):
+    nothing = "" if len(features) else "no finished trials"
+    for line in filter(None, [LEGEND if boards else nothing, inert(evidence.latencies.note())]):
         console.print(Text(line, style="dim"))
     console.print(Text(MORE, style="dim"))
+
+
+def _features(rows: pd.DataFrame) -> Table:
+    """Stacks by how little they move the features."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for head in (*LABELS, *NUMBERS):
+        table.add_column(head, justify="left" if head in LABELS else "right", overflow="fold")
+    for _, row in rows.iterrows():
+        table.add_row(*(Text(inert(str(row[name]))) for name in LABELS), *shown(row))
+    return table
 
 
 def _that_fit(networks: Sequence[Network], width: int) -> Iterator[Sequence[Network]]:

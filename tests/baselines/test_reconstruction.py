@@ -11,10 +11,14 @@ from harness.baselines.engines import reconstruction
 from harness.baselines.engines.reconstruction import _Reconstruction
 from harness.baselines.engines.reconstruction_losses import Fima, fima_pair
 from harness.baselines.engines.soft_rounding import SoftRounding
+from harness.engines import layerwise
 from harness.errors import UsageError
+from harness.graph.operations import Kind
 from harness.method.checkpoint import Checkpoint
 from harness.method.stack import check
+from harness.quant.format import AdaptiveLog
 from harness.quant.format.affine import AffineSpec
+from harness.quant.format.nonuniform import Nonuniform
 from harness.quant.format.uniform import Uniform, from_range
 from harness.quant.network.inventory import off_grid_sites
 from harness.quant.network.state import state_of
@@ -28,7 +32,10 @@ LEARNING = {
     "brecq(preset=joint,iterations=20)": 8,
     "brecq(preset=joint,iterations=20,loss=fisher)": 8,
     "qdrop(preset=short,iterations=20)": 8,
+    "qdrop(preset=adalog,iterations=20,lr=0.01,regulariser=0.001)": 8,
     "fimaq(preset=short,iterations=20,rank=2)": 8,
+    "aphq(preset=short,iterations=20)": 8,
+    "lsvit(preset=short,iterations=20)": 8,
 }
 
 
@@ -96,6 +103,49 @@ def test_qdrop_learns_scales_and_brecq_without_its_stage_leaves_them(model, cali
         apply(model, calibration, context, f"repqvit+{stack}")
         assert torch.equal(model.quantizers[name].scale, scale) is not changed
         assert not model.quantizers[name].scale.requires_grad
+
+
+@pytest.mark.parametrize("scheme", ["adalog(candidates=32,steps=1,rounds=1,images=4)", "ptq4vit(steps=6,rounds=1,images=4)"])
+def test_scales_of_unequal_steps_are_learned(scheme, model, calibration, context):
+    """Logarithms and twin ranges once kept the scales that they were calibrated with."""
+    apply(model, calibration, context, scheme, bits="w4a4")
+    before = {name: one for name, one in model.quantizers.items() if isinstance(one, Nonuniform)}
+    assert before
+    model.clear()
+    apply(model, calibration, context, f"{scheme}+qdrop(iterations=4,scale_lr=0.01)", bits="w4a4")
+    after = {name: model.quantizers[name] for name in before}
+    gelu = [name for name in before if model.sites[name].kind is not Kind.SOFTMAX]
+    assert all(not torch.equal(after[name].learnable_scales, before[name].learnable_scales) for name in gelu)
+    assert all(bool((one.learnable_scales > 0).all()) for one in after.values())
+    for name, one in after.items():
+        if isinstance(one, AdaptiveLog):
+            assert torch.equal(one.scale[1:], before[name].scale[1:]), "base and shift stay"
+
+
+def test_the_reconstruction_of_adalog_reads_full_precision_and_drops_nothing(model, calibration, context, monkeypatch):
+    def refused(*_, **__):
+        raise AssertionError("blocks read the full-precision network")
+
+    monkeypatch.setattr(type(model), "learning", watched := _Learning(type(model).learning))
+    monkeypatch.setattr(layerwise.Visit, "quantized", property(refused))
+    made = apply(model, calibration, context, "repqvit+qdrop(preset=adalog,iterations=2)")
+    assert watched.drops == {None}
+    assert set(made.notes["losses"]) == {one.name for one in model.segments}
+
+
+class _Learning:
+    """``QuantizedModel.learning`` that remembers which shares were dropped."""
+
+    def __init__(self, learning):
+        self.learning = learning
+        self.drops = set()
+
+    def __get__(self, model, _):
+        def call(weights, drop=None):
+            self.drops.add(drop)
+            return self.learning(model, weights, drop)
+
+        return call
 
 
 @pytest.mark.parametrize(
@@ -272,3 +322,25 @@ def test_presets_and_wrong_settings():
     assert check("fqvit+brecq(preset=short,iterations=7)").steps[1].method.config.iterations == 7
     with pytest.raises(UsageError, match="has no setting 'iteration'"):
         check("fqvit+brecq(iteration=7)")
+
+
+def test_products_in_bfloat16_are_near_those_in_single_precision(model, calibration, context):
+    """Codes and losses stay in single precision; the roundings of a short run differ in few places."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        model.clear()
+        settings = f"iterations=6,lr=0.01,precision={precision}"
+        made = apply(model, calibration, context, f"repqvit+qdrop({settings})", bits="w4a4")
+        assert all(value == value for losses in made.notes["losses"].values() for value in losses)
+        found[precision] = dict(model.rounded_weights)
+    assert any(not torch.equal(one, found["bfloat16"][name]) for name, one in found["float32"].items())
+    same = [(one == found["bfloat16"][name]).float().mean() for name, one in found["float32"].items()]
+    assert torch.stack(same).mean() > 0.97
+    assert all(one.dtype == torch.float32 for one in found["bfloat16"].values())
+
+
+def test_precision_is_part_of_ids_only_where_it_is_not_the_default():
+    plain, single, half = (check(f"repqvit+qdrop({text})") for text in ("", "precision=float32", "precision=bfloat16"))
+    assert plain.identity() == single.identity()
+    assert "precision" in str(half.identity())
+    assert half.identity() != plain.identity()

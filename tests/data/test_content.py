@@ -1,7 +1,6 @@
 """Images are known by what they contain: fingerprints, the cache of hashes, and images that are on both sides."""
 
 import hashlib
-import json
 import os
 import shutil
 
@@ -10,6 +9,7 @@ import pytest
 
 from harness.data import content
 from harness.data.content import ContentHashes, cache_folder
+from harness.data.hash_file import Known, hash_file, read_hash_file
 from harness.data.sources import open_source
 from harness.embedded import assets
 from harness.errors import DataError
@@ -68,22 +68,48 @@ def test_what_was_written_a_moment_ago_is_not_kept(sides):
     root = sides()
     (root / "val" / "n01440764" / "val_0.png").touch()
     open_source(str(root))
-    (kept,) = cache_folder().glob("*.json")
-    assert len(json.loads(kept.read_text())["files"]) == 5
+    assert len(kept_of(root / "val")) == 5
 
 
-BROKEN = ["", "[]", "[" * 100_000, '{"files": {"a.png": 3}}', '{"files": {"a.png": [Infinity, 1, "x"]}}', "\xff"]
+def kept_of(folder):
+    """What the one file of the cache says of the images of a folder."""
+    (kept,) = cache_folder().iterdir()
+    return read_hash_file(kept, str(folder))
 
 
-@pytest.mark.parametrize("damage", BROKEN, ids=["empty", "list", "deep", "number", "infinite", "bytes"])
+BODY = hashlib.sha256(b"").hexdigest()
+BROKEN = [
+    "",
+    "[]",
+    "[" * 100_000,
+    '{"form": 2}',
+    f'{{"form": 2, "sha256": "{BODY}", "folder": "FOLDER", "count": 3}}\n',
+    "\xff",
+]
+
+
+@pytest.mark.parametrize("damage", BROKEN, ids=["empty", "list", "deep", "keys", "short", "bytes"])
 def test_a_broken_cache_is_not_used_and_said(damage, sides, capsys):
     root = sides()
     before = open_source(str(root)).fingerprint
-    (kept,) = cache_folder().glob("*.json")
-    kept.write_text(damage, encoding="latin-1")
+    (kept,) = cache_folder().iterdir()
+    kept.write_text(damage.replace("FOLDER", str(root / "val")), encoding="latin-1")
     assert open_source(str(root)).fingerprint == before
     assert f"{kept} is not used" in capsys.readouterr().err
-    assert len(json.loads(kept.read_text())["files"]) == 6
+    assert len(kept_of(root / "val")) == 6
+
+
+def test_the_file_of_hashes_keeps_any_name_and_belongs_to_one_folder(tmp_path):
+    known = {os.fsdecode(b"7/\xff\n.png"): Known(3, -5, "ab" * 32), "8/ü.png": Known(2**40, 2**62, "01" * 32)}
+    (tmp_path / "one").write_bytes(hash_file("/images", known))
+    assert read_hash_file(tmp_path / "one", "/images") == known
+    with pytest.raises(ValueError, match="another folder"):
+        read_hash_file(tmp_path / "one", "/others")
+    content = bytearray((tmp_path / "one").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "one").write_bytes(content)
+    with pytest.raises(ValueError, match="not what was written"):
+        read_hash_file(tmp_path / "one", "/images")
 
 
 def test_a_cache_that_cannot_be_written_is_said(sides, tmp_path, capsys):
@@ -98,8 +124,7 @@ def test_processes_keep_what_others_have_written(sides):
     one.of(["n01440764/val_0.png"])
     other.of(["n01440764/val_1.png"])
     one.of(["n01440764/val_2.png"])
-    (kept,) = cache_folder().glob("*.json")
-    assert len(json.loads(kept.read_text())["files"]) == 3
+    assert len(kept_of(root / "val")) == 3
 
 
 def test_long_work_is_told(sides, monkeypatch):
@@ -165,8 +190,7 @@ def test_an_interruption_keeps_what_was_read(sides, monkeypatch):
     monkeypatch.setattr(ContentHashes, "_one", interrupted)
     with pytest.raises(KeyboardInterrupt):
         hashes.of(names)
-    (kept,) = cache_folder().iterdir()
-    assert json.loads(kept.read_text())["files"].keys() == set(names[:2])
+    assert kept_of(root / "val").keys() == set(names[:2])
 
 
 def test_where_hashes_are_kept(monkeypatch):

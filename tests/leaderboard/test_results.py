@@ -9,6 +9,7 @@ import pandas as pd
 from benchmarks.pages.searches import searches
 from benchmarks.pages.sections import PAGES, sections, written
 from harness.cli.main import main
+from tests.shared import DEIT, IMAGES, VIT, requires_images
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "leaderboard" / "results"
@@ -78,3 +79,31 @@ def test_the_steps_are_what_compare_says(tmp_path, capsys):
         (line,) = (line for line in lines if f"| {bits} " in line)
         assert f"{interval['low']:+.2f} to {interval['high']:+.2f}" in line
         assert f"{interval['value']:+.2f}" in line
+
+
+def planned(capsys, *words):
+    """How many trials of an experiment there are, and how many the committed records have."""
+    assert main(["plan", *words, "--trust-imported", "--json", "--quiet"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    return facts["done"] + facts["imported"], facts["trials_total"]
+
+
+def test_every_trial_of_the_embedded_board_is_done(tmp_path, capsys):
+    """A raised version of a method, of the identity or of the arithmetic means measuring again."""
+    store = ["--store", str(tmp_path / "store")]
+    assert main(["store", "import", str(RESULTS / "records.parquet"), "--origin", "committed", *store]) == 0
+    capsys.readouterr()
+    done, total = planned(capsys, "--experiment", "embedded", *store)
+    assert done == total > 100
+
+
+@requires_images
+def test_every_trial_on_the_photographs_is_done(tmp_path, capsys):
+    store = ["--store", str(tmp_path / "store")]
+    records = RESULTS / "photographs" / "records.parquet"
+    assert main(["store", "import", str(records), "--origin", "committed", *store]) == 0
+    capsys.readouterr()
+    for network in (DEIT, VIT):
+        named = ["--model", network.stem, "--weights", str(network), "--data", str(IMAGES)]
+        done, total = planned(capsys, "--experiment", "photographs", *named, *store)
+        assert done == total > 50

@@ -138,8 +138,8 @@ def _variants():
             for setting in settings_of(config):
                 for value in setting.choices or (stack.plain(setting.default),):
                     chosen = [f"preset={preset}"] if preset and setting.name != "preset" else []
-                    prefix = "" if info.role in (Role.SCHEME, Role.ALLOCATE) else "fqvit+"
-                    scheme = "+fqvit" if info.role is Role.ALLOCATE else ""
+                    first = info.leads or info.role in (Role.SCHEME, Role.ALLOCATE)
+                    prefix, scheme = "" if first else "fqvit+", "+fqvit" if info.role is Role.ALLOCATE else ""
                     if setting.default is not None:
                         yield f"{prefix}{name}({','.join([*chosen, f'{setting.name}={value}'])}){scheme}"
 

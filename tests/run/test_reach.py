@@ -25,7 +25,7 @@ from harness.run.work import Done, Given
 from harness.store.store import Store
 from harness.sweep.heartbeat import Heart
 from harness.sweep.manifest import Sweep
-from harness.trial.spec import TrialSpec
+from harness.trial.spec import EVALUATION, TrialSpec
 from tests.run.folder_trials import image_folder, spec
 
 FORBIDDEN = (DataSource, EvaluationSet, Prepared, Given, Done, Session, TrialSpec, Sweep)
@@ -92,7 +92,7 @@ def test_nothing_leads_to_labels_or_evaluation_images(tmp_path, attacked, monkey
     problems, counts = [], []
 
     def look(given):
-        source = session.opened.once("source", str(root), pytest.fail)
+        source = session.opened.once("source", (str(root), EVALUATION), pytest.fail)
         preprocessing = trial_preprocessing(session)
         images, labels = next(iter(source.evaluation(None, preprocessing).batches(100)))
         found = reachable(*given)

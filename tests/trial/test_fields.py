@@ -64,7 +64,8 @@ def test_every_field_is_documented_and_belongs_to_one_part():
         assert one.about.help
         assert one.about.metavar or one.kind is bool
         assert one.required == (one.name == "method")
-    assert {one.name for one in execution_fields()} == {"batch", "device", "memory", "noise_floor"}
+    cache = {"cache_dir", "cache_size", "no_cache"}
+    assert {one.name for one in execution_fields()} == {"batch", "device", "memory", "noise_floor", *cache}
 
 
 def test_the_fields_that_enter_ids_as_they_are():
@@ -88,6 +89,7 @@ def test_the_fields_that_enter_ids_as_they_are():
         ({"calib": "4"}, "calib '4' is not possible: expected a whole number"),
         ({"seed": True}, "expected a whole number"),
         ({"memory": "much"}, "memory 'much' not understood"),
+        ({"cache_size": "much"}, "cache size 'much' not understood"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, said):

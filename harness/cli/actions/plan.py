@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from harness.cli.actions.planning import Asked, plan_of
+from harness.cli.actions.printing import printable
 from harness.machine.terminal import terminal_progress
 from harness.store.store import Store
 from harness.sweep.cells import Plan
 from harness.sweep.launch.cluster import max_array
 from harness.sweep.launch.options import SlurmOptions
 from harness.sweep.launch.packing import packs_of
+from harness.trial.spec import FEATURES
 
 LONGEST_LIST = 8
 
@@ -54,6 +57,7 @@ def summary(asked: Asked) -> dict[str, Any]:
         "estimated_hours": round(plan.hours, 4),
         "past_records": plan.records,
         "without_estimate": plan.unknown,
+        "decoded_images": _decoded(plan),
         "launcher": asked.options.kind,
         **jobs,
     }
@@ -71,9 +75,11 @@ def lines(plan: Plan, facts: dict[str, Any]) -> list[str]:
         *_reasons(facts["failed_reasons"]),
         f"incompatible  {facts['incompatible']}",
         *_reasons(facts["incompatible_reasons"]),
+        *_tasks(plan),
         f"to run        {facts['to_run']}",
         f"stack steps   {steps['total']}: {steps['in_store']} in the store, {steps['shared']} shared, {compute} to compute",
         f"estimate      {_hours(facts)}",
+        *_images(facts["decoded_images"]),
     ]
     if "jobs" in facts:
         text.append(f"slurm         {facts['jobs']} jobs in {facts['arrays']} arrays of at most {facts['max_array_size']}")
@@ -83,10 +89,18 @@ def lines(plan: Plan, facts: dict[str, Any]) -> list[str]:
 def axes(plan: Plan) -> str:
     """The sizes of the grid's axes, where it has more than one trial."""
     names = {"models": "model", "data sets": "data", "bit-widths": "bits", "stacks": "method", "calibration sizes": "calib"}
-    names |= {"seeds": "seed"}
+    names |= {"seeds": "seed", "tasks": "task"}
     sizes = {name: len({str(getattr(cell.spec, field)) for cell in plan.cells}) for name, field in names.items()}
     parts = [f"{size} {name}" for name, size in sizes.items() if size > 1]
     return f" ({' x '.join(parts)})" if parts else ""
+
+
+def _tasks(plan: Plan) -> list[str]:
+    """How many trials measure features, where there are some."""
+    count = sum(cell.spec.task == FEATURES for cell in plan.cells)
+    return (
+        [f"task          {FEATURES}: {count} of {len(plan.cells)} (cosine similarity and SQNR, no top-1)"] if count else []
+    )
 
 
 def _imported(count: int) -> list[str]:
@@ -97,6 +111,22 @@ def _reasons(reasons: dict[str, int]) -> list[str]:
     shown = [f"              {count} x {text[:200]}" for text, count in list(reasons.items())[:LONGEST_LIST]]
     more = len(reasons) - LONGEST_LIST
     return shown + ([f"              and {more} more reasons (--json has all)"] if more > 0 else [])
+
+
+def _decoded(plan: Plan) -> dict[str, Any]:
+    """What the trials to run keep of their images."""
+    images = plan.images
+    folders = sorted({str(Path(one.path).parent) for one in images})
+    there = sum(one.nbytes for one in images if one.there)
+    return {"sets": len(images), "bytes": sum(one.nbytes for one in images), "bytes_there": there, "folders": folders}
+
+
+def _images(decoded: dict[str, Any]) -> list[str]:
+    if not decoded["sets"]:
+        return []
+    total, there = (f"{decoded[name] / 1e6:,.1f} MB" for name in ("bytes", "bytes_there"))
+    where = ", ".join(map(printable, decoded["folders"]))
+    return [f"images        {total} decoded in {decoded['sets']} sets, {there} of it there already: {where}"]
 
 
 def _hours(facts: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 from rich.console import Console
 
 from harness.cli.actions.printing import plain, warn
-from harness.cli.commands.report import COSTS, DEFAULT, FORMATS
+from harness.cli.commands.report import COSTS, DEFAULT, FORMATS, METRICS
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board.boards import boards
 from harness.leaderboard.board.evidence import Evidence
@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     formats = known(arguments.format or ",".join(DEFAULT), FORMATS, "format")
     costs = known(arguments.cost, COSTS, "cost")
+    metrics = known(arguments.metrics, METRICS, "metric") if arguments.metrics is not None else []
     if arguments.out is None and arguments.format is not None and formats != ["md"]:
         raise UsageError(
             f"--format {arguments.format} is written into files", "give their folder with --out, or --format md"
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         store = _chosen(arguments, stack)
         if arguments.against is None:
-            return report(store, arguments, formats, costs)
+            return report(store, arguments, formats, costs, metrics)
         if arguments.out is not None:
             raise UsageError("--against prints what moved and writes no files", "leave out --out")
         return history(store, _opened(arguments.against, stack), arguments)
@@ -104,7 +105,9 @@ def known(text: str, choices: Sequence[str], what: str) -> list[str]:
     return chosen
 
 
-def report(store: Store, arguments: argparse.Namespace, formats: list[str], costs: list[str]) -> int:
+def report(
+    store: Store, arguments: argparse.Namespace, formats: list[str], costs: list[str], metrics: Sequence[str] = ()
+) -> int:
     """Print or write the report of a store."""
     if arguments.json:
         warn(store.broken())
@@ -122,9 +125,9 @@ def report(store: Store, arguments: argparse.Namespace, formats: list[str], cost
     evidence, over = Evidence(store, found.table, _measured(store, found.table, arguments.machine)), arguments.overwrite
     if arguments.out is None:
         terminal = sys.stdout is not None and sys.stdout.isatty()  # None: the output was closed
-        show(found.table, evidence, as_text=arguments.format is not None or not terminal)
+        show(found.table, evidence, as_text=arguments.format is not None or not terminal or bool(metrics), metrics=metrics)
         return 0
-    for path in write(found.table, evidence, arguments.out, formats, costs, overwrite=over):
+    for path in write(found.table, evidence, arguments.out, formats, costs, overwrite=over, metrics=metrics):
         print(path)
     return 0
 
@@ -136,10 +139,10 @@ def _measured(store: Store, table: pd.DataFrame, machine: str | None) -> Latenci
     return latencies(found, machine)
 
 
-def show(table: pd.DataFrame, evidence: Evidence, *, as_text: bool) -> None:
+def show(table: pd.DataFrame, evidence: Evidence, *, as_text: bool, metrics: Sequence[str] = ()) -> None:
     """Print the leaderboards: as Markdown, or as tables for a terminal."""
     if as_text:
-        print(markdown(table, evidence))
+        print(markdown(table, evidence, metrics))
         return
     console = Console(file=steerable(sys.stdout), highlight=False, markup=False, emoji=False)
     print_boards(console, boards(table, evidence), table, evidence)

@@ -18,6 +18,7 @@ from harness.store.store import Store
 from harness.store.table_cache import rows
 from harness.sweep.compose import experiments, reproductions
 from harness.sweep.manifest import Sweep
+from harness.trial.spec import FEATURES
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -86,5 +87,5 @@ def _scale(arguments: argparse.Namespace, reproduction: Reproduction) -> None:
 def _beside(store: Store, sweep: Sweep, reproduction: Reproduction) -> str:
     order = {planned.id: number for number, planned in enumerate(sweep.planned)}
     table = rows(store, terminal_progress(quiet=True)).table
-    mine = table[table["id"].isin(order) & (table["status"] == "done")]
+    mine = table[table["id"].isin(order) & (table["status"] == "done") & (table["task"] != FEATURES)]
     return tables(reproduction, mine.sort_values("id", key=lambda ids: ids.map(order)))

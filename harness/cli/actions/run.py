@@ -17,8 +17,13 @@ from harness.machine.signals import nothing_at_stake
 from harness.machine.terminal import terminal_progress
 from harness.store.store import Store
 from harness.trial.fields import SpecField, fields_of
-from harness.trial.record import Record
-from harness.trial.spec import TrialSpec, execution_fields
+from harness.trial.record import Record, task_of
+from harness.trial.spec import CLASSIFICATION, FEATURES, TrialSpec, execution_fields
+
+COMPARED = {
+    CLASSIFICATION: ("n_correct", "n_agree", "n_images"),
+    FEATURES: ("feature_cosine", "feature_mse", "n_images"),
+}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -73,9 +78,13 @@ def compared(stored: Record, record: Record) -> str:
         return f"not a repetition of {stored['id']}: weights, data or methods differ, this is trial {record['id']}"
     if stored["status"] != "done" or record["status"] != "done":
         return f"the stored record is {stored['status']}, the repetition {record['status']}"
-    names = ("n_correct", "n_agree", "n_images")
+    names = COMPARED[task_of(record)]
     before, now = ({name: one["metrics"].get(name) for name in names} for one in (stored, record))
-    return f"repetition gives the same counts: {now}" if now == before else f"repetition differs: {before} then, {now} now"
+    return (
+        f"repetition gives the same {'counts' if task_of(record) != FEATURES else 'numbers'}: {now}"
+        if now == before
+        else f"repetition differs: {before} then, {now} now"
+    )
 
 
 def show(record: Record, store: Store, *, cached: bool, as_json: bool, placed: bool) -> None:

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.actions.extra_lines import arithmetic_line, fewer_images, grid_lines, loops, warnings
+from harness.cli.actions.extra_lines import altered_line, arithmetic_line, fewer_images, grid_lines, loops, warnings
 from harness.machine.inert import steerable
 from harness.text import inert
-from harness.trial.record import Record, RecordedAnchor
-from harness.trial.spec import DATA, calibrated, repeating
+from harness.trial.record import Record, RecordedAnchor, task_of
+from harness.trial.spec import DATA, FEATURES, calibrated, repeating
 
 UNKNOWN = "-"
 ANCHOR_POINTS = 0.1  # full precision further from its publication than this is worth a warning
@@ -64,6 +64,8 @@ def _shown(value: float | None, form: str, missing: str = "-") -> str:
 
 def _result(record: Record) -> Table:
     metrics = record["metrics"]
+    if task_of(record) == FEATURES:
+        return _features(record)
     table = _table("", "top-1 %", "top-5 %", "correct", "agreement %", "logit SQNR dB")
     count = metrics["n_images"]
     sqnr = _shown(metrics["logit_sqnr_db"], ".1f", "exact") if "logit_sqnr_db" in metrics else "-"
@@ -78,7 +80,7 @@ def _result(record: Record) -> Table:
     )
     if (floor := record.get("noise_floor")) is not None:  # what of the distance to full precision is arithmetic
         ratio = _shown(floor["logit_sqnr_db"], ".1f", "exact")
-        _row(table, f"to itself, {floor['against']} arithmetic", "", "", "", _shown(floor["agreement"], ".2f"), ratio)
+        _row(table, f"to itself, {floor['against']} arithmetic", "", "", "", _shown(floor.get("agreement"), ".2f"), ratio)
     right = _shown(metrics.get("n_correct_fp32"), "d")
     _row(
         table,
@@ -87,6 +89,18 @@ def _result(record: Record) -> Table:
         _shown(metrics.get("top5_fp32"), ".2f"),
         f"{right} / {count}",
     )
+    return table
+
+
+def _features(record: Record) -> Table:
+    """How far output vectors moved; there is no class to be right."""
+    metrics = record["metrics"]
+    table = _table("features", "cosine", "smallest", "SQNR dB", "images")
+    cosine, least = _shown(metrics.get("feature_cosine"), ".5f"), _shown(metrics.get("feature_cosine_min"), ".5f")
+    _row(table, "quantized", cosine, least, _shown(metrics.get("feature_sqnr_db"), ".1f", "exact"), str(metrics["n_images"]))
+    if (floor := record.get("noise_floor")) is not None:
+        ratio = _shown(floor["logit_sqnr_db"], ".1f", "exact")
+        _row(table, f"to itself, {floor['against']} arithmetic", "", "", ratio)
     return table
 
 
@@ -116,6 +130,7 @@ def _facts(record: Record) -> list[str]:
         f"size     {record['size_bytes'] / 1e6:.2f} MB (full precision {size} MB)",
         f"work     {record['bit_operations'] / 1e9:.2f} G bit-operations per image (full precision {work} G)",
         *([f"widths   {record['bit_map']}"] if "bit_map" in record else []),
+        *altered_line(record),
         *grid_lines(record),
         *arithmetic_line(record),
         f"protocol {record['protocol']}",

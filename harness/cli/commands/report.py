@@ -13,11 +13,13 @@ EXAMPLES = """  harness report                                     tables on a t
   harness report --out board --format html            the interactive page only
   harness report --records results/records.parquet    from a full export instead of a store
   harness report --machine H200 --cost latency,disk_bytes   latencies of one machine, as columns and axes
+  harness report --format md --metrics nll,ece,classes   what quantization did beyond top-1
   harness report --cite                              BibTeX of what the records rest on
   harness report --against old/records.parquet        what moved since, beyond what interval, and why
 """
 DEFAULT = ("md", "csv", "parquet", "latex", "svg", "pdf", "html")
 FORMATS = (*DEFAULT[:-1], "png", "html")
+METRICS = ("nll", "ece", "classes", "corruptions")
 COSTS = ("seconds", "size_bytes", "bit_operations", "latency", "disk_bytes")
 
 
@@ -28,6 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     about = f"any of {','.join(FORMATS)} (with --out: all but png); without --out only md: Markdown, also on a terminal"
     parser.add_argument("--format", metavar="<list>", help=about)
     parser.add_argument("--cost", default="seconds", metavar="<list>", help=f"axes of the pictures: {','.join(COSTS)}")
+    about = f"tables of more than top-1: {','.join(METRICS)}; classes with --out also writes classes.csv"
+    parser.add_argument("--metrics", metavar="<list>", help=about)
     parser.add_argument(
         "--machine",
         metavar="<text>",

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="<key=value>",
-        help="batch, device, memory or launcher.<option>",
+        help="batch, device, memory, cache_dir or launcher.<option>",
         dest="changes",
     )
     parser.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from harness.quant.format.nonuniform import Nonuniform
+from harness.quant.format.power_gradient import through_exponent
 from harness.quant.format.realisation import TABLE, Realisation
 from harness.quant.format.registration import number_format
 
@@ -28,6 +30,21 @@ class AdaptiveLog(Nonuniform):
     def quantize(self, x: Tensor) -> Tensor:
         """The power whose exponent is nearest, as hardware's table has it."""
         return adaptive_log(x, self.scale, self.bits)
+
+    @property
+    def learnable_scales(self) -> Tensor:
+        """The largest shifted value ``(1,)``; base and shift stay, as in AdaLog's reconstruction."""
+        return self.scale.detach()[:1]
+
+    def with_learned_scales(self, values: Tensor) -> Self:
+        """Another largest shifted value ``(1,)``."""
+        return replace(self, scale=torch.cat([values, self.scale.detach()[1:]]))
+
+    def straight_through(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """``quantize``, differentiable in ``x`` and the largest shifted value."""
+        with torch.no_grad():
+            quantized = self.quantize(x)
+        return through_exponent(x, quantized, self.scale[0], self.scale[2].detach(), kept)
 
     def realisation(self, values: Tensor | None) -> Realisation:
         """A table, as AdaLog's hardware has it."""

@@ -102,6 +102,11 @@ class Affine(NumberFormat):
         return high - low + 1
 
     @property
+    def learnable_scales(self) -> Tensor:
+        """All free scales; zero points stay."""
+        return self.free_scales
+
+    @property
     def zero_points(self) -> int:
         """One byte each, also where all are zero."""
         return self.zero_point.numel()

@@ -77,6 +77,15 @@ class NumberFormat(ABC):
         """The same format with other free scales; gradients flow through them if they ask for gradients."""
         return replace(self, scale=values)
 
+    @property
+    def learnable_scales(self) -> Tensor:
+        """What a reconstruction may learn, as a vector: what ``straight_through`` is differentiable in, none by default."""
+        return self.scale.new_empty(0)
+
+    def with_learned_scales(self, values: Tensor) -> Self:
+        """The same format with other learnable scales; gradients flow through them if they ask for gradients."""
+        return self.with_free_scales(values)
+
     def on_grid(self, values: Tensor | None) -> bool:
         """Whether tensors are integers as they stand: ``(q - z) s`` with ``2^bits`` codes and an integer ``z``, or shifts.
 

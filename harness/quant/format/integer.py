@@ -13,7 +13,14 @@ LN2 = -0.6931
 
 
 def integer_layer_norm(
-    x: Tensor, in_scale: Tensor, out_scale: Tensor, weight: Tensor, bias: Tensor, *, released: bool = False
+    x: Tensor,
+    in_scale: Tensor,
+    out_scale: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    released: bool = False,
+    centred: bool = True,
 ) -> Tensor:
     """LayerNorm over the last axis from integers (FQ-ViT, Sec. 4.1, Eq. 16).
 
@@ -29,6 +36,7 @@ def integer_layer_norm(
         weight: Gain ``(c,)``.
         bias: Offset ``(c,)``.
         released: Divide by zero all the same, as FQ-ViT's released code does.
+        centred: Subtract the mean; otherwise divide by the root of the mean square, which is zero where all integers are.
 
     Returns:
         Multiples of ``out_scale``, not clamped, shaped like ``x``.
@@ -40,6 +48,8 @@ def integer_layer_norm(
     integers = torch.round(x / in_scale) * torch.round(in_scale / smallest)
     mean = integers.mean(dim=-1, keepdim=True) * smallest
     total, squares = integers.sum(dim=-1, keepdim=True), integers.square().sum(dim=-1, keepdim=True)
+    if not centred:
+        total, mean = torch.zeros_like(total), torch.zeros_like(mean)
     spread = channels * squares - total.square()
     deviation = (smallest / channels) * torch.sqrt(spread)
     gain = (smallest / deviation) * weight / out_scale
@@ -50,7 +60,9 @@ def integer_layer_norm(
     normed = torch.round((gain.sign() * mantissa * integers + offset) / power) * out_scale
     if released:
         return normed
-    constant = (spread <= 0) | (integers.amax(dim=-1, keepdim=True) == integers.amin(dim=-1, keepdim=True))
+    constant = spread <= 0
+    if centred:
+        constant |= integers.amax(dim=-1, keepdim=True) == integers.amin(dim=-1, keepdim=True)
     return torch.where(constant, torch.round(bias / out_scale) * out_scale, normed)
 
 

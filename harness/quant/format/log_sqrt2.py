@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.quant.format.nonuniform import Nonuniform
+from harness.quant.format.power_gradient import through_exponent
 from harness.quant.format.realisation import ROOTS, Realisation
 from harness.quant.format.registration import number_format
 
@@ -25,6 +26,17 @@ class LogSqrt2(Nonuniform):
     def quantize(self, x: Tensor) -> Tensor:
         """The nearest power."""
         return log_sqrt2(x, self.scale, self.bits)
+
+    @property
+    def learnable_scales(self) -> Tensor:
+        """The largest value."""
+        return self.free_scales
+
+    def straight_through(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """``quantize``, differentiable in ``x`` and the scale."""
+        with torch.no_grad():
+            quantized = self.quantize(x)
+        return through_exponent(x, quantized, self.scale, kept=kept)
 
     def realisation(self, values: Tensor | None) -> Realisation:
         """Shifts, and a factor for odd codes."""

@@ -42,6 +42,7 @@ TABLE = Realisation(
     Grid.FOLDED, "powers of a fitted base: a shift and a table of fixed-point numbers, the offset times a sum"
 )
 SHIFTS = Realisation(Grid.INTEGER, "powers of two: its own code, products are shifts")
+SHIFTED = Realisation(Grid.FOLDED, "powers of two less a constant: products are shifts, the constant times a sum")
 BETWEEN = Realisation(Grid.NONE, "weights lie between the codes of their format")
 UNEVEN = Realisation(Grid.NONE, "channel scales are no powers of two apart")
 MANY = Realisation(Grid.NONE, "more different values than codes")

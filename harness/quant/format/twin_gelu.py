@@ -9,6 +9,7 @@ from torch import Tensor
 
 from harness.quant.format.nonuniform import Nonuniform
 from harness.quant.format.registration import number_format
+from harness.quant.format.straight_through import fake_quantize_straight_through
 
 # GELU's minimum with its sign changed: the range of its negative half (Yuan et al., PTQ4ViT, ECCV 2022, Sec. 3.2).
 GELU_MINIMUM = 0.16997124254703522
@@ -22,6 +23,19 @@ class TwinGelu(Nonuniform):
     def quantize(self, x: Tensor) -> Tensor:
         """The nearest value of the range of its sign."""
         return twin_gelu(x, self.scale, self.bits)
+
+    @property
+    def learnable_scales(self) -> Tensor:
+        """Both steps."""
+        return self.free_scales
+
+    def straight_through(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """``quantize``, differentiable in ``x`` and both steps."""
+        half, zero = 2 ** (self.bits - 1), torch.zeros_like(self.scale[0])
+        negative = fake_quantize_straight_through(x, self.scale[0], zero, -half, 0)
+        positive = fake_quantize_straight_through(x, self.scale[1], zero, 0, half - 1)
+        quantized = torch.where(x < 0, negative, positive)
+        return quantized if kept is None else torch.where(kept, x, quantized)
 
     def codes(self, x: Tensor) -> Tensor:
         """Two's complement: there is one negative code more than positive ones."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from harness.quant.format.nonuniform import Nonuniform
 from harness.quant.format.registration import number_format
+from harness.quant.format.straight_through import fake_quantize_straight_through
 
 
 @number_format("twin_softmax")
@@ -26,6 +27,23 @@ class TwinSoftmax(Nonuniform):
         """The nearest value of the range that ``x`` lies in, or the sum of both parts."""
         twin = summed_twin_softmax if self.summed else twin_softmax
         return twin(x, self.scale, self.bits)
+
+    @property
+    def learnable_scales(self) -> Tensor:
+        """Both steps."""
+        return self.free_scales
+
+    def straight_through(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """``quantize``, differentiable in ``x`` and both steps; which range a value is in has no gradient."""
+        half, zero = 2 ** (self.bits - 1), torch.zeros_like(self.scale[0])
+        below, above = x, x
+        if self.summed:
+            split = (half - 1) * self.scale[0]
+            below, above = torch.minimum(x, split), torch.maximum(x, split)
+        fine = fake_quantize_straight_through(below, self.scale[0], zero, 0, half - 1)
+        coarse = fake_quantize_straight_through(above, self.scale[1], zero, 0, half - 1)
+        quantized = fine + coarse if self.summed else torch.where(x < half * self.scale[0], fine, coarse)
+        return quantized if kept is None else torch.where(kept, x, quantized)
 
     def codes(self, x: Tensor) -> Tensor:
         """Codes of the large range follow those of the small one."""

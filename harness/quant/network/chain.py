@@ -18,6 +18,7 @@ from harness.graph.segments import Span, cut
 from harness.graph.sites import Place, Site, elements_per_image, find_sites
 from harness.quant.network.activations import Activation, steady
 from harness.quant.network.borders import entering, last_alive
+from harness.quant.network.constants import Constant
 from harness.quant.network.convolution import convolution_of
 from harness.quant.network.operators import LayerNorm, MatMul, Softmax, Tap, WeightedOperation, bind
 from harness.quant.network.routes import Read, route_of
@@ -75,6 +76,7 @@ class Chain:
         layer_norms: Node names of the layer norms and the names of their input and output sites.
         norms: The layer norms themselves, by node name.
         runtime: Shared by every operation.
+        captured: The graph that all of it was made of.
     """
 
     segments: tuple[Segment, ...]
@@ -84,6 +86,16 @@ class Chain:
     layer_norms: dict[str, tuple[str, str]]
     norms: dict[str, LayerNorm]
     runtime: Runtime
+    captured: Captured
+
+    def constant(self, node: str) -> Tensor:
+        """The network's own constant, by its node's name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        targets = {one.name: str(one.target) for one in self.captured.graph.nodes if one.op == "get_attr"}
+        return self.captured.constants[targets[node]]
 
 
 def build_chain(captured: Captured, pattern: str) -> Chain:
@@ -99,7 +111,7 @@ def build_chain(captured: Captured, pattern: str) -> Chain:
     builder = _Builder(captured, sites, runtime, {node.name: span.name for span in spans for node in span.nodes})
     segments = tuple(builder.segment(span) for span in spans)
     named = {site.name: site for site in sites}
-    return Chain(segments, named, builder.weights, builder.products, builder.layer_norms, builder.norms, runtime)
+    return Chain(segments, named, builder.weights, builder.products, builder.layer_norms, builder.norms, runtime, captured)
 
 
 class _Builder:
@@ -234,6 +246,8 @@ class _Writer:
         if not hasattr(self.root, name):
             self.root.register_buffer(name, self.builder.captured.constants[str(node.target)], persistent=False)
         written = self.graph.get_attr(name)
+        if self.builder.captured.constants[str(node.target)].is_floating_point():
+            written = self.call(f"constant_{node.name}", Constant(self.builder.runtime, node.name), written)
         site = self.builder.constants.get(node.name)
         return written if site is None else self.tap(written, site)
 
@@ -293,7 +307,7 @@ class _Writer:
         form = steady(node.target, options)
         assert form is not None
         assert isinstance(x, fx.Node)
-        module = Activation(self.builder.runtime, node.target, options, form)  # type: ignore[arg-type]
+        module = Activation(self.builder.runtime, node.target, options, form, node.name)  # type: ignore[arg-type]
         return self.call(f"op_{node.name}", module, self.get(x))
 
     def softmax(self, node: fx.Node) -> fx.Node:

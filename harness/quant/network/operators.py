@@ -18,6 +18,7 @@ from harness.quant.format.log_int_softmax import LogIntSoftmax
 from harness.quant.network.arithmetic_rule import IMAGE, product, sources, switched_off, weighted
 from harness.quant.network.convolution import Convolution, by_windows
 from harness.quant.network.integer_operations import Kept, Product, Weighted, prepared, wants_gradient
+from harness.quant.network.norms import normalised
 from harness.quant.network.routes import Read
 from harness.quant.network.runtime import Runtime
 
@@ -230,15 +231,20 @@ class LayerNorm(nn.Module):
         """Normalise over the last axes of size ``shape``."""
         scales = self.integer_scales() if self.runtime.quantize or self.runtime.live_norms else None
         weight, bias = self.weight, self.bias
-        if (self.runtime.quantize or self.runtime.transformed) and self.node in self.runtime.edits.replaced_norms:
+        if self.runtime.acts and self.node in self.runtime.edits.replaced_norms:
             weight, bias = self.runtime.edits.replaced_norms[self.node]
+        centred = not (self.runtime.acts and self.node in self.runtime.edits.rms_norms)
+
+        def smooth(x: Tensor) -> Tensor:
+            return normalised(x, shape, weight, bias, self.eps, centred=centred)
+
         if scales is None or weight is None or bias is None:
-            return torch.layer_norm(x, shape, weight, bias, self.eps, False)
+            return smooth(x)
         released = self.node in self.runtime.edits.undefined_norms
         return straight_through(
             x,
-            lambda x: integer.integer_layer_norm(x, *scales, weight, bias, released=released),
-            lambda x: torch.layer_norm(x, shape, weight, bias, self.eps, False),
+            lambda x: integer.integer_layer_norm(x, *scales, weight, bias, released=released, centred=centred),
+            smooth,
         )
 
     @property

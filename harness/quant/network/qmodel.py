@@ -187,8 +187,12 @@ class QuantizedModel:
             return self._forward(x, start, stop)
 
     def run_full_precision(self, x: Tensor, start: int = 0, stop: int | None = None, *, integers: bool = False) -> Tensor:
-        """Run segments without quantizers; ``integers`` leaves integer LayerNorm and log-int-softmax on."""
-        with self._mode(quantize=False, integers=integers):
+        """Run segments without quantizers; ``integers`` leaves integer LayerNorm and log-int-softmax on.
+
+        Where a residual stream was turned, a part of the network reads and gives what the turned one holds there.
+        """
+        whole = start == 0 and stop in (None, len(self.segments)) and not integers
+        with self._mode(quantize=False, integers=integers, transformed=bool(self.edits.turned_streams) and not whole):
             return self._forward(x, start, stop)
 
     @torch.no_grad()
@@ -218,12 +222,12 @@ class QuantizedModel:
         Operands (what linear operations, convolutions and matrix products read) are among them.
         """
         runtime = self.chain.runtime
-        with self._mode(quantize=quantize, softmax=live_softmax):
-            runtime.observe, runtime.transformed = watch, True
+        with self._mode(quantize=quantize, softmax=live_softmax, transformed=True):
+            runtime.observe = watch
             try:
                 return self._forward(x, start, stop)
             finally:
-                runtime.observe, runtime.transformed = None, False
+                runtime.observe = None
 
     def to(self, device: torch.device | str) -> QuantizedModel:
         """Move parameters and quantizers; returns self."""
@@ -249,14 +253,17 @@ class QuantizedModel:
             runtime.learned, runtime.drop = {}, None
 
     @contextmanager
-    def _mode(self, *, quantize: bool, integers: bool = False, softmax: bool = False) -> Iterator[None]:
+    def _mode(
+        self, *, quantize: bool, integers: bool = False, softmax: bool = False, transformed: bool = False
+    ) -> Iterator[None]:
         runtime = self.chain.runtime
-        before = runtime.quantize, runtime.live_norms, runtime.live_softmax
+        before = runtime.quantize, runtime.live_norms, runtime.live_softmax, runtime.transformed
         runtime.quantize, runtime.live_norms, runtime.live_softmax = quantize, integers, integers or softmax
+        runtime.transformed = transformed
         try:
             yield
         finally:
-            runtime.quantize, runtime.live_norms, runtime.live_softmax = before
+            runtime.quantize, runtime.live_norms, runtime.live_softmax, runtime.transformed = before
 
     def _forward(self, x: Tensor, start: int, stop: int | None) -> Tensor:
         """All images together, or in parts where memory did not suffice before."""

@@ -16,7 +16,7 @@ from rich.text import Text
 from harness.machine.inert import steerable
 from harness.sweep.heartbeat import Beat
 from harness.text import inert
-from harness.trial.record import Record
+from harness.trial.record import Record, headline
 from harness.trial.spec import TrialSpec
 
 Row = tuple[int, TrialSpec, Beat | None, float]
@@ -76,9 +76,7 @@ class Show:
             reason = " ".join(record["error"]["message"].split())[:160]
             self._say(f"failed  {trial}  {label(spec)}: {record['error']['kind']}: {reason} (log: {log})")
         elif not self._quiet and record is not None and record["status"] == "done":
-            self._say(
-                f"done    {trial}  {label(spec)}: top-1 {record['metrics']['top1']:.2f} % in {record['seconds']:.1f} s"
-            )
+            self._say(f"done    {trial}  {label(spec)}: {headline(record)} in {record['seconds']:.1f} s")
         elif not self._quiet:
             self._say(f"{status}  {trial}  {label(spec)}")
 

@@ -184,6 +184,7 @@ function cellDetails(list, row) {
       ["Quantization time", `${duration(row.seconds)} (${duration(row.spread[0])} to ${duration(row.spread[1])})`],
       ["Hardware", boards.texts[row.device]],
       ["Latency", known(row.latency) ? latencyText(row) : ""],
+      ...row.beyond,
       ["Quantized", boards.texts[row.coverage]],
       ["Load per core", known(row.load) ? `${row.load.toFixed(1)}${row.busy ? ": times measured on a busy machine" : ""}` : ""],
       ["Commits", row.commits.map((number) => boards.texts[number].slice(0, 12)).join(", ")],

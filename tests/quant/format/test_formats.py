@@ -19,6 +19,7 @@ from harness.quant.format import (
     PowerOfTwo,
     Requantized,
     RoundedFirst,
+    ShiftUniformLog2,
     TwinGelu,
     TwinSoftmax,
     Uniform,
@@ -55,6 +56,9 @@ EXAMPLES = {
         bits, torch.tensor([2.0 ** -int(6 * part), 1.0]) / 2 ** (bits - 1), ZERO, ONE
     ),
     "twin_gelu": lambda bits, part: TwinGelu(bits, torch.tensor([0.17, 0.5 + part]) / 2 ** (bits - 1), -ONE, ONE),
+    "shift_uniform_log2": lambda bits, part: ShiftUniformLog2.on(
+        torch.linspace(0, 0.2 + part, 50), bits, 0.01 + part / 10, released=part > 0.5
+    ),
     # A coarse table or a base near one puts neighbouring powers closer together than the table's own rounding.
     "adaptive_log": lambda bits, part: AdaptiveLog(4, torch.tensor([1.0, 25 + int(20 * part), 0.1]), ZERO, ONE),
 }
@@ -97,7 +101,7 @@ def test_state_round_trip(name):
     assert facts["scheme"] == name
     second = {"second_scale", "second_zero_point"} if name == TWICE else set()
     assert set(tensors) - second == {"scale", "zero_point", "minimum", "maximum"}, "state files have had them from the first"
-    assert set(facts) - {"summed"} == {
+    assert set(facts) - {"summed", "released"} == {
         *("bits", "signed", "symmetric", "axis", "narrow_range", "scheme", "fractional", "correction"),
     }
     again = read(tensors, facts)

@@ -1,0 +1,85 @@
+"""A data set's calibration side in two parts: one calibrates, the other judges, without labels.
+
+Whoever chooses a stack by its accuracy on evaluation images reports a number that no user will see again. So choices are
+made here: full precision says what is right, and the evaluation side is never opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.preprocessing import Preprocessing
+from harness.data.sets import UNLABELLED, CalibrationSet, DataSource, EvaluationSet, draw, spaced
+from harness.errors import DataError
+
+SHARE = 3  # one image in three judges
+SEED = 20260  # of the parting; raised together with FORM, never alone
+FORM = 1  # of the parting; part of the fingerprint
+
+
+class HeldOutSource(DataSource):
+    """The calibration side of a data source, parted by a fixed draw: two thirds calibrate, one third judges.
+
+    Args:
+        source: The whole. Its evaluation side and its labels are not used.
+
+    Raises:
+        DataError: There are fewer than three calibration images.
+    """
+
+    def __init__(self, source: DataSource) -> None:
+        size = source.calibration_size
+        if size < SHARE:
+            raise DataError(f"{source.name} has {size} calibration images, a held-out third needs {SHARE} at least")
+        order = [int(index) for index in np.random.default_rng(SEED).permutation(size)]
+        self._source = source
+        self._pool, self._judges = order[: size - size // SHARE], order[size - size // SHARE :]
+        self.name, self.classes = source.name, source.classes
+        self.split = f"calibration images parted: {len(self._pool)} calibrate, {len(self._judges)} judge, without labels"
+        self.fingerprint = hashlib.sha256(f"held out, form {FORM}\0{source.fingerprint}".encode()).hexdigest()
+
+    def labelled(self, outputs: int, model: str, classes: str | None = None) -> DataSource:
+        """Itself: full precision says what is right."""
+        return self
+
+    @property
+    def calibration_size(self) -> int:
+        """Two thirds of the whole's."""
+        return len(self._pool)
+
+    def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
+        """Draw images of the first part."""
+        return CalibrationSet(self._source.calibration_at(self._drawn(count, seed), preprocessing))
+
+    def calibration_fingerprint(self, count: int, seed: int) -> str:
+        """Hash over the content of the drawn images."""
+        return self._source.content_at(self._drawn(count, seed))
+
+    def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
+        """The second part, or evenly spaced images of it."""
+        chosen = [self._judges[index] for index in spaced(len(self._judges), limit)]
+        return _Unlabelled(self._source, chosen, preprocessing)
+
+    def _drawn(self, count: int, seed: int) -> list[int]:
+        return [self._pool[i] for i in draw(len(self._pool), count, seed, f"two thirds of {self.name}")]
+
+
+class _Unlabelled(EvaluationSet):
+    """Images of a calibration side, decoded while they are needed."""
+
+    def __init__(self, source: DataSource, index: list[int], preprocessing: Preprocessing) -> None:
+        self._source, self._index, self._preprocessing = source, index, preprocessing
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images, and ``UNLABELLED`` for each."""
+        for start in range(0, len(self._index), size):
+            part = self._index[start : start + size]
+            yield self._source.calibration_at(part, self._preprocessing), torch.full((len(part),), UNLABELLED)

@@ -1,0 +1,55 @@
+"""What a recipe must keep to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import UsageError
+from harness.trial.record import Record
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Constraints; None where there is none.
+
+    Attributes:
+        drop: Points of top-1 that may be lost, as full precision's own probabilities expect it.
+        size: Bytes that the network may have.
+        seconds: That quantizing may take.
+        target: What it is exported for.
+
+    Raises:
+        UsageError: A number is below zero.
+    """
+
+    drop: float | None = None
+    size: int | None = None
+    seconds: float | None = None
+    target: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in {"drop": self.drop, "bytes": self.size, "seconds": self.seconds}.items():
+            if value is not None and not value >= 0:
+                raise UsageError(f"--max-{name} {value} is not possible: expected 0 or more")
+
+    def never(self, record: Record) -> list[str]:
+        """What stays broken with more calibration images: size and time only grow with them."""
+        broken = []
+        if self.size is not None and record["size_bytes"] > self.size:
+            broken.append(f"{record['size_bytes']:,} bytes, at most {self.size:,} allowed")
+        if self.seconds is not None and seconds_of(record) > self.seconds:
+            broken.append(f"{seconds_of(record):.1f} s to quantize, at most {self.seconds:g} allowed")
+        return broken
+
+    def broken(self, record: Record) -> list[str]:
+        """All that a finished candidate breaks; empty where it keeps to everything."""
+        drop = record["expected_drop"]["value"]
+        broken = self.never(record)
+        if self.drop is not None and drop > self.drop:
+            broken.append(f"expected to lose {drop:.2f} points, at most {self.drop:g} allowed")
+        return broken
+
+
+def seconds_of(record: Record) -> float:
+    """What the stack costs alone, without the evaluation."""
+    return sum(stage["seconds"] for stage in record["stages"] if stage["name"] != "evaluate")

@@ -1,0 +1,39 @@
+"""Every method on a network without a classifier: what it measures of logits it measures of features."""
+
+import pytest
+import timm
+import torch
+
+from harness.data.sets import CalibrationSet
+from harness.method import registry
+from harness.method.registration import Role
+from harness.quant.network.qmodel import quantizable
+from harness.run.features import FeatureEvaluation
+from harness.testing.applying import apply, stack_of
+
+METHODS = sorted(name for name, info in registry.available().items() if info.role is not Role.SOURCE and not info.extra)
+SIZE = (3, 32, 32)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    vit = timm.create_model("test_vit", num_classes=0, img_size=SIZE[1]).eval()
+    for parameter in vit.parameters():
+        parameter.data += 0.02 * torch.randn_like(parameter)
+    return quantizable(vit, SIZE, "test_vit.headless")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(8, *SIZE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_features_stay_near_those_of_full_precision(method, network, images):
+    network.clear()
+    apply(stack_of(method, "fqvit").steps, network, CalibrationSet(images), "w8a8")
+    found = FeatureEvaluation()
+    with torch.inference_mode():
+        found.add(network(images), network.full_precision(images), torch.zeros(len(images)))
+    assert found.metrics()["feature_cosine"] > 0.9

@@ -1,0 +1,54 @@
+"""What an evaluation says beyond top-1, against direct computations."""
+
+import numpy as np
+import pytest
+import torch
+
+from harness.data.sets import TensorEvaluationSet
+from harness.machine.progress import Progress
+from harness.run.confidence import BINS, Confidence
+from harness.run.evaluate import evaluate
+from tests.run.test_evaluate import Fake, data  # noqa: F401
+
+
+def direct(logits, labels):
+    """NLL and ECE as their papers write them, one image and one bin after the other."""
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    nll = -np.log(p[np.arange(len(labels)), labels]).mean()
+    confidence, right = p.max(1), p.argmax(1) == labels
+    ece = 0.0
+    for m in range(BINS):
+        inside = (confidence > m / BINS) & (confidence <= (m + 1) / BINS)
+        if inside.any():
+            ece += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    return nll, 100 * ece
+
+
+def test_likelihood_and_calibration_in_both_precisions(data):  # noqa: F811
+    images, labels = data
+    result = evaluate(Fake(), TensorEvaluationSet(*data), 10, Progress())
+    metrics = result.metrics()
+    full = images.flatten(1).double().numpy()
+    assert (metrics["nll_fp32"], metrics["ece_fp32"]) == pytest.approx(direct(full, labels.numpy()))
+    assert (metrics["nll"], metrics["ece"]) == pytest.approx(direct(full.round(), labels.numpy()))
+
+
+def test_classes_count_what_was_lost_and_gained(data):  # noqa: F811
+    labels = data[1]
+    result = evaluate(Fake(), TensorEvaluationSet(*data), 10, Progress())
+    counts, (quantized, full) = result.classes(), result.bitmap()
+    for place, index in enumerate(counts["index"]):
+        own = labels.numpy() == index
+        assert counts["images"][place] == own.sum() > 0
+        assert counts["right_fp32"][place] == full[own].sum()
+        assert counts["lost"][place] == (full & ~quantized)[own].sum()
+        assert counts["gained"][place] == (quantized & ~full)[own].sum()
+    assert sum(counts["images"]) == 37
+
+
+def test_a_network_that_is_sure_and_always_wrong_has_an_error_of_100():
+    found = Confidence()
+    found.add(torch.tensor([[1000.0, 0.0]] * 3), torch.tensor([1, 1, 1]))
+    assert found.expected_error == 100
+    assert found.mean_nll == pytest.approx(1000)
