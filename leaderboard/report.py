@@ -104,7 +104,7 @@ def write(
     found = boards(rows, evidence)
     drawn = [form for form in PICTURES if form in formats]
     pictures = write_pictures(found, evidence, target, costs, drawn) if drawn else []
-    long, features = long_rows(found), feature_rows(rows)
+    long = long_rows(found)
     makers: dict[str, Callable[[], Path]] = {
         "md": lambda: _text(target, "README.md", _readme(_markdown(rows, found, evidence, metrics), pictures)),
         "csv": lambda: target.write("leaderboard.csv", lambda path: write_csv(long, path)),
@@ -114,12 +114,19 @@ def write(
     }
     written = [*(path for one in pictures for path in one.paths)]
     written += [make() for form, make in makers.items() if form in formats]
+    return [*written, *_more_tables(target, rows, evidence, formats, metrics)]
+
+
+def _more_tables(
+    target: ReportFolder, rows: pd.DataFrame, evidence: Evidence, formats: Sequence[str], metrics: Sequence[str]
+) -> Iterator[Path]:
+    """Results by class where they are asked for, and trials that measured features where there are some."""
     if "classes" in metrics:
-        found_rows = evidence.classes(list(rows.loc[rows["status"] == "done", "id"]))
-        written.append(target.write("classes.csv", lambda path: write_csv(found_rows, path)))
-    if "csv" in formats and len(features):
-        written.append(target.write("features.csv", lambda path: write_csv(features, path)))
-    return written
+        classes = evidence.classes(list(rows.loc[rows["status"] == "done", "id"]))
+        yield target.write("classes.csv", lambda path: write_csv(classes, path))
+    features = feature_rows(rows) if "csv" in formats else rows[:0]
+    if len(features):
+        yield target.write("features.csv", lambda path: write_csv(features, path))
 
 
 def _readme(boards_and_more: str, pictures: Sequence[Picture]) -> str:

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import logging
 import os
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from harness.data.content import ContentHashes, Say, silent
-from harness.data.decoding import DecodedSet, Decoding
-from harness.data.image_files import ImageFiles, StreamedSet
-from harness.data.kept_set import KeptSet
+from harness.data.decoded_source import DecodedSource
+from harness.data.image_files import ImageFiles
 from harness.data.labels import IMAGENET_CLASSES, Labels, Wanted, labels_of
 from harness.data.listing import Side, scan
 from harness.data.names import Names
-from harness.data.pixel_file import Shape
-from harness.data.pixels import inexact, pixels_id
 from harness.data.preprocessing import Preprocessing
-from harness.data.sets import CalibrationSet, DataSource, EvaluationSet, draw, spaced
 from harness.errors import DataError, nearest
 
-log = logging.getLogger(__name__)
-CALIBRATION_BATCH = 64  # images that are decoded together
 HELD_OUT_SHARE = 5  # without train/ and val/, one image in five is for calibration
 FINGERPRINT_FORM = 2  # raised when a fingerprint is of something else than before: ids of trials on folders change
 
 
-class FileSource(DataSource):
+class FileSource(DecodedSource):
     """Image files on two sides.
 
     The fingerprint covers names and content of all evaluation images and the names of all calibration images.
@@ -57,10 +46,8 @@ class FileSource(DataSource):
         self._calibration, self._evaluation = calibration, evaluation
         self._hashes = ContentHashes(calibration.folder)
         evaluated = ContentHashes(evaluation.folder).of(list(evaluation.names), say)
-        self._evaluated = frozenset(evaluated)
-        self._drawn: dict[tuple[int, int], dict[str, str]] = {}
+        super().__init__(evaluated)
         self._labels: Labels | None = None
-        self._decoding = Decoding()
         self.fingerprint = _fingerprint(calibration.names, evaluation.names, evaluated)
 
     @property
@@ -81,87 +68,22 @@ class FileSource(DataSource):
         source.labels_sha256, source.labels = found.sha256, found.rule
         return source
 
-    def decoded_by(self, decoding: Decoding) -> FileSource:
-        """The same images, decoded another way."""
-        source = copy.copy(self)
-        source._decoding = decoding
-        return source
-
     def unlabelled(self) -> FileSource:
         """The same images, whatever the class folders are called."""
         source = copy.copy(self)
         source._labels = Labels(dict.fromkeys(self.class_folders, 0), "no labels", "")
         return source
 
-    def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
-        """Draw images from the calibration side and decode them."""
-        index = draw(len(self._calibration), count, seed, self.name)
-        images = ImageFiles(self._calibration, index, None, preprocessing)
-        if self._keeps(preprocessing):
-            fingerprint = self.calibration_fingerprint(count, seed)
-            wanted = self._drawn_set(count, seed, preprocessing)
-            decoded = self._kept(images, wanted, lambda found: _together(found) == fingerprint)
-        else:
-            decoded = StreamedSet(images, self._decoding.device)
-        return CalibrationSet(torch.cat([batch for batch, _ in decoded.batches(CALIBRATION_BATCH)]))
+    def _calibration_images(self, index: Sequence[int], preprocessing: Preprocessing) -> ImageFiles:
+        return ImageFiles(self._calibration, list(index), None, preprocessing)
 
-    def calibration_at(self, index: Sequence[int], preprocessing: Preprocessing) -> Tensor:
-        """Decode images of the calibration side."""
-        images = StreamedSet(ImageFiles(self._calibration, list(index), None, preprocessing), self._decoding.device)
-        return torch.cat([batch for batch, _ in images.batches(CALIBRATION_BATCH)])
-
-    def content_at(self, index: Sequence[int]) -> str:
-        """Hash over the content of images of the calibration side."""
-        return _together(self._hashes.of([self._calibration.names[i] for i in index]))
-
-    def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
-        """Stream images from the evaluation side."""
+    def _evaluation_images(self, index: Sequence[int], preprocessing: Preprocessing) -> ImageFiles:
         labels = self._labels or labels_of(Wanted(self.class_folders, IMAGENET_CLASSES, self.name, "of ImageNet-1k"), None)
-        images = ImageFiles(self._evaluation, spaced(len(self._evaluation), limit), labels.index, preprocessing)
-        if not self._keeps(preprocessing):
-            return StreamedSet(images, self._decoding.device)
-        return self._kept(images, self._evaluated_set(limit, preprocessing), self._evaluated.issuperset)
+        return ImageFiles(self._evaluation, list(index), labels.index, preprocessing)
 
-    def decoded_sets(
-        self, drawn: tuple[int, int] | None, limit: int | None, preprocessing: Preprocessing
-    ) -> tuple[DecodedSet, ...]:
-        """Evaluation images, and calibration images where some are drawn."""
-        if not self._keeps(preprocessing):
-            return ()
-        calibration = () if drawn is None else (self._drawn_set(*drawn, preprocessing),)
-        return (self._evaluated_set(limit, preprocessing), *calibration)
-
-    def _keeps(self, preprocessing: Preprocessing) -> bool:
-        """Whether decoded images are kept: only where that changes no bit."""
-        return self._decoding.cache is not None and _exact(preprocessing, self._decoding.device)
-
-    def _drawn_set(self, count: int, seed: int, preprocessing: Preprocessing) -> DecodedSet:
-        content = f"calibration {self.calibration_fingerprint(count, seed)}"
-        return DecodedSet(pixels_id(content, preprocessing), Shape(count, *preprocessing.input_size))
-
-    def _evaluated_set(self, limit: int | None, preprocessing: Preprocessing) -> DecodedSet:
-        count = len(spaced(len(self._evaluation), limit))
-        content = f"evaluation {self.fingerprint} {count}"
-        return DecodedSet(pixels_id(content, preprocessing), Shape(count, *preprocessing.input_size))
-
-    def _kept(self, images: ImageFiles, wanted: DecodedSet, known: Callable[[list[str]], bool]) -> EvaluationSet:
-        """Images whose pixels are kept, as long as the content of their files is the one that the fingerprint is of."""
-        return KeptSet(images.as_pixels(), wanted, self._decoding, lambda: known(images.contents()))
-
-    def calibration_fingerprint(self, count: int, seed: int) -> str:
-        """Hash over the content of the drawn images."""
-        return _together(list(self._content(count, seed).values()))
-
-    def overlap(self, count: int, seed: int) -> tuple[str, ...]:
-        """Drawn images whose bytes are those of some evaluation image, whatever their names; ``class/file``."""
-        return tuple(name for name, sha256 in self._content(count, seed).items() if sha256 in self._evaluated)
-
-    def _content(self, count: int, seed: int) -> dict[str, str]:
-        """Hashes of the drawn images by name, in the order of the draw; the same for every trial of a sweep."""
-        if (count, seed) not in self._drawn:
-            names = [self._calibration.names[i] for i in draw(len(self._calibration), count, seed, self.name)]
-            self._drawn[count, seed] = dict(zip(names, self._hashes.of(names), strict=True))
-        return self._drawn[count, seed]
+    def _contents(self, index: Sequence[int]) -> Mapping[str, str]:
+        names = [self._calibration.names[i] for i in index]
+        return dict(zip(names, self._hashes.of(names), strict=True))
 
 
 class FolderSource(FileSource):
@@ -192,20 +114,6 @@ def _sides(root: Path, say: Say) -> tuple[Side, Side, str]:
     held_out = [_held_out(name) for name in side.names]
     split = f"by hash of the file name: one image in {HELD_OUT_SHARE} for calibration, the rest for evaluation"
     return side.chosen(held_out), side.chosen([not one for one in held_out]), split
-
-
-@cache
-def _exact(preprocessing: Preprocessing, device: torch.device) -> bool:
-    """Whether pixels may be kept; where not, a warning says why, once."""
-    reason = inexact(preprocessing, device)
-    if reason:
-        log.warning("decoded images are not kept: %s", reason)
-    return not reason
-
-
-def _together(contents: list[str]) -> str:
-    """One hash of several."""
-    return hashlib.sha256("\n".join(contents).encode()).hexdigest()
 
 
 def _held_out(name: str) -> bool:

@@ -35,6 +35,7 @@ class HubRows(Rows):
             raise DataError(
                 f"split {split!r} has no column {reader.label_key!r}; it has {columns}", "another one: label=COLUMN"
             )
+        self._labels = reader.dataset.select_columns(reader.label_key)
         self.key = f"{reader.dataset._fingerprint} {len(reader)} {reader.image_key} {reader.label_key}"
         names = {index: name for name, index in reader.class_to_idx.items()}
         if sorted(names) == list(range(len(names))):
@@ -42,6 +43,14 @@ class HubRows(Rows):
 
     def __len__(self) -> int:
         return len(self._reader)
+
+    def label(self, index: int) -> int:
+        """The label of an image."""
+        return self._number(self._labels[index][self._reader.label_key], index)
+
+    def unchanged(self) -> bool:
+        """Files that ``datasets`` has made are never written again."""
+        return True
 
     def read(self, index: int) -> Row:
         """An image as its encoded bytes, and its label."""

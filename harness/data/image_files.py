@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from harness.data.content import ContentHashes
-from harness.data.decoding import decoded, onto
+from harness.data.decoding import Readable, decoded, onto
 from harness.data.image_file import read_image, unreadable
 from harness.data.listing import Side
 from harness.data.pixels import ToPixels
@@ -79,7 +79,7 @@ class ImageFiles(Dataset[tuple[Tensor, int] | DataError]):
 class StreamedSet(EvaluationSet):
     """Images decoded while they are needed."""
 
-    def __init__(self, images: ImageFiles, device: torch.device) -> None:
+    def __init__(self, images: Readable, device: torch.device) -> None:
         self._images = images
         self._device = device
 

@@ -16,6 +16,7 @@ from harness.data.image_file import decode_image
 from harness.data.kept_arrays import Arrays, kept
 from harness.errors import DataError
 
+DIGEST = 32  # bytes of a SHA-256
 NO_LABEL = -1  # what test splits without labels have
 
 
@@ -77,6 +78,14 @@ class Rows(ABC):
             DataError: It cannot be read.
         """
 
+    def label(self, index: int) -> int:
+        """The label of an image; where reading it takes the image, too, a split knows better."""
+        return self.read(index).label
+
+    def unchanged(self) -> bool:
+        """Whether all images are as when the split was opened, as far as that can be told without reading them."""
+        return False
+
     def name(self, index: int) -> str:
         """What a message calls an image."""
         return f"{self.split}[{index}]"
@@ -93,6 +102,11 @@ class Content:
 
     labels: np.ndarray
     sha256: np.ndarray
+
+    def digests(self) -> list[str]:
+        """The hashes as text."""
+        size, digits = 2 * DIGEST, self.sha256.tobytes().hex()
+        return [digits[start : start + size] for start in range(0, len(digits), size)]
 
     def fingerprint(self) -> bytes:
         """Hash over images and labels in their order."""
@@ -116,7 +130,7 @@ def content_of(rows: Rows, say: Say) -> Content:
 
 
 def _read(rows: Rows, say: Say) -> Arrays:
-    spoken, labels, hashes = Spoken(say), np.empty(len(rows), "<i8"), np.empty((len(rows), 32), "|u1")
+    spoken, labels, hashes = Spoken(say), np.empty(len(rows), "<i8"), np.empty((len(rows), DIGEST), "|u1")
     for index in range(len(rows)):
         row = rows.read(index)
         labels[index], hashes[index] = row.label, np.frombuffer(row.sha256, "|u1")

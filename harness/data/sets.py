@@ -88,6 +88,10 @@ class DataSource(ABC):
             )
         return self
 
+    def unlabelled(self) -> DataSource:
+        """The same images for who reads no labels: those of the evaluation set mean nothing."""
+        return self
+
     def decoded_by(self, decoding: Decoding) -> DataSource:
         """The same images, decoded another way; no value depends on it. Itself where nothing is decoded."""
         return self
@@ -106,10 +110,6 @@ class DataSource(ABC):
             DataError: As ``calibration_fingerprint``.
         """
         return ()
-
-    def unlabelled(self) -> DataSource:
-        """The same images for who reads no labels: those of the evaluation set mean nothing."""
-        return self
 
     @property
     @abstractmethod

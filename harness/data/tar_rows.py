@@ -37,12 +37,20 @@ class TarRows(Rows):
     def __init__(self, reader: Any, split: str, say: Say) -> None:
         self.split = split
         self._shards = [os.path.join(reader.root, name) for name in reader.split_info.filenames]
-        wanted = Wanted(tuple(str(reader.input_key).split(";")), reader.target_key or reader.split_info.alt_label)
-        self.key = shards_key(self._shards, wanted)
-        self._index = tar_index(self._shards, wanted, say)
+        self._wanted = Wanted(tuple(str(reader.input_key).split(";")), reader.target_key or reader.split_info.alt_label)
+        self.key = shards_key(self._shards, self._wanted)
+        self._index = tar_index(self._shards, self._wanted, say)
 
     def __len__(self) -> int:
         return len(self._index["label"])
+
+    def label(self, index: int) -> int:
+        """The label of an image."""
+        return int(self._index["label"][index])
+
+    def unchanged(self) -> bool:
+        """Whether sizes and times of the shards are as when they were opened."""
+        return shards_key(self._shards, self._wanted) == self.key
 
     def read(self, index: int) -> Row:
         """An image as its encoded bytes, and its label."""

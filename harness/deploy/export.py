@@ -104,10 +104,7 @@ def export(store: Store, wanted: Wanted, paired: Paired, progress: Progress) -> 
     _check_out(wanted.out)
     check_threads(wanted.threads)
     network = load_quantized(store, wanted.trial, weights=wanted.spec.weights)
-    if task_of(network.record) == FEATURES:
-        raise IncompatibleError(
-            f"trial {network.record['id']} measures features: a file is judged by its top-1", "export one of a classifier"
-        )
+    _check_task(network)
     changes = _changes(network, wanted)
     judged = _judged(store, network, wanted, changes, paired, progress)
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
@@ -123,6 +120,18 @@ def export(store: Store, wanted: Wanted, paired: Paired, progress: Progress) -> 
             wanted.out.rmdir()
         place.rename(wanted.out)
     return manifest
+
+
+def _check_task(network: QuantizedNetwork) -> None:
+    """Refuse what has no top-1 to judge a file by.
+
+    Raises:
+        IncompatibleError: The trial measures features.
+    """
+    if task_of(network.record) == FEATURES:
+        raise IncompatibleError(
+            f"trial {network.record['id']} measures features: a file is judged by its top-1", "export one of a classifier"
+        )
 
 
 def _changes(network: QuantizedNetwork, wanted: Wanted) -> list[str]:

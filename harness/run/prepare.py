@@ -117,6 +117,8 @@ def _asked(spec: TrialSpec, known: Known) -> tuple[Bits, stacks.Stack, torch.dev
     if spec.corrupt:
         known.of("corruptions", "library", check_library)
     known.of("widths", (spec.method, spec.bits), lambda: _check_bits(stack, bits))
+    if spec.task == FEATURES and spec.corrupt:
+        raise UsageError(f"corrupt {spec.corrupt!r} has no meaning with --task {FEATURES}", "leave out --corrupt")
     if spec.task == FEATURES and stack.protocol == Protocol.PAPER:
         raise UsageError(
             f"stack {str(stack)!r} looks at top-1 on evaluation images, and --task {FEATURES} has none",

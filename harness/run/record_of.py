@@ -86,7 +86,6 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
     off_grid, computed = inventory.off_grid_sites(model), arithmetic(model)
     results = Results(
         metrics=evaluation.metrics(),
-        anchor={},
         on_grid=not off_grid,
         off_grid_sites=off_grid,
         grid=inventory.grid(model),
@@ -101,9 +100,8 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
         bit_operations_fp32=inventory.full_precision_bit_operations(model),
     )
     if not isinstance(evaluation, FeatureEvaluation):
-        results |= Results(
-            anchor=anchored(name, evaluation), classes=evaluation.classes(), expected_drop=evaluation.expected_drop()
-        )
+        drop = evaluation.expected_drop()
+        results |= {"classes": evaluation.classes(), "anchor": anchored(name, evaluation), "expected_drop": drop}
     changes = inventory.altered(model)
     if changes:
         results["altered"] = changes

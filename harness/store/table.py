@@ -74,10 +74,6 @@ COLUMNS: dict[str, str] = {
     "integer_share": "Float64",
     "noise_agreement": "Float64",
     "noise_sqnr_db": "Float64",
-    "task": "string",
-    "feature_cosine": "Float64",
-    "feature_sqnr_db": "Float64",
-    "feature_mse": "Float64",
 }
 # Parts of an identity that differ between trials of one group: the seed, and the images that it draws.
 OF_SEED = ("seed", "calibration_fingerprint")
@@ -92,6 +88,8 @@ COLUMNS |= {
     **dict.fromkeys(("lowest_class_top1", "lowest_class_top1_fp32"), "Float64"),
     "corrupt": "string",
     **dict.fromkeys(("corrupted_top1", "corrupted_top1_fp32"), "Float64"),
+    "task": "string",
+    **dict.fromkeys(("feature_cosine", "feature_sqnr_db", "feature_mse"), "Float64"),
 }
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement", "feature_")))
@@ -157,10 +155,10 @@ def row(record: Record) -> dict[str, Any]:
         "integer_share": record.get("integer_share"),
         "noise_agreement": floor.get("agreement") if floor else None,
         "noise_sqnr_db": floor["logit_sqnr_db"] if floor else None,
+        "task": task_of(record),
         **{name: metrics.get(name) for name in CONFIDENCE},
         **_of_classes(record.get("classes")),
         **_of_corruptions(record.get("corruptions", [])),
-        "task": task_of(record),
     }
     asked = record.get("asked", {})
     values |= {

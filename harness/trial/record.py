@@ -67,11 +67,11 @@ class ErrorInfo(TypedDict):
 class Metrics(TypedDict, total=False):
     """Percentages and counts over the evaluation images; the ratio of signal to error is None where there is no error.
 
-    ``nll`` is the mean negative log-likelihood of the labels in nats, ``ece`` the expected calibration error over 15 bins of
-    equal width in points. Records of earlier versions have neither.
     A trial of ``--task features`` has ``n_images`` and what begins with ``feature_``: the mean and the smallest cosine
     similarity of quantized and full-precision output vectors, the ratio in decibel and the squared error per image. All
     others have the rest.
+    ``nll`` is the mean negative log-likelihood of the labels in nats, ``ece`` the expected calibration error over 15 bins of
+    equal width in points. Records of earlier versions have neither.
     """
 
     top1: Percent

@@ -26,8 +26,8 @@ TIMM, TORCHVISION = "timm", "torchvision"  # whose order of class folders: harne
 CALIB = 256
 CALIB_OF = {PHOTOS: 100}  # where there are not that many
 INTEGER, FLOAT = "integer", "float"
-EVALUATION, HELD_OUT = "evaluation", "held_out"
 CLASSIFICATION, FEATURES = "classification", "features"
+EVALUATION, HELD_OUT = "evaluation", "held_out"
 DATA = "data"  # calibration images come from the data
 
 
@@ -157,6 +157,16 @@ class TrialSpec:
             at_least=1,
         ),
     )
+    task: str = field(
+        default=CLASSIFICATION,
+        metadata=about(
+            f"what is measured: {CLASSIFICATION}, or {FEATURES}: how far output vectors move, also without a classifier",
+            "name",
+            Part.EVALUATION,
+            nesting=42,
+            choices=(CLASSIFICATION, FEATURES),
+        ),
+    )
     judge: str = field(
         default=EVALUATION,
         metadata=about(
@@ -166,16 +176,6 @@ class TrialSpec:
             Part.DATA,
             nesting=38,
             choices=(EVALUATION, HELD_OUT),
-        ),
-    )
-    task: str = field(
-        default=CLASSIFICATION,
-        metadata=about(
-            f"what is measured: {CLASSIFICATION}, or {FEATURES}: how far output vectors move, also without a classifier",
-            "name",
-            Part.EVALUATION,
-            nesting=42,
-            choices=(CLASSIFICATION, FEATURES),
         ),
     )
     preprocess: Mapping[str, str] = field(
@@ -257,8 +257,8 @@ class TrialSpec:
         if self.calib is None:
             object.__setattr__(self, "calib", CALIB_OF.get(self.data, CALIB))
         parse_size(self.memory)
-        parse_size(self.cache_size, "cache size")
         reader_data(self.data)
+        parse_size(self.cache_size, "cache size")
         for declared in fields_of(type(self)):
             declared.check(getattr(self, declared.name))
         read_overrides(self.preprocess)
