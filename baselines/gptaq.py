@@ -27,12 +27,14 @@ class GptaqConfig:
     damping: Annotated[float, Field(gt=0, description="share of the mean diagonal that is added to the Hessian")] = 0.1
     order: Annotated[bool, Field(description="columns with the largest Hessian diagonal first (activation order)")] = True
     strength: Annotated[
-        float, Field(ge=0, le=1, description="share of the asymmetry that is corrected: 0.25 as released, 1 is the minimiser")
+        float,
+        Field(ge=0, le=1, description="share of the asymmetry that is corrected: 0.25 as released, 1 is the minimiser"),
     ] = 0.25
     block: Annotated[
         int,
         Field(
-            ge=0, description="columns of one block, outside of which rounded values carry the correction, as released; 0: all"
+            ge=0,
+            description="columns of one block, outside of which rounded values carry the correction, as released; 0: all",
         ),
     ] = 128
     batch: Annotated[int, Field(ge=1, description="calibration images per pass")] = 32
@@ -70,9 +72,7 @@ class Gptaq(Method[GptaqConfig]):
         pairs = zip(visit.reads(operation, quantize=True), visit.reads(operation, quantize=False), strict=True)
         hessian, cross = (2 * total for total in cross_gram(weight.shape[1], pairs))
         asymmetry = Asymmetry(cross, config.strength, config.block)
-        rounded = round_columns(
-            weight, quantizer, hessian, damping=config.damping, order=config.order, asymmetry=asymmetry
-        )
+        rounded = round_columns(weight, quantizer, hessian, damping=config.damping, order=config.order, asymmetry=asymmetry)
         model.rounded_weights[name] = rounded
         nearest = quantizer.quantize(weight)
         return [asymmetric_error(weight, one, hessian, cross) for one in (nearest, rounded)]

@@ -12,6 +12,7 @@ from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.format.registration import number_format
 from harness.quant.format.requantized import Requantized
 from harness.quant.format.rounded_first import RoundedFirst
+from harness.quant.format.split import Split
 from harness.quant.format.twin_gelu import TwinGelu
 from harness.quant.format.twin_softmax import TwinSoftmax
 from harness.quant.format.uniform import Uniform
@@ -24,6 +25,7 @@ __all__ = [
     "PowerOfTwo",
     "Requantized",
     "RoundedFirst",
+    "Split",
     "TwinGelu",
     "TwinSoftmax",
     "Uniform",
