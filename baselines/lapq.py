@@ -22,9 +22,11 @@ from harness.quant.calibrate.installation import unrounded
 from harness.quant.format.uniform import Uniform
 from harness.quant.network.qmodel import QuantizedModel
 
+Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 NORMS = np.linspace(2, 4, 10)  # the exponents whose losses are measured, as released
 SMALLEST = 0.02  # share of a range that the norms' searches go down to
 SAMPLES = 20_000  # elements of an activation that the norms see
+UNLIMITED = 10**9
 IMPOSSIBLE = 1e6  # the loss of a range that is not positive
 
 
@@ -74,12 +76,11 @@ class Lapq(Method[LapqConfig]):
             last = ranges.loss(start)
         context.notes.update(exponent=exponent, losses=losses, start_loss=first, loss=last, evaluations=ranges.evaluations)
 
-    def _refined(self, ranges: _Ranges, start: np.ndarray) -> np.ndarray:
-        options: dict[str, int] = {"maxiter": self.config.rounds}
-        if self.config.evaluations:
-            options["maxfev"] = self.config.evaluations
-        result = minimize(ranges.loss, start, method="Powell", options=options)
-        return np.atleast_1d(result.x)
+    def _refined(self, ranges: _Ranges, start: Vector) -> Vector:
+        most = self.config.evaluations or UNLIMITED
+        result = minimize(ranges.loss, start, method="Powell", options={"maxiter": self.config.rounds, "maxfev": most})
+        found: Vector = np.atleast_1d(result.x)
+        return found
 
 
 def fitted_exponent(losses: list[float]) -> float:
@@ -104,7 +105,7 @@ class _Ranges:
         quantizer = self.sites[name]
         return quantizer.with_range(quantizer.minimum * factor, quantizer.maximum * factor)
 
-    def loss(self, factors: np.ndarray) -> float:
+    def loss(self, factors: Vector) -> float:
         """Mean cross-entropy with these factors, which stay installed."""
         self.evaluations += 1
         if not (factors > 0).all():
@@ -130,7 +131,7 @@ class _Ranges:
         self.model.observe(self.batches[0], watch)
         return found
 
-    def by_norm(self, samples: dict[str, Tensor], p: float) -> np.ndarray:
+    def by_norm(self, samples: dict[str, Tensor], p: float) -> Vector:
         """The factor of each range with the least ``mean |Q(x) - x|^p``."""
         bounds = (SMALLEST, 1.0)
         errors = (partial(self._error, name, samples[name], p) for name in self.sites)
