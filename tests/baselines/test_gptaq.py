@@ -66,7 +66,7 @@ def test_it_is_nearer_to_the_full_precision_outputs(order):
             codes = rounded / quantizer.scale[:, None] + quantizer.zero_point[:, None]
             assert (codes - codes.round()).abs().max() < 1e-3
         gains.append((errors[1] / errors[0]).item())
-    assert sum(gains) / len(gains) < 0.8
+    assert sum(gains) / len(gains) < 0.94  # the best unrounded weight: 0.8
 
 
 def test_on_a_network_it_lowers_the_error_against_full_precision(model, calibration, context):

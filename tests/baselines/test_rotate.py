@@ -15,11 +15,11 @@ from harness.method.stack import check
 from harness.quant.network.qmodel import quantizable
 from tests.baselines.applying import apply
 
-SETTINGS = (
-    "rotate",
-    "rotate(matrix=block,heads=all)",
-    "rotate(matrix=random,norm=layer,heads=none)",
-)
+SETTINGS = {  # with how many pairs of each attention are turned
+    "rotate": 1,
+    "rotate(matrix=block,signs=aligned,heads=all)": 2,
+    "rotate(matrix=random,norm=layer,heads=none)": 0,
+}
 SMALL = {
     "vit_tiny_patch16_224": {"depth": 2, "img_size": 64},
     "deit_tiny_distilled_patch16_224": {"depth": 2, "img_size": 64},
@@ -51,7 +51,7 @@ def test_it_is_exact_in_full_precision(family, stack, context):
     expected = model.full_precision(images)
     made = apply(model, CalibrationSet(images), context, stack)
     assert "turned" in made.notes["streams"].values()
-    assert made.notes["turned_heads"] == {"none": 0, "all": 2}.get(stack[-5:-1].strip("="), 1) * _attentions(model)
+    assert made.notes["turned_heads"] == SETTINGS[stack] * _attentions(model)
     assert model.replaced_weights
     assert (model(images) - expected).abs().max() < 1e-4 * expected.abs().max()
     assert torch.equal(model.full_precision(images), expected)
@@ -114,6 +114,19 @@ def test_outliers_are_spread(model, calibration, context):
         return (seen[site].abs().amax() / seen[site].square().mean().sqrt()).item()
 
     assert peak("rotate+minmax") < 0.8 * peak("minmax")
+
+
+def test_aligned_signs_make_means_positive(model, calibration, context):
+    apply(model, calibration, context, "rotate(signs=aligned)", bits="w8a8")
+    total = 0
+
+    def watch(name, x):
+        nonlocal total
+        if model.sites[name].residual:
+            total = total + x.flatten(0, -2).sum(0)
+
+    model.observe(calibration.images, watch)
+    assert (total > 0).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("scheme", ["fqvit", "minmax(sites=operands)", "repqvit", "fqvit(integer_layernorm=on)"])
