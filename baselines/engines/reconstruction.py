@@ -171,7 +171,8 @@ class _Reconstruction:
 
             def output(images: Tensor, visit: Visit = visit, scales: dict[str, Tensor] = scales) -> Tensor:
                 install_scales(self.model, scales)
-                return self.model.run(visit.full.select(images), visit.index, visit.index + 1)
+                with self._products():
+                    return self.model.run(visit.full.select(images), visit.index, visit.index + 1).float()
 
             loss, steps = partial(power, exponent=self.switches.scale_power), self.switches.scale_steps
             learned, rate = list(scales.values()), self.switches.scale_lr
@@ -187,14 +188,10 @@ class _Reconstruction:
         generator = self.context.generator(f"reconstruction/{index}")
         masks = on_device(generator, self.images.device)
         drop = (self.switches.drop, masks) if self.switches.drop else None
-        half = self.config.precision == "bfloat16"
 
         def present(x: Tensor) -> Tensor:
             install_scales(self.model, scales)
-            with (
-                self.model.learning({site: one.soft() for site, one in roundings.items()}, drop),
-                torch.autocast(x.device.type, torch.bfloat16, enabled=half),
-            ):
+            with self.model.learning({site: one.soft() for site, one in roundings.items()}, drop), self._products():
                 return self.model.run(x, index, index + 1).float()
 
         return Unit(
@@ -224,12 +221,17 @@ class _Reconstruction:
         rounding = self._rounding(operation)
 
         def output(images: Tensor) -> Tensor:
-            return operation.function(inputs.select(images), rounding.soft(), operation.shifted_bias())
+            with self._products():
+                return operation.function(inputs.select(images), rounding.soft(), operation.shifted_bias()).float()
 
         name = operation.site.name
         generator = self.context.generator(f"reconstruction/{name}")
         kept = budget.keep(target.split(size))
         return Unit(name, output, kept, mse, generator, self.config.iterations, {name: rounding})
+
+    def _products(self) -> torch.autocast:
+        """In which precision the products of what is learned run."""
+        return torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _rounding(self, operation: WeightedOperation) -> SoftRounding:
         name = operation.site.name
