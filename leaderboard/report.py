@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +25,7 @@ from harness.leaderboard.render.page import page
 from harness.leaderboard.render.pictures import FORMATS as PICTURES
 from harness.leaderboard.render.pictures import Picture, write_pictures
 from harness.leaderboard.render.quality import quality_markdown
+from harness.store.analyses import FOLDER
 from harness.store.csv_file import write_csv
 
 FORMATS = ("md", "csv", "parquet", "latex", "svg", "pdf", "html")  # without being asked; there is png too
@@ -107,12 +110,25 @@ def write(
         "latex": lambda: _text(target, "leaderboard.tex", leaderboards_latex(found)),
         "html": lambda: _text(target, "index.html", page(rows, found, evidence)),
     }
-    written = [*(path for one in pictures for path in one.paths)]
-    written += [make() for form, make in makers.items() if form in formats]
-    if "classes" in metrics:
-        found_rows = evidence.classes(list(rows.loc[rows["status"] == "done", "id"]))
-        written.append(target.write("classes.csv", lambda path: write_csv(found_rows, path)))
-    return written
+    if "html" in formats:
+        _copy_analyses(target, evidence, rows)
+    return [
+        *(path for one in pictures for path in one.paths),
+        *(make() for form, make in makers.items() if form in formats),
+        *([_classes(target, evidence, rows)] if "classes" in metrics else []),
+    ]
+
+
+def _classes(target: ReportFolder, evidence: Evidence, rows: pd.DataFrame) -> Path:
+    found = evidence.classes(list(rows.loc[rows["status"] == "done", "id"]))
+    return target.write("classes.csv", lambda path: write_csv(found, path))
+
+
+def _copy_analyses(target: ReportFolder, evidence: Evidence, rows: pd.DataFrame) -> None:
+    """Put the pictures of trials beside the page, which links them."""
+    for trial, files in evidence.analyses(list(rows["id"])).items():
+        for path in files:
+            target.write(f"{FOLDER}/{trial}/{path.name}", partial(shutil.copyfile, path))
 
 
 def _readme(boards_and_more: str, pictures: Sequence[Picture]) -> str:

@@ -58,6 +58,7 @@ COMMANDS = {
     "logs": Command("logs", "Print a trial's log and, if it failed, the reason with its traceback."),
     "report": Command("report", "Make leaderboards of all records: tables, pictures, a page."),
     "latency": Command("latency", "Time an exported file beside its float32 model, and keep it with the record."),
+    "analyze": Command("analyze", "Draw a finished trial: loss landscape, values per channel, attention, accuracy."),
     "compare": Command("compare", "Say whether the difference between two results is real."),
     "export": Command("export", "Write a finished trial as a file that a runtime computes with integers."),
     "submit": Command("submit", "Write finished results into one file for others."),

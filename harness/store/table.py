@@ -148,20 +148,30 @@ def row(record: Record) -> dict[str, Any]:
         "integer_share": record.get("integer_share"),
         "noise_agreement": floor["agreement"] if floor else None,
         "noise_sqnr_db": floor["logit_sqnr_db"] if floor else None,
+    }
+    values |= _beyond_top1(record) | _declared(record)
+    return {name: values[name] for name in COLUMNS}
+
+
+def _declared(record: Record) -> dict[str, Any]:
+    """The fields of a trial that are declared with a column of their own."""
+    asked, declared = record.get("asked", {}), fields_of(TrialSpec)
+    return {one.name: asked.get(one.name, one.about.earlier or one.default) for one in declared if one.about.column}
+
+
+def _beyond_top1(record: Record) -> dict[str, Any]:
+    """Confidence, classes and corrupted images; records of earlier versions have none."""
+    metrics = record.get("metrics", {})
+    return {
         **{name: metrics.get(name) for name in CONFIDENCE},
         **_of_classes(record.get("classes")),
         **_of_corruptions(record.get("corruptions", [])),
     }
-    asked = record.get("asked", {})
-    values |= {
-        one.name: asked.get(one.name, one.about.earlier or one.default) for one in fields_of(TrialSpec) if one.about.column
-    }
-    return {name: values[name] for name in COLUMNS}
 
 
 def _of_classes(counts: ClassCounts | None) -> dict[str, Any]:
     """The class that lost most, how many lost for certain, and the lowest accuracy of any."""
-    names = ("worst_class", "worst_class_change", "worst_class_low", "worst_class_high", "classes_harmed")
+    names: tuple[str, ...] = ("worst_class", "worst_class_change", "worst_class_low", "worst_class_high", "classes_harmed")
     names += ("lowest_class_top1", "lowest_class_top1_fp32")
     if counts is None:
         return dict.fromkeys(names)
