@@ -114,20 +114,17 @@ class Landscape:
         return pd.DataFrame(rows, columns=columns)
 
     @property
-    def correlations(self) -> dict[str, float]:
-        """How well losses on calibration images tell those on held-out ones, along random directions: Pearson's, by loss.
+    def correlations(self) -> pd.DataFrame:
+        """How well losses on calibration images tell those on held-out ones: Pearson's correlation along random directions.
 
-        Losses are shares of the origin's, so that differences between blocks do not count.
+        One row per unit and loss. Where it is small, what a search sees is mostly noise of its images.
         """
-        found = {}
+        rows = []
         part = self.lines[self.lines["direction"] == RANDOM]
-        for loss, own in part.groupby("loss", sort=False):
-            table = own.pivot_table(index=["unit", "number", "distance"], columns="side", values="value")
-            origin = table.xs(0.0, level="distance").groupby("unit").mean().abs()
-            share = table / origin.reindex(table.index.get_level_values("unit")).to_numpy()
-            value = float(share[SIDES[0]].corr(share[SIDES[1]]))
-            found[str(loss)] = round(value, 4) if math.isfinite(value) else 0.0
-        return found
+        for (unit, loss), own in part.groupby(["unit", "loss"], sort=False):
+            table = own.pivot_table(index=["number", "distance"], columns="side", values="value")
+            rows.append([unit, loss, float(table[SIDES[0]].corr(table[SIDES[1]]))])
+        return pd.DataFrame(rows, columns=["unit", "loss", "correlation"])
 
 
 class Survey:

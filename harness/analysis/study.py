@@ -20,7 +20,7 @@ from harness.analysis.draw_attention import maps_figure, ranks_figure
 from harness.analysis.draw_curves import accuracy_figure, search_figure
 from harness.analysis.draw_distributions import distributions_figure
 from harness.analysis.draw_landscape import lines_figure, plane_figure
-from harness.analysis.landscape import LOSSES, Survey, Wanted
+from harness.analysis.landscape import LOSSES, Landscape, Survey, Wanted
 from harness.analysis.output import Output, Shown
 from harness.analysis.subject import Subject, chosen
 from harness.analysis.words import ATTENTION_WORDS, CURVE_WORDS, DISTRIBUTION_WORDS, LANDSCAPE_WORDS
@@ -107,18 +107,22 @@ class Study:
             output.parts.append(Shown("Loss landscape", "No block of this network has scales to move."))
             return
         found = survey.run(self.progress)
-        units = [unit.name for unit in survey.units]
-        shown = [unit for unit in units if any(unit == one or unit.startswith(f"{one}.") for one in self.blocks)] or units[
-            :1
-        ]
+        self.facts |= {"search_direction": about, "landscape": {**vars(wanted)}}
+        self._tell(found)
+        shown = _inside(self.blocks, [unit.name for unit in survey.units])
         pictures = [output.picture("landscape-lines", lines_figure(found, shown, f"Loss along directions: {self.title}"))]
-        tables = [output.table("landscape-lines", found.lines), output.table("landscape-gains", found.gains)]
+        tables = {"lines": found.lines, "gains": found.gains, "correlations": found.correlations}
         if found.plane_of:
             pictures.append(output.picture("landscape-plane", plane_figure(found, f"Loss over a plane: {self.title}")))
-            tables.append(output.table("landscape-plane", found.plane))
-        self.facts |= {"search_direction": about, "landscape": {**vars(wanted)}, "mean_gains": _mean_gains(found.gains)}
-        self.facts["correlation_of_sides"] = found.correlations
-        output.parts.append(Shown("Loss landscape", LANDSCAPE_WORDS, tuple(pictures), tuple(tables)))
+            tables["plane"] = found.plane
+        written = tuple(output.table(f"landscape-{name}", rows) for name, rows in tables.items())
+        output.parts.append(Shown("Loss landscape", LANDSCAPE_WORDS, tuple(pictures), written))
+
+    def _tell(self, found: Landscape) -> None:
+        """Note what a search could gain, and how well the losses of one side tell those of the other, mean over blocks."""
+        told = found.correlations.groupby("loss", sort=False)["correlation"].mean().fillna(0.0)
+        self.facts["mean_gains"] = _mean_gains(found.gains)
+        self.facts["correlation_of_sides"] = {str(name): round(float(value), 4) for name, value in told.items()}
 
     def distributions(self) -> None:
         """Values per channel."""
@@ -170,6 +174,12 @@ class Study:
             pictures.append(self.output.picture("search", search_figure(search, f"The search, pass by pass: {self.title}")))
             tables.append(self.output.table("search", search))
         self.output.parts.append(Shown("Accuracy over settings", CURVE_WORDS, tuple(pictures), tuple(tables)))
+
+
+def _inside(blocks: Sequence[str], units: Sequence[str]) -> list[str]:
+    """The units that lie in some blocks; the first where none does."""
+    found = [unit for unit in units if any(unit == one or unit.startswith(f"{one}.") for one in blocks)]
+    return found or list(units[:1])
 
 
 def _mean_gains(gains: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -77,8 +77,6 @@ COLUMNS: dict[str, str] = {
 }
 # Parts of an identity that differ between trials of one group: the seed, and the images that it draws.
 OF_SEED = ("seed", "calibration_fingerprint")
-# A field of a trial that is declared with a column of its own stands behind them without a line here.
-COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
 CONFIDENCE = ("nll", "nll_fp32", "ece", "ece_fp32")
 COLUMNS |= {
     **dict.fromkeys(CONFIDENCE, "Float64"),
@@ -89,6 +87,8 @@ COLUMNS |= {
     "corrupt": "string",
     **dict.fromkeys(("corrupted_top1", "corrupted_top1_fp32"), "Float64"),
 }
+# A field of a trial that is declared with a column of its own stands behind them without a line here.
+COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")

@@ -55,7 +55,9 @@ def test_a_survey_leaves_the_network_as_it_was(subject):
     centre = found.plane[(found.plane["x"] == 0) & (found.plane["y"] == 0)]
     same = origin[(origin["unit"] == found.plane_of[0]) & (origin["direction"] == "random")]
     assert centre["value"].tolist() == pytest.approx(same["value"].tolist())
-    assert set(found.correlations) == {"infonce", "mse", "kl", "cosine"}
+    told = found.correlations
+    assert len(told) == 4 * len(survey.units)
+    assert told["correlation"].abs().max() <= 1 + 1e-9
 
 
 def test_the_best_child_is_the_best_of_its_siblings(subject):
