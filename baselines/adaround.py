@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.baselines.engines.reconstruction import Switches, reconstruct
+from harness.baselines.engines.reconstruction import reconstruct
 from harness.baselines.engines.reconstruction_units import SHORT, ReconstructionConfig
+from harness.baselines.engines.switches import Switches
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register

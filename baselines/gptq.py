@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,14 +9,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from harness.baselines.engines.column_rounding import gram, output_error, round_columns
 from harness.data.sets import CalibrationSet
 from harness.engines.layerwise import walk
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.format.affine import Affine
-from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import required
-from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
 
@@ -53,7 +51,7 @@ class Gptq(Method[GptqConfig]):
             for visit in task.track(walk(model, images, context, batch=self.config.batch)):
                 for operation in visit.operations:
                     if operation.weight.ndim == 2:
-                        hessian = _hessian(operation, visit.reads(operation, quantize=True))
+                        hessian = 2 * gram(operation.weight.shape[1], visit.reads(operation, quantize=True))
                         errors[operation.site.name] = self._round(model, operation.site.name, hessian)
         context.notes["output_error_nearest_and_gptq"] = errors
 
@@ -65,52 +63,3 @@ class Gptq(Method[GptqConfig]):
         errors = [output_error(weight, one, hessian) for one in (nearest, rounded)]
         model.rounded_weights[name] = rounded if errors[1] <= errors[0] else nearest
         return [errors[0], min(errors)]
-
-
-def output_error(weight: Tensor, rounded: Tensor, hessian: Tensor) -> float:
-    """``tr(dW H dW^T)``: squared error of the outputs over all calibration tokens, times two."""
-    change = (weight - rounded).double()
-    return float(((change @ hessian) * change).sum())
-
-
-def round_columns(weight: Tensor, quantizer: Affine, hessian: Tensor, *, damping: float, order: bool) -> Tensor:
-    """GPTQ's rounding of a weight ``(outputs, inputs)`` on the grid of its quantizer.
-
-    Args:
-        weight: Full-precision weight.
-        quantizer: Scale and zero point, per output channel or one.
-        hessian: ``2 X^T X`` of the inputs, ``(inputs, inputs)``, float64.
-        damping: Share of the mean diagonal added to the diagonal.
-        order: Columns with the largest diagonal first.
-
-    Returns:
-        The weight with every entry on its quantizer's grid (paper, Alg. 1, without blocks: they only save memory traffic).
-    """
-    columns = hessian.diagonal().argsort(descending=True) if order else torch.arange(len(hessian), device=weight.device)
-    damped = hessian[columns][:, columns].clone()
-    dead = damped.diagonal() == 0  # inputs that are always zero
-    damped.diagonal()[dead] = 1.0
-    damped.diagonal().add_(damping * damped.diagonal().mean())
-    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
-    remaining = weight[:, columns].double()
-    scale, zero_point = quantizer.scale.double(), quantizer.zero_point.double()
-    result = torch.empty_like(remaining)
-    for column in range(len(columns)):
-        values = remaining[:, column]
-        codes = torch.round(values / scale + zero_point).clamp(*quantizer.code_range)
-        result[:, column] = (codes - zero_point) * scale
-        error = (values - result[:, column]) / inverse[column, column]
-        remaining[:, column + 1 :] -= error[:, None] * inverse[column, column + 1 :]
-    restored = torch.empty_like(result)
-    restored[:, columns] = result
-    return restored.to(weight.dtype)
-
-
-def _hessian(operation: WeightedOperation, inputs: Iterable[Tensor]) -> Tensor:
-    """``2 X^T X`` over all tokens of what the operation reads after its quantizer, float64; one batch in memory."""
-    size = operation.weight.shape[1]
-    total = torch.zeros(size, size, dtype=torch.float64, device=operation.weight.device)
-    for x in inputs:
-        rows = channel_rows(x, x.ndim - 1).double()
-        total.add_(rows @ rows.T)
-    return 2 * total

@@ -55,6 +55,10 @@ class IsvitConfig:
     lr: Annotated[float, Field(gt=0, description="learning rate of weights and biases, cosine schedule")] = 4e-5
     images: Annotated[int, Field(ge=1, description="calibration images used, if the trial has as many")] = 1024
     scale_images: Annotated[int, Field(ge=1, description="images that scales are calibrated on, in one batch")] = 64
+    softmax: Annotated[
+        Literal["shift_log2", "uniform"],
+        Field(description="attention probabilities: codes of a shifted logarithm, or uniform"),
+    ] = "shift_log2"
     codes: Annotated[
         Literal["paper", "released"],
         Field(description="codes of attention probabilities: 2^bits (paper), or one more as in the released forward pass"),
@@ -101,7 +105,7 @@ class Isvit(Method[IsvitConfig]):
                 if c.stages == "three" and context.bits.activation < FLOAT_BITS:
                     self._learn(model, images, context, facts, task)
                 reparameterise(model, c.zero_point)
-                _quantize_weights(model, context.bits.weight)
+                _quantize_weights(model, context.bits)
                 facts.update(stage="weights", done=0)
             else:
                 task.advance(steps)
@@ -109,9 +113,7 @@ class Isvit(Method[IsvitConfig]):
                 self._learn(model, images, context, facts, task)
         context.notes["losses"] = facts["losses"]
 
-    def _learn(
-        self, model: QuantizedModel, images: Tensor, context: Context, facts: dict[str, Any], task: Task
-    ) -> None:
+    def _learn(self, model: QuantizedModel, images: Tensor, context: Context, facts: dict[str, Any], task: Task) -> None:
         """One stage: blocks read full precision while weights are in floating point, then the quantized network."""
         c, stage = self.config, facts["stage"]
 
@@ -145,7 +147,7 @@ class Isvit(Method[IsvitConfig]):
         model.observe(images, watch, quantize=True)
 
     def _quantizer(self, site: Site, x: Tensor, bits: int, *, channelwise: bool) -> NumberFormat:
-        if site.kind is Kind.SOFTMAX:
+        if site.kind is Kind.SOFTMAX and self.config.softmax == "shift_log2":
             return shifted(x, bits, released=self.config.codes == "released")
         rows = channel_rows(x, x.ndim - 1) if channelwise else x.reshape(1, -1)
         spec = AffineSpec(bits, axis=x.ndim - 1 if channelwise else None)
@@ -166,12 +168,10 @@ def shifted(x: Tensor, bits: int, *, released: bool = False) -> ShiftUniformLog2
 
 
 @torch.no_grad()
-def _quantize_weights(model: QuantizedModel, bits: int) -> None:
+def _quantize_weights(model: QuantizedModel, bits: Bits) -> None:
     """Per output channel the percentile with the least squared error, of the weights learned so far."""
-    if bits >= FLOAT_BITS:
-        return
     for name in model.weights:
-        spec = AffineSpec(bits, axis=0)
-        model.quantizers[name] = from_free_range(
-            spec, *percentile_search(weight_rows(model, name), bits, WEIGHT_FRACTIONS)
-        )
+        width = bits.at(model.sites[name]).weight
+        if width < FLOAT_BITS:
+            ranges = percentile_search(weight_rows(model, name), width, WEIGHT_FRACTIONS)
+            model.quantizers[name] = from_free_range(AffineSpec(width, axis=0), *ranges)

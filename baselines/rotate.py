@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -42,6 +43,14 @@ class RotateConfig:
             "a matrix that keeps means. Where tokens are normalised together (patch merging) it is layer"
         ),
     ] = "rms"
+    signs: Annotated[
+        Literal["drawn", "aligned"],
+        Field(
+            description="signs of the stream's channels behind an RMSNorm: as drawn, or such that their means over the "
+            "calibration images are positive: codes with a zero point then need half of the range"
+        ),
+    ] = "drawn"
+    batch: Annotated[int, Field(ge=1, description="signs=aligned: calibration images per pass")] = 32
     heads: Annotated[
         Literal["none", "values", "all"],
         Field(description="matrices of attention heads: none, of values, or also of queries with keys"),
@@ -61,7 +70,7 @@ class Rotate(Method[RotateConfig]):
 
     @torch.no_grad()
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
-        """Needs no images; does nothing where nothing is quantized.
+        """Needs images for ``signs=aligned`` only; does nothing where nothing is quantized.
 
         Raises:
             IncompatibleError: No residual stream of the network can be turned exactly.
@@ -71,11 +80,13 @@ class Rotate(Method[RotateConfig]):
         bases = bases_of(model.chain.captured)
         streams = streams_of(bases)
         _check(model, streams)
+        aligned = self.config.signs == "aligned"
+        means = stream_means(model, streams, calibration.batches(self.config.batch)) if aligned else {}
         turning = Turning(model)
         generator = context.generator("rotate")
         for stream in streams:
             if not stream.reason:
-                self._stream(turning, stream, generator)
+                self._stream(turning, stream, generator, means.get(stream.name))
         pairs = [pair for pair in head_pairs(bases) if self._takes(pair)]
         for pair in pairs:
             matrices = self._of_heads(pair, generator)
@@ -85,10 +96,12 @@ class Rotate(Method[RotateConfig]):
         context.notes["streams"] = {stream.name: stream.reason or "turned" for stream in streams}
         context.notes["rms_norms"], context.notes["turned_heads"] = len(model.edits.rms_norms), len(pairs)
 
-    def _stream(self, turning: Turning, stream: Stream, generator: torch.Generator) -> None:
+    def _stream(self, turning: Turning, stream: Stream, generator: torch.Generator, mean: Tensor | None) -> None:
         matrix = orthogonal(self.config.matrix, stream.width, self.config.block, generator)
         single = not stream.readers and all(norm.copies == 1 for norm in stream.norms)
         rms = self.config.norm == "rms" and single
+        if rms and mean is not None:
+            matrix = matrix * torch.where(mean @ matrix < 0, -1.0, 1.0)
         turning.stream(stream, matrix if rms else keeping_means(matrix), rms=rms)
 
     def _takes(self, pair: HeadPair) -> bool:
@@ -99,6 +112,30 @@ class Rotate(Method[RotateConfig]):
         heads, size = pair.first.channels.shape
         form, block = self.config.matrix, self.config.block
         return torch.stack([orthogonal(form, size, block, generator) for _ in range(heads)])
+
+
+def stream_means(model: QuantizedModel, streams: list[Stream], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Mean over tokens of what the norms of each stream read, without the tokens' own means, summed over norms.
+
+    Args:
+        model: A network that is not turned yet.
+        streams: Its streams; norms that read several tokens together are left out.
+        batches: Images.
+
+    Returns:
+        ``(width,)`` by the stream's name, float64 on the CPU.
+    """
+    sites = {model.layer_norms[norm.node][0]: stream.name for stream in streams for norm in stream.norms if norm.copies == 1}
+    means = {stream.name: torch.zeros(stream.width, dtype=torch.float64) for stream in streams}
+
+    def watch(name: str, x: Tensor) -> None:
+        if name in sites:
+            tokens = x.movedim(model.sites[name].axis, -1).flatten(0, -2).double()
+            means[sites[name]] += (tokens - tokens.mean(1, keepdim=True)).sum(0).cpu()
+
+    for images in batches:
+        model.observe(images, watch)
+    return means
 
 
 def _check(model: QuantizedModel, streams: list[Stream]) -> None:

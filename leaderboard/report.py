@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -25,6 +27,7 @@ from harness.leaderboard.render.page import page
 from harness.leaderboard.render.pictures import FORMATS as PICTURES
 from harness.leaderboard.render.pictures import Picture, write_pictures
 from harness.leaderboard.render.quality import quality_markdown
+from harness.store.analyses import FOLDER
 from harness.store.csv_file import write_csv
 from harness.trial.spec import FEATURES
 
@@ -114,6 +117,8 @@ def write(
     }
     written = [*(path for one in pictures for path in one.paths)]
     written += [make() for form, make in makers.items() if form in formats]
+    if "html" in formats:
+        _copy_analyses(target, evidence, rows)
     return [*written, *_more_tables(target, rows, evidence, formats, metrics)]
 
 
@@ -127,6 +132,13 @@ def _more_tables(
     features = feature_rows(rows) if "csv" in formats else rows[:0]
     if len(features):
         yield target.write("features.csv", lambda path: write_csv(features, path))
+
+
+def _copy_analyses(target: ReportFolder, evidence: Evidence, rows: pd.DataFrame) -> None:
+    """Put the pictures of trials beside the page, which links them."""
+    for trial, files in evidence.analyses(list(rows["id"])).items():
+        for path in files:
+            target.write(f"{FOLDER}/{trial}/{path.name}", partial(shutil.copyfile, path))
 
 
 def _readme(boards_and_more: str, pictures: Sequence[Picture]) -> str:

@@ -23,6 +23,7 @@ from harness.method.checkpoint import Checkpoint
 from harness.method.registration import Role, register
 from harness.method.widths import map_of, present_bits
 from harness.quant.network.qmodel import QuantizedModel
+from harness.quant.network.state import restore, state_of
 from harness.trial.bits import FULL, Bits
 
 
@@ -114,6 +115,7 @@ class _Work:
             )
         self.fitted, self.held = CalibrationSet(fitted), held[: config.images]
         self._generator = context.generator("allocate hessian")
+        self._before = state_of(model)  # a step before may have rewritten weights
         self.notes: dict[str, Any] = {"images_fitted": len(fitted), "images_judging": len(self.held)}
 
     @property
@@ -218,8 +220,8 @@ class _Work:
             )
 
     def reset(self) -> None:
-        """The network without quantizers and without widths."""
-        self.model.clear()
+        """The network as it was before this step: without quantizers and without widths."""
+        restore(self.model, *self._before)
 
     def _signs(self, x: Tensor) -> Tensor:
         drawn = torch.randint(0, 2, x.shape, generator=self._generator)

@@ -19,6 +19,7 @@ from harness.machine.progress import Task
 from harness.method.base import Context, Method, Protocol
 from harness.method.registration import Role, register
 from harness.quant.network.qmodel import QuantizedModel
+from harness.trial.bits import Bits
 
 # Half-width of the mutation by weight width. The paper's table and the released code are swapped (METHODS facts).
 MUTATION_PAPER = {8: 1e-3}
@@ -173,7 +174,7 @@ class _Search:
         self.evolution = Evolution(
             self.objective,
             Tournament(config.population, config.cycles, config.samples),
-            mutation_of(config, units[0], model, context),
+            mutation_of(config, units[0], self.bits_of(units[0])),
             context.generator("evolq"),
             self.objective.floor if config.stop_at_floor else -math.inf,
         )
@@ -199,6 +200,10 @@ class _Search:
         if self.config.selection != "fitness":
             self.best.restore()
 
+    def bits_of(self, unit: Unit) -> Bits:
+        """The widths of a unit: those of its first site, where a trial's widths differ."""
+        return self.context.bits.at(self.model.sites[unit.sites[0]])
+
     @property
     def runs(self) -> int:
         """Units to improve, counted once per pass."""
@@ -206,7 +211,7 @@ class _Search:
 
     def step(self, unit: Unit, task: Task) -> None:
         """Improve one unit and look at what came out."""
-        self.evolution.mutation = mutation_of(self.config, unit, self.model, self.context)
+        self.evolution.mutation = mutation_of(self.config, unit, self.bits_of(unit))
         if self.evolution.improve(unit, task.advance):
             self.judge.judge(unit.segment)
         task.update(f"loss {self.evolution.current:.5f}")
@@ -273,7 +278,7 @@ class _Search:
         return notes | ({"warning": warning} if warning else {})
 
 
-def mutation_of(config: EvolqConfig, unit: Unit, model: QuantizedModel, context: Context) -> Mutation:
+def mutation_of(config: EvolqConfig, unit: Unit, bits: Bits) -> Mutation:
     """How children of a unit differ from their parents."""
     mirrored, move = config.clip == "abs", config.zero_points == "move"
     if config.relative:
@@ -281,7 +286,6 @@ def mutation_of(config: EvolqConfig, unit: Unit, model: QuantizedModel, context:
     if config.mutation == "fixed":
         return Mutation(config.mutation_range, False, mirrored, move)
     narrow = config.levit_range == "release" and RELEASE_NARROW in unit.name
-    bits = context.bits.at(model.sites[unit.sites[0]])
     width = bits.activation if narrow else bits.weight
     table = MUTATION_PAPER if config.mutation == "paper" else MUTATION_RELEASE
     return Mutation(table.get(width, MUTATION_OTHER[config.mutation]), False, mirrored, move)

@@ -72,9 +72,9 @@ class LeastSquares:
     """LS-ViT's loss: the diagonal and the rank-one Hessian that explain gradients by changes best, over all images (2026).
 
     Of all ``h`` the one with the least ``sum (g - h dz)^2``, number by number, is ``h = sum(g dz) / sum(dz^2)``. Of all
-    ``u`` the one with the least ``sum |g - u r|^2``, ``r = sqrt(dz . g)`` image by image (what ``u . dz`` is where ``g = u (u
-    . dz)``), is ``u = sum(g r) / sum(r^2)``. The loss is ``(sum h dz^2 + (u . dz)^2) / 2``. Both are measured at the first step,
-    with one backward pass. Negative ``h`` and ``dz . g`` count as zero: the loss would have no minimum.
+    ``u`` the one with the least ``sum |g - u r|^2`` is ``u = sum(g r) / sum(r^2)``, where ``r = sqrt(dz . g)``, image by
+    image, is what ``u . dz`` is if ``g = u (u . dz)``. The loss is ``(sum h dz^2 + (u . dz)^2) / 2``. Both are measured at
+    the first step, with one backward pass. Negative ``h`` and ``dz . g`` count as zero: the loss would have no minimum.
 
     Args:
         gradients: Of the prediction.

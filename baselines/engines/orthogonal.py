@@ -28,7 +28,8 @@ def orthogonal(form: Form, size: int, block: int, generator: torch.Generator) ->
     width = size if whole is not None else _block_size(size, block if form == "block" else size)
     matrix = hadamard(width) if whole is None else whole
     assert matrix is not None  # blocks have sizes that are powers of two
-    return signs[:, None] * torch.block_diag(*[matrix / width**0.5] * (size // width))
+    spread: Tensor = torch.block_diag(*[matrix / width**0.5] * (size // width))
+    return signs[:, None] * spread
 
 
 def hadamard(size: int) -> Tensor | None:
@@ -61,7 +62,8 @@ def keeping_means(matrix: Tensor) -> Tensor:
     if away.norm() < 1e-9:
         return matrix
     away = away / away.norm()
-    return matrix - 2 * away[:, None] * (away @ matrix)
+    reflected: Tensor = matrix - 2 * away[:, None] * (away @ matrix)
+    return reflected
 
 
 def _block_size(size: int, most: int) -> int:
@@ -90,4 +92,5 @@ def _is_prime(number: int) -> bool:
 def _random(size: int, generator: torch.Generator) -> Tensor:
     """QR of a Gaussian matrix; signs that make it uniform (Mezzadri 2007)."""
     q, r = torch.linalg.qr(torch.randn(size, size, dtype=torch.float64, generator=generator))
-    return q * r.diagonal().sign()
+    uniform: Tensor = q * r.diagonal().sign()
+    return uniform

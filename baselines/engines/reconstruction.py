@@ -1,14 +1,13 @@
 """Reconstruction of blocks or layers: learn how to round weights so that outputs come close to full precision.
 
 One engine for AdaRound (Nagel et al. 2020), BRECQ (Li et al. 2021), QDrop (Wei et al. 2022), the reconstruction of AdaLog's
-released code (Wu et al. 2024), FIMA-Q (Wu et al. 2025), APHQ-ViT (Wu et al. 2025) and LS-ViT (2026); they differ in the unit, in
-what it reads, in the loss, and in when activations are quantized and their scales learned.
+released code (Wu et al. 2024), FIMA-Q (Wu et al. 2025), APHQ-ViT (Wu et al. 2025) and LS-ViT (2026); they differ in the
+unit, in what it reads, in the loss, and in when activations are quantized and their scales learned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -31,6 +30,7 @@ from harness.baselines.engines.reconstruction_losses import (
 )
 from harness.baselines.engines.reconstruction_units import ReconstructionConfig, Unit, learn
 from harness.baselines.engines.soft_rounding import SoftRounding
+from harness.baselines.engines.switches import BY_DIVERGENCE, TEMPERATURES, Switches
 from harness.data.sets import CalibrationSet
 from harness.engines.layerwise import Visit, walk
 from harness.machine.progress import Task
@@ -38,46 +38,11 @@ from harness.method.base import Context
 from harness.quant.format.affine import Affine
 from harness.quant.format.arithmetic import EPSILON
 from harness.quant.format.base import required
+from harness.quant.network.drop_masks import drawn, on_device
 from harness.quant.network.operators import WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
 
 Stage = Literal["roundings", "scales"]
-LossName = Literal["mse", "tenth", "fisher", "fima", "aphq", "lsvit"]
-# Of the predictions of FIMA-Q and APHQ-ViT, in their released configurations; LS-ViT is taken to have it from them.
-TEMPERATURES = {"fima": 20.0, "aphq": 20.0, "lsvit": 20.0}
-BY_DIVERGENCE = ("tenth", "fima", "aphq", "lsvit")  # these compare the classifier's logits by their divergence
-
-
-@dataclass(frozen=True)
-class Switches:
-    """What tells the methods apart.
-
-    Attributes:
-        unit: ``block`` (segments) or ``layer``.
-        inputs: What a unit reads: outputs of the quantized network so far, of the full-precision one, or a mixture (blocks
-            only).
-        activations: Whether activations are quantized while roundings are learned.
-        drop: Share of activations left unquantized while learning, and of the mixture's full-precision elements.
-        scale_lr: Learning rate of activation scales; 0 leaves them alone.
-        scale_steps: Steps of a stage of its own for scales, behind that of the roundings: blocks read full-precision inputs;
-            0: scales are learned with the roundings.
-        scale_power: Exponent of that stage's error.
-        loss: ``mse``; ``tenth`` of it; weighted by ``fisher`` (squared gradients), ``fima`` (diagonal and low-rank Fisher
-            information), ``aphq`` (average perturbation Hessian) or ``lsvit`` (least-squares Hessian).
-        rank: Number of pairs of ``fima``.
-        first: Whether the network's first weight is learned too.
-    """
-
-    unit: Literal["layer", "block"] = "block"
-    inputs: Literal["quantized", "full", "mixed"] = "quantized"
-    activations: Literal["quantized", "full"] = "quantized"
-    drop: float = 0.0
-    scale_lr: float = 0.0
-    scale_steps: int = 0
-    scale_power: float = 2.0
-    loss: LossName = "mse"
-    rank: int = 5
-    first: bool = True
 
 
 def reconstruct(
@@ -99,6 +64,29 @@ def reconstruct(
     with context.progress.task("reconstruction", units * config.iterations + blocks * switches.scale_steps) as task:
         run.all(task)
     context.notes.update(units=units, losses=run.losses)
+
+
+def block_unit(
+    model: QuantizedModel,
+    visit: Visit,
+    images: Tensor,
+    context: Context,
+    config: ReconstructionConfig,
+    switches: Switches,
+) -> Unit:
+    """One block as it is learned, without learning it: for measurements.
+
+    Args:
+        model: A calibrated model.
+        visit: The block, on a walk through both networks.
+        images: Those of the walk.
+        context: The step's context.
+        config: How it would be learned.
+        switches: By which method.
+    """
+    run = _Reconstruction(model, images, context, config, switches)
+    (operations,) = run.units_of(visit.index)
+    return run.block(visit, operations, run.scales(visit))
 
 
 class _Reconstruction:
@@ -165,8 +153,8 @@ class _Reconstruction:
     def _round(self, visit: Visit, operations: list[WeightedOperation], task: Task) -> None:
         """One unit: learned, then every rounding is decided."""
         layer = self.switches.unit == "layer"
-        scales = {} if layer or self.switches.scale_steps else self._scales(visit)
-        unit = self._layer(visit, operations[0]) if layer else self._block(visit, operations, scales)
+        scales = {} if layer or self.switches.scale_steps else self.scales(visit)
+        unit = self._layer(visit, operations[0]) if layer else self.block(visit, operations, scales)
         self.losses[unit.name] = learn(unit, self.config, task)
         for site, rounding in unit.roundings.items():
             self.model.rounded_weights[site] = rounding.hard()
@@ -178,12 +166,13 @@ class _Reconstruction:
             if visit.index < done:
                 task.advance(self.switches.scale_steps)
                 continue
-            index, scales = visit.index, self._scales(visit)
+            index, scales = visit.index, self.scales(visit)
             generator = self.context.generator(f"reconstruction/scales/{index}")
 
             def output(images: Tensor, visit: Visit = visit, scales: dict[str, Tensor] = scales) -> Tensor:
                 install_scales(self.model, scales)
-                return self.model.run(visit.full.select(images), visit.index, visit.index + 1)
+                with self._products():
+                    return self.model.run(visit.full.select(images), visit.index, visit.index + 1).float()
 
             loss, steps = partial(power, exponent=self.switches.scale_power), self.switches.scale_steps
             learned, rate = list(scales.values()), self.switches.scale_lr
@@ -192,21 +181,22 @@ class _Reconstruction:
             self._settle(scales)
             self._finished("scales", index)
 
-    def _block(self, visit: Visit, operations: list[WeightedOperation], scales: dict[str, Tensor]) -> Unit:
+    def block(self, visit: Visit, operations: list[WeightedOperation], scales: dict[str, Tensor]) -> Unit:
         """One block against its output in full precision; its scales are learned with its roundings."""
         index = visit.index
         roundings = {operation.site.name: self._rounding(operation) for operation in operations}
         generator = self.context.generator(f"reconstruction/{index}")
-        drop = (self.switches.drop, generator) if self.switches.drop else None
+        masks = on_device(generator, self.images.device)
+        drop = (self.switches.drop, masks) if self.switches.drop else None
 
         def present(x: Tensor) -> Tensor:
             install_scales(self.model, scales)
-            with self.model.learning({site: one.soft() for site, one in roundings.items()}, drop):
-                return self.model.run(x, index, index + 1)
+            with self.model.learning({site: one.soft() for site, one in roundings.items()}, drop), self._products():
+                return self.model.run(x, index, index + 1).float()
 
         return Unit(
             visit.segment.name,
-            lambda images: present(self._inputs(visit, images, generator)),
+            lambda images: present(self._inputs(visit, images, masks)),
             visit.targets,
             self._loss(visit, present),
             generator,
@@ -231,19 +221,24 @@ class _Reconstruction:
         rounding = self._rounding(operation)
 
         def output(images: Tensor) -> Tensor:
-            return operation.function(inputs.select(images), rounding.soft(), operation.shifted_bias())
+            with self._products():
+                return operation.function(inputs.select(images), rounding.soft(), operation.shifted_bias()).float()
 
         name = operation.site.name
         generator = self.context.generator(f"reconstruction/{name}")
         kept = budget.keep(target.split(size))
         return Unit(name, output, kept, mse, generator, self.config.iterations, {name: rounding})
 
+    def _products(self) -> torch.autocast:
+        """In which precision the products of what is learned run."""
+        return torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+
     def _rounding(self, operation: WeightedOperation) -> SoftRounding:
         name = operation.site.name
         quantizer = required(Affine, self.model.quantizers[name], name, "reconstruction")
         return SoftRounding(operation.present_weight, quantizer)
 
-    def _scales(self, visit: Visit) -> dict[str, Tensor]:
+    def scales(self, visit: Visit) -> dict[str, Tensor]:
         """Activation scales of a segment that are learned."""
         if not self.switches.scale_lr:
             return {}
@@ -266,8 +261,7 @@ class _Reconstruction:
         if self.switches.inputs == "quantized":
             return quantized
         full = visit.full.select(images)
-        drop_mask = torch.rand(full.shape, generator=generator).to(full.device) < self.switches.drop
-        return torch.where(drop_mask, full, quantized)
+        return torch.where(drawn(full.shape, self.switches.drop, generator).to(full.device), full, quantized)
 
     def _loss(self, visit: Visit, present: Callable[[Tensor], Tensor]) -> Loss:
         """What a block's output is compared by; the last one of some by the divergence of the logits."""

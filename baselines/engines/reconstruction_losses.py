@@ -22,7 +22,7 @@ def mse(output: Tensor, target: Tensor, images: Tensor) -> Tensor:
 
 
 def tenth(output: Tensor, target: Tensor, images: Tensor) -> Tensor:
-    """A tenth of the squared error: AdaLog's reconstruction, whose regulariser so weighs ten times what it does elsewhere."""
+    """A tenth of the squared error: in AdaLog's reconstruction the regulariser weighs ten times as much as elsewhere."""
     return mse(output, target, images) / 10
 
 
@@ -92,11 +92,14 @@ class PredictionGradients:
         with torch.enable_grad():
             leaf = output.detach().clone().requires_grad_(True)
             last = after == len(self.model.segments)
-            logits = leaf if last else self.model.run_full_precision(leaf, after)
-            predicted = F.log_softmax(logits / self.temperature, dim=1)
-            F.kl_div(predicted, self._predictions[number], reduction="sum", log_target=True).backward()
+            self.divergence(leaf if last else self.model.run_full_precision(leaf, after), number).backward()
         assert leaf.grad is not None
         return leaf.grad
+
+    def divergence(self, logits: Tensor, number: int) -> Tensor:
+        """How far logits of one batch are from full precision's, summed over its images; differentiable."""
+        predicted = F.log_softmax(logits / self.temperature, dim=1)
+        return F.kl_div(predicted, self._predictions[number], reduction="sum", log_target=True)
 
     @cached_property
     def _predictions(self) -> Kept:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -15,6 +15,7 @@ from harness.baselines.engines.reconstruction_losses import Loss
 from harness.baselines.engines.soft_rounding import SoftRounding
 from harness.machine.memory import Kept
 from harness.machine.progress import Task
+from harness.method.settings import JOINED
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class ReconstructionConfig:
     beta_end: Annotated[float, Field(gt=0, description="exponent of that term at the end")] = 2.0
     warmup: Annotated[float, Field(ge=0, lt=1, description="share of the steps without that term")] = 0.2
     images: Annotated[int, Field(ge=1, description="calibration images used, if the trial has as many")] = 1024
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(
+            description="products of a block while it is learned: single precision, or bfloat16, which GPUs multiply faster "
+            "(results differ; codes and losses stay in single precision)",
+            json_schema_extra=JOINED,
+        ),
+    ] = "float32"
 
 
 # What a CPU can do in minutes: fewer steps, each ten times as long. Ours; part of the preset `short` of every method.

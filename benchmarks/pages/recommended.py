@@ -42,7 +42,8 @@ def _about(rows: list[Row]) -> str:
     recipes = " and ".join(sorted({row["recipes"] for row in rows}))
     forwards = ", ".join(f"{int(row['image_forwards']):,}" for row in rows)
     return (
-        f"Of {recipes} recipes. *Place* is that of the recommended recipe among those that keep to the limits as measured with\n"
-        f"labels, by the same preference. The questions cost {forwards} image forwards; trials that two questions share count\n"
-        "for both. Drops are points of top-1 on the evaluation images; `python -m benchmarks.recommended` measures."
+        f"Of {recipes} recipes. *Place* is that of the recommended recipe among those that keep to the limits as measured\n"
+        f"with labels, by the same preference. The questions cost {forwards} image forwards; trials that two of them\n"
+        "share count for both. Drops are points of top-1 on the evaluation images.\n"
+        "Measured by `python -m benchmarks.recommended`."
     )

@@ -59,6 +59,7 @@ COMMANDS = {
     "report": Command("report", "Make leaderboards of all records: tables, pictures, a page."),
     "latency": Command("latency", "Time an exported file beside its float32 model, and keep it with the record."),
     "diagnose": Command("diagnose", "Say what quantizing each site costs, and why the worst ones are bad."),
+    "analyze": Command("analyze", "Draw a finished trial: loss landscape, values per channel, attention, accuracy."),
     "compare": Command("compare", "Say whether the difference between two results is real."),
     "recommend": Command("recommend", "Find the recipe that keeps to some limits, without labels."),
     "export": Command("export", "Write a finished trial as a file that a runtime computes with integers."),

@@ -85,7 +85,8 @@ class CorruptedSet(EvaluationSet):
         """Network inputs ``(n, c, h, w)`` as 8-bit pixels ``(n, h, w, c)``."""
         mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in self._moments)
         pixels = ((images * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
-        return pixels.permute(0, 2, 3, 1).numpy()
+        found: Pixels = pixels.permute(0, 2, 3, 1).numpy()
+        return found
 
     def _input(self, pixels: Pixels) -> Tensor:
         """The inverse of ``_bytes``."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -85,7 +85,7 @@ def worthwhile(images: int, seconds_each: float, start: Callable[[int], float] |
 def seconds_to_start(workers: int) -> float:
     """What it takes to start and end worker processes that have nothing to do."""
     began = time.perf_counter()
-    for _ in DataLoader(Subset(_Nothing(), range(workers)), batch_size=1, num_workers=workers):
+    for _ in _loader(Subset(_Nothing(), range(workers)), 1, workers):
         pass
     return time.perf_counter() - began
 
@@ -104,6 +104,12 @@ class _Nothing(Dataset[int]):
         return index
 
 
+def _loader(images: Dataset[Any], size: int, workers: int) -> DataLoader[Any]:
+    """Batches in order; with a generator of its own, because a loader draws a seed, also where nothing is random."""
+    own = torch.Generator()
+    return DataLoader(images, batch_size=size, num_workers=workers, collate_fn=_collated, generator=own)
+
+
 def decoded(images: Readable, size: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """Images and labels in batches and in order.
 
@@ -118,6 +124,8 @@ def decoded(images: Readable, size: int, first: int = 0) -> Iterator[tuple[Tenso
     Raises:
         DataError: A file cannot be read.
     """
+    if first >= len(images):
+        return
     began = time.perf_counter()
     second = min(first + size, len(images))
     batch = _good(_collated([images[index] for index in range(first, second)]))
@@ -127,10 +135,10 @@ def decoded(images: Readable, size: int, first: int = 0) -> Iterator[tuple[Tenso
     if len(rest):
         workers = worthwhile(len(rest), seconds)
         workers = workers if room_between_processes(workers * AT_ONCE * batch[0].nbytes) else 0
-        yield from map(_good, DataLoader(rest, batch_size=size, num_workers=workers, collate_fn=_collated))
+        yield from map(_good, _loader(rest, size, workers))
 
 
-def _collated(items: list[tuple[Tensor, int] | DataError]) -> list[Tensor] | DataError:
+def _collated(items: list[Any]) -> Any:
     """A batch, or the first error in it."""
     error = next((item for item in items if isinstance(item, DataError)), None)
     return default_collate(items) if error is None else error

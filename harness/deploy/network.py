@@ -31,6 +31,7 @@ from harness.quant.format.base import NumberFormat
 from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.format.requantized import Requantized
 from harness.quant.network import operators
+from harness.quant.network.activations import Activation
 from harness.quant.network.constants import Constant
 from harness.quant.network.qmodel import QuantizedModel
 
@@ -99,6 +100,7 @@ def _segment(
 def _replaced(model: QuantizedModel, module: nn.Module) -> nn.Module:
     """What stands in the place of an operation of the simulation."""
     builders: dict[type[nn.Module], Callable[[QuantizedModel, Any], nn.Module]] = {
+        Activation: _activation,
         Constant: _in_place,
         operators.Tap: _tap,
         operators.WeightedOperation: _weighted,
@@ -123,6 +125,11 @@ def _constant(model: QuantizedModel, node: str) -> Tensor:
     """A constant of the quantized network: what a transform put in its place, or its own value."""
     replaced = model.edits.replaced_constants.get(node)
     return model.chain.constant(node) if replaced is None else replaced
+
+
+def _activation(model: QuantizedModel, activation: Activation) -> nn.Module:
+    """An activation function; ReLU where a transform put it in its place."""
+    return nn.ReLU() if activation.node in model.edits.rectified else activation
 
 
 def _in_place(model: QuantizedModel, constant: Constant) -> nn.Module:

@@ -16,6 +16,7 @@ from harness.quant.format.log_int_softmax import LogIntSoftmax
 from harness.quant.format.log_sqrt2 import LogSqrt2
 from harness.quant.format.power_of_two import PowerOfTwo
 from harness.quant.format.realisation import BETWEEN, UNEVEN
+from harness.quant.format.shift_uniform_log2 import ShiftUniformLog2
 from harness.quant.format.twin_gelu import TwinGelu
 from harness.quant.format.twin_softmax import TwinSoftmax
 from harness.quant.network.qmodel import QuantizedModel
@@ -26,6 +27,7 @@ NO_KERNEL: dict[type[NumberFormat], tuple[str, str]] = {
     LogIntSoftmax: ("Log-Int-Softmax: powers of two from an integer softmax have no kernel", "fqvit(lis=false)"),
     LogSqrt2: ("log-sqrt2: powers of the root of two have no kernel", "repqvit(softmax=uniform)"),
     AdaptiveLog: ("adaptive logarithm: powers of a fitted base have no kernel", "adalog(logarithms=false)"),
+    ShiftUniformLog2: ("shifted logarithm: powers of two less a constant have no kernel", "isvit(softmax=uniform)"),
     TwinSoftmax: ("twin ranges: two scales in one tensor have no kernel", "ptq4vit(twin=none)"),
     TwinGelu: ("twin ranges: two scales in one tensor have no kernel", "ptq4vit(twin=none)"),
 }

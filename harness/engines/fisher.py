@@ -82,7 +82,7 @@ def fisher(
     totals = {name: [0.0] * len(many) for name, many in formats.items()}
     for image in task.track(images.split(1)):
         with differentiable(model, image) as (values, logits):
-            predicted_loss(logits).backward()  # type: ignore[no-untyped-call]
+            predicted_loss(logits).backward()
             found = {name: (values[name].detach(), values[name].grad) for name in formats if name in values}
         _count(model, len(image))
         with torch.no_grad():

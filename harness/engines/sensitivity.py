@@ -102,7 +102,7 @@ class Sensitivity:
 
     def candidates(self, formats: Mapping[str, list[NumberFormat]], task: Task) -> dict[str, list[float]]:
         """Error of the logits over their energy when one site has one of several formats, and no other site any."""
-        changes = {name: [{name: one} for one in many] for name, many in formats.items()}
+        changes: dict[str, list[Formats]] = {name: [{name: one} for one in many] for name, many in formats.items()}
         found = self._changes({}, changes, task)
         return {name: [10 ** (-one.sqnr_db / 10) for one in distances] for name, distances in found}
 

@@ -8,7 +8,7 @@ number of each element's channel, from 1 on, and 0 where zeros were filled in. W
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -168,7 +168,7 @@ class _Follower:
         self.carried[node] = Carried(one, known)
 
     def cat(self, node: fx.Node, sources: list[fx.Node]) -> None:
-        axis = int(node.args[1]) if len(node.args) > 1 else 0  # type: ignore[call-overload]
+        axis = cast(int, node.args[1]) if len(node.args) > 1 else 0
         bases = [self.carried[source].basis for source in sources]
         parts = node.args[0]
         if not isinstance(parts, list | tuple) or any(one not in self.carried for one in parts):

@@ -133,8 +133,10 @@ def is_weighted(node: fx.Node) -> bool:
     if ops.kind_of(node) not in (Kind.LINEAR, Kind.CONV):
         return False
     weight = node.args[1]
+    if not isinstance(weight, fx.Node) or weight.op != "get_attr":
+        return False
     groups = node.args[GROUPS] if len(node.args) > GROUPS else node.kwargs.get("groups", 1)
-    return isinstance(weight, fx.Node) and weight.op == "get_attr" and (ops.kind_of(node) is Kind.LINEAR or groups == 1)
+    return ops.kind_of(node) is Kind.LINEAR or (isinstance(groups, int) and groups == 1)
 
 
 def _copies(labels: Tensor, axis: int, width: int) -> int:

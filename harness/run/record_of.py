@@ -102,6 +102,9 @@ def results_of(model: QuantizedModel, name: str, evaluation: Evaluation) -> Resu
     if not isinstance(evaluation, FeatureEvaluation):
         drop = evaluation.expected_drop()
         results |= {"classes": evaluation.classes(), "anchor": anchored(name, evaluation), "expected_drop": drop}
+    changes = inventory.altered(model)
+    if changes:
+        results["altered"] = changes
     floor = evaluation.noise_floor(other_than(model.arithmetic))
     return results if floor is None else {**results, "noise_floor": floor}
 

@@ -77,8 +77,6 @@ COLUMNS: dict[str, str] = {
 }
 # Parts of an identity that differ between trials of one group: the seed, and the images that it draws.
 OF_SEED = ("seed", "calibration_fingerprint")
-# A field of a trial that is declared with a column of its own stands behind them without a line here.
-COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
 CONFIDENCE = ("nll", "nll_fp32", "ece", "ece_fp32")
 COLUMNS |= {
     **dict.fromkeys(CONFIDENCE, "Float64"),
@@ -91,6 +89,8 @@ COLUMNS |= {
     "task": "string",
     **dict.fromkeys(("feature_cosine", "feature_sqnr_db", "feature_mse"), "Float64"),
 }
+# A field of a trial that is declared with a column of its own stands behind them without a line here.
+COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement", "feature_")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
@@ -156,20 +156,30 @@ def row(record: Record) -> dict[str, Any]:
         "noise_agreement": floor.get("agreement") if floor else None,
         "noise_sqnr_db": floor["logit_sqnr_db"] if floor else None,
         "task": task_of(record),
+    }
+    values |= _beyond_top1(record) | _declared(record)
+    return {name: values[name] for name in COLUMNS}
+
+
+def _declared(record: Record) -> dict[str, Any]:
+    """The fields of a trial that are declared with a column of their own."""
+    asked, declared = record.get("asked", {}), fields_of(TrialSpec)
+    return {one.name: asked.get(one.name, one.about.earlier or one.default) for one in declared if one.about.column}
+
+
+def _beyond_top1(record: Record) -> dict[str, Any]:
+    """Confidence, classes and corrupted images; records of earlier versions have none."""
+    metrics = record.get("metrics", {})
+    return {
         **{name: metrics.get(name) for name in CONFIDENCE},
         **_of_classes(record.get("classes")),
         **_of_corruptions(record.get("corruptions", [])),
     }
-    asked = record.get("asked", {})
-    values |= {
-        one.name: asked.get(one.name, one.about.earlier or one.default) for one in fields_of(TrialSpec) if one.about.column
-    }
-    return {name: values[name] for name in COLUMNS}
 
 
 def _of_classes(counts: ClassCounts | None) -> dict[str, Any]:
     """The class that lost most, how many lost for certain, and the lowest accuracy of any."""
-    names = ("worst_class", "worst_class_change", "worst_class_low", "worst_class_high", "classes_harmed")
+    names: tuple[str, ...] = ("worst_class", "worst_class_change", "worst_class_low", "worst_class_high", "classes_harmed")
     names += ("lowest_class_top1", "lowest_class_top1_fp32")
     if counts is None:
         return dict.fromkeys(names)

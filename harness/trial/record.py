@@ -261,6 +261,7 @@ class Results(TypedDict, total=False):
     grid: list[GridRow]
     floating_point: list[FloatRow]
     integer_only: bool
+    altered: list[str]
     arithmetic: list[ArithmeticRow]
     integer_share: Percent
     noise_floor: NoiseFloor

@@ -140,7 +140,7 @@ def _uncounted(classes: ClassCounts | None, images: int) -> list[str]:
     """Counts of classes that no evaluation gives."""
     if classes is None:
         return []
-    lists: list[list[int]] = [classes[name] for name in ("index", "images", "right_fp32", "lost", "gained")]  # type: ignore[literal-required]
+    lists: list[list[int]] = [classes[name] for name in ("index", "images", "right_fp32", "lost", "gained")]
     if len(set(map(len, lists))) > 1 or not lists[0]:
         return ["classes has lists of different lengths, or empty ones"]
     index, counts, full, lost, gained = lists

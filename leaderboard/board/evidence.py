@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from harness.leaderboard.board.latencies import Latencies
 from harness.leaderboard.board.quality import class_rows
 from harness.leaderboard.stats.difference import Estimate, estimate
 from harness.leaderboard.stats.inference import accuracy
+from harness.store.analyses import analysed
 from harness.store.store import Store
 
 
@@ -44,6 +46,10 @@ class Evidence:
             return None
         present = [one for one in found if one is not None]
         return np.stack(present) if len(present) == len(found) else None
+
+    def analyses(self, ids: Sequence[str]) -> dict[str, list[Path]]:
+        """Files of the pictures that ``harness analyze`` made of some records, by id."""
+        return analysed(self._store, ids)
 
     def classes(self, ids: Sequence[str]) -> pd.DataFrame:
         """What happened to each class, see ``harness.leaderboard.board.quality.class_rows``."""

@@ -95,10 +95,10 @@ CLASS_COLUMNS = ("class", "images", "top1", "top1_fp32", "change", "low", "high"
 
 def _class_rows(store: Store, ids: Iterable[str]) -> Iterator[dict[str, Any]]:
     for trial in ids:
-        counts = (store.get(trial) or {}).get("classes")
-        if counts is None:
+        record = store.get(trial)
+        if record is None or "classes" not in record:
             continue
-        found = class_damage(counts)
+        found = class_damage(record["classes"])
         parts = (found.index, found.images, found.top1, found.top1_fp32, found.change, found.low, found.high)
         for values in zip(*(part.tolist() for part in parts), strict=True):
             yield {"record": trial, **dict(zip(CLASS_COLUMNS, values, strict=True))}

@@ -50,7 +50,7 @@ class ReportFolder:
         """Write one file, aside and renamed, so that a link in its place is replaced and not followed.
 
         Args:
-            name: Of the file.
+            name: Of the file; may be in a folder below.
             fill: Writes its content to a path.
 
         Raises:
@@ -63,6 +63,7 @@ class ReportFolder:
             if name not in self._known:
                 self._known.add(name)
                 self._note()
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_aside(path, fill)
         except OSError as error:
             raise self._unwritable(error) from error

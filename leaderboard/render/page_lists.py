@@ -33,6 +33,7 @@ class Lists:
     def __init__(self, rows: pd.DataFrame, evidence: Evidence, catalog: Catalog, published: ByCell) -> None:
         self._evidence, self._catalog, self._published = evidence, catalog, published
         self._places = {trial: place for place, trial in enumerate(rows["id"])}
+        self._analysed = evidence.analyses(list(rows["id"]))
 
     def of(self, board: Board) -> Iterator[dict[str, Any]]:
         """One list for each network of a board."""
@@ -82,6 +83,7 @@ class Lists:
             "busy": cell.busy,
             "published": self._published.get(cell.ids, []),
             "beyond": quality_pairs(cell.quality),
+            "analyses": [trial for trial in cell.ids if trial in self._analysed],
         }
 
     def _latency(self, cell: BoardCell) -> dict[str, Any]:

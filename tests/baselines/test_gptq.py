@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.baselines.gptq import output_error, round_columns
+from harness.baselines.engines.column_rounding import output_error, round_columns
 from harness.method.stack import check
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.uniform import from_range

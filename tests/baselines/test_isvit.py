@@ -89,7 +89,7 @@ def test_the_last_stage_ends_on_the_grid_and_reads_the_quantized_network(model, 
     assert inputs == [("activations", "full"), ("weights", "quantized")]
     assert set(model.rounded_weights) == set(model.weights)
     assert not [name for name in off_grid_sites(model) if name in model.weights and model.quantizers[name].bits != 3]
-    for name, operation in model.weights.items():
+    for operation in model.weights.values():
         rows = operation.quantized_weight().flatten(1)
         assert max(len(row.unique()) for row in rows) <= 8
     assert not any(tensor.requires_grad for tensor in (*model.rounded_weights.values(), *model.bias_shifts.values()))

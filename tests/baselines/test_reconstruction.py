@@ -32,7 +32,6 @@ LEARNING = {
     "brecq(preset=joint,iterations=20)": 8,
     "brecq(preset=joint,iterations=20,loss=fisher)": 8,
     "qdrop(preset=short,iterations=20)": 8,
-    "qdrop(preset=adalog,iterations=20,lr=0.01,regulariser=0.001)": 8,
     "fimaq(preset=short,iterations=20,rank=2)": 8,
     "aphq(preset=short,iterations=20)": 8,
     "lsvit(preset=short,iterations=20)": 8,
@@ -108,11 +107,14 @@ def test_qdrop_learns_scales_and_brecq_without_its_stage_leaves_them(model, cali
 @pytest.mark.parametrize("scheme", ["adalog(candidates=32,steps=1,rounds=1,images=4)", "ptq4vit(steps=6,rounds=1,images=4)"])
 def test_scales_of_unequal_steps_are_learned(scheme, model, calibration, context):
     """Logarithms and twin ranges once kept the scales that they were calibrated with."""
-    apply(model, calibration, context, scheme, bits="w4a4")
-    before = {name: one for name, one in model.quantizers.items() if isinstance(one, Nonuniform)}
+    first, second = check(f"{scheme}+qdrop(iterations=4,scale_lr=0.01)").steps
+    first.method.apply(model, calibration, context("w4a4"))
+    found = {name: one for name, one in model.quantizers.items() if isinstance(one, Nonuniform)}
+    # A logarithm learns from what it cuts off: half the range leaves something to learn.
+    before = {name: one.with_learned_scales(one.learnable_scales / 2) for name, one in found.items()}
     assert before
-    model.clear()
-    apply(model, calibration, context, f"{scheme}+qdrop(iterations=4,scale_lr=0.01)", bits="w4a4")
+    model.quantizers.update(before)
+    second.method.apply(model, calibration, context("w4a4"))
     after = {name: model.quantizers[name] for name in before}
     gelu = [name for name in before if model.sites[name].kind is not Kind.SOFTMAX]
     assert all(not torch.equal(after[name].learnable_scales, before[name].learnable_scales) for name in gelu)
@@ -128,9 +130,12 @@ def test_the_reconstruction_of_adalog_reads_full_precision_and_drops_nothing(mod
 
     monkeypatch.setattr(type(model), "learning", watched := _Learning(type(model).learning))
     monkeypatch.setattr(layerwise.Visit, "quantized", property(refused))
-    made = apply(model, calibration, context, "repqvit+qdrop(preset=adalog,iterations=2)")
+    settings = "preset=adalog,iterations=20,lr=0.01,regulariser=0.001"
+    made = apply(model, calibration, context, f"repqvit+qdrop({settings})")
     assert watched.drops == {None}
     assert set(made.notes["losses"]) == {one.name for one in model.segments}
+    # Block by block: the network as a whole may be further away, since no block learns from what earlier ones left over.
+    assert all(end < start for start, end in made.notes["losses"].values())
 
 
 class _Learning:
@@ -322,3 +327,25 @@ def test_presets_and_wrong_settings():
     assert check("fqvit+brecq(preset=short,iterations=7)").steps[1].method.config.iterations == 7
     with pytest.raises(UsageError, match="has no setting 'iteration'"):
         check("fqvit+brecq(iteration=7)")
+
+
+def test_products_in_bfloat16_are_near_those_in_single_precision(model, calibration, context):
+    """Codes and losses stay in single precision; the roundings of a short run differ in few places."""
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        model.clear()
+        settings = f"iterations=6,lr=0.01,precision={precision}"
+        made = apply(model, calibration, context, f"repqvit+qdrop({settings})", bits="w4a4")
+        assert all(value == value for losses in made.notes["losses"].values() for value in losses)
+        found[precision] = dict(model.rounded_weights)
+    assert any(not torch.equal(one, found["bfloat16"][name]) for name, one in found["float32"].items())
+    same = [(one == found["bfloat16"][name]).float().mean() for name, one in found["float32"].items()]
+    assert torch.stack(same).mean() > 0.97
+    assert all(one.dtype == torch.float32 for one in found["bfloat16"].values())
+
+
+def test_precision_is_part_of_ids_only_where_it_is_not_the_default():
+    plain, single, half = (check(f"repqvit+qdrop({text})") for text in ("", "precision=float32", "precision=bfloat16"))
+    assert plain.identity() == single.identity()
+    assert "precision" in str(half.identity())
+    assert half.identity() != plain.identity()

@@ -11,7 +11,7 @@ import torch
 from timm.data.transforms import MaybeToTensor
 from torchvision import transforms
 
-from harness.data import decoding, image_files, pixels
+from harness.data import decoding, folders, image_files, pixels
 from harness.data.decoding import Decoding, ahead, worthwhile
 from harness.data.pixel_cache import BUSY_SECONDS, STALE_SECONDS, PixelCache
 from harness.data.pixel_file import HEAD, Shape
@@ -278,11 +278,15 @@ def test_an_unreadable_image_is_named_and_nothing_is_kept(sides, preprocessing_2
 
 def test_worker_processes_give_the_same_images(sides, preprocessing_224, cache, monkeypatch):
     root = sides()
+    state = torch.get_rng_state()
     reference = images_of(root, preprocessing_224)
     monkeypatch.setattr(decoding, "worthwhile", lambda images, seconds: 2)
+    monkeypatch.setattr(folders, "CALIBRATION_BATCH", 2)
     assert same(images_of(root, preprocessing_224, None, 2), reference)
     assert same(images_of(root, preprocessing_224, cache, 2), reference)
     assert same(images_of(root, preprocessing_224, cache, 2), reference)
+    assert decoding.seconds_to_start(1) > 0
+    assert torch.equal(torch.get_rng_state(), state), "nothing is drawn that a method could have drawn"
 
 
 def test_worker_processes_where_they_save_more_than_they_cost(monkeypatch):

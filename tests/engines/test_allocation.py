@@ -177,6 +177,18 @@ def test_it_is_an_ordinary_trial(tmp_path):
     assert next(s for s in longer["stages"] if s["name"] == "allocate")["notes"]["reused"]
 
 
+@pytest.mark.slow
+def test_what_a_step_before_has_rewritten_stays(model, calibration):
+    apply(check("rotate+allocate(budget=4,sensitivity=fisher,images=3)+minmax").steps, model, calibration, "w8a8")
+    bits, found = map_of(model, Bits.parse("w8a8")), {name: one.scale for name, one in model.quantizers.items()}
+    replaced = set(model.replaced_weights)
+    assert replaced
+    model.clear()
+    apply(check("rotate+minmax").steps, model, calibration, bits)
+    assert set(model.replaced_weights) == replaced
+    assert {name: one.scale.equal(found[name]) for name, one in model.quantizers.items()} == dict.fromkeys(found, True)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

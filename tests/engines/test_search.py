@@ -296,8 +296,8 @@ def test_the_release_preset_is_complete():
 def test_the_release_reads_the_wrong_width_in_subsampling_attention(levit_range, width):
     config = check(f"fqvit+evolq(levit_range={levit_range})").steps[1].method.config
     context = Context(Bits.parse("w4a8"))
-    assert mutation_of(config, Unit("stages.1.downsample.attn_downsample", 3, ()), context).half_width == width
-    assert mutation_of(config, Unit("stages.1.blocks.0.attn", 4, ()), context).half_width == 1e-3
+    assert mutation_of(config, Unit("stages.1.downsample.attn_downsample", 3, ()), context.bits).half_width == width
+    assert mutation_of(config, Unit("stages.1.blocks.0.attn", 4, ()), context.bits).half_width == 1e-3
 
 
 def test_empirical_bias_correction_removes_the_mean_error(model, calibration):

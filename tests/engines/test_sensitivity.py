@@ -17,7 +17,11 @@ from harness.machine.progress import Progress, Task
 from harness.method.stack import check
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.uniform import from_range
+from harness.run.held_out import fitted
 from harness.testing.applying import outcome
+from harness.trial.spec import TrialSpec
+from tests.lanes import nightly
+from tests.shared import IMAGES, WEIGHTS
 
 pytestmark = pytest.mark.slow
 SOME = [
@@ -167,3 +171,19 @@ def test_a_diagnosis_names_the_class_that_was_harmed(quantized, calibration):
 def test_nothing_to_diagnose(model, calibration):
     with pytest.raises(IncompatibleError, match="nothing of it is quantized"):
         diagnose(model, calibration.images[:2], Budget(), Progress())
+
+
+VIT = WEIGHTS / "vit_tiny_patch16_224.augreg_in21k_ft_in1k.safetensors"
+
+
+@nightly
+@pytest.mark.skipif(not (VIT.is_file() and IMAGES.is_dir()), reason="no weights and images beside the checkout")
+def test_residual_sums_are_the_problem_of_vit_tiny_under_fqvit():
+    spec = TrialSpec("fqvit", model="vit_tiny_patch16_224", weights=VIT, data=str(IMAGES), calib=40)
+    network = fitted(spec, 8, Progress())
+    found = diagnose(network.model, network.held, network.budget, Progress())
+    assert found.verdict().startswith("the problem is residual sums: without their ")
+    assert found.classes[0].gain_db > found.classes[1].gain_db + 1
+    worst = [one for one in found.worst if network.model.sites[one].residual]
+    assert worst
+    assert any(found.worst[one].words for one in worst)

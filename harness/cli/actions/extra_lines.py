@@ -41,6 +41,12 @@ def grid_lines(record: Record) -> list[str]:
     return [*lines, f"integer  only: {answer}{f'; in floating point: {rest}' if rest else ''}"]
 
 
+def altered_line(record: Record) -> list[str]:
+    """What makes the network another one than that of the checkpoint; empty where nothing does."""
+    changes = record.get("altered", [])
+    return [f"altered  {', '.join(changes)}: not the checkpoint's network"] if changes else []
+
+
 def arithmetic_line(record: Record) -> list[str]:
     """Which products ran on integer codes, and why others did not; empty for records of earlier versions."""
     rows, share = record.get("arithmetic", []), record.get("integer_share")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.actions.extra_lines import arithmetic_line, fewer_images, grid_lines, loops, warnings
+from harness.cli.actions.extra_lines import altered_line, arithmetic_line, fewer_images, grid_lines, loops, warnings
 from harness.machine.inert import steerable
 from harness.text import inert
 from harness.trial.record import Record, RecordedAnchor, task_of
@@ -129,6 +129,8 @@ def _facts(record: Record) -> list[str]:
     lines = [
         f"size     {record['size_bytes'] / 1e6:.2f} MB (full precision {size} MB)",
         f"work     {record['bit_operations'] / 1e9:.2f} G bit-operations per image (full precision {work} G)",
+        *([f"widths   {record['bit_map']}"] if "bit_map" in record else []),
+        *altered_line(record),
         *grid_lines(record),
         *arithmetic_line(record),
         f"protocol {record['protocol']}",

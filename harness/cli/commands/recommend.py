@@ -11,6 +11,7 @@ from harness.cli.trial_options import add_trial
 TARGETS = ("onnx", "openvino")
 PREFERENCES = ("size", "accuracy")
 JUDGES = 500
+NOT_ASKED = ("method", "bits", "judge", "task", "corrupt", "noise_floor")  # candidates, or what a choice does not need
 EXAMPLES = """  harness recommend --max-drop 1                      the smallest recipe that loses at most a point
   harness recommend --max-bytes 450KB --target onnx   the most accurate one that small that a runtime computes
   harness recommend --model deit_tiny_patch16_224 --data /path/to/imagenet --max-drop 1 --max-seconds 600
@@ -33,9 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="<what>",
         help="size or accuracy, within the limits (default: size if only a drop is bounded)",
     )
-    add_trial(
-        parser.add_argument_group("trials"), parser.add_argument_group("how they run"), without=("method", "bits", "judge")
-    )
+    add_trial(parser.add_argument_group("trials"), parser.add_argument_group("how they run"), without=NOT_ASKED)
     tried = parser.add_argument_group("candidates")
     tried.add_argument(
         "--portfolio", type=Path, metavar="<file>", help="recipes that are tried (default: the built-in ones)"

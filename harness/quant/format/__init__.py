@@ -13,6 +13,7 @@ from harness.quant.format.registration import number_format
 from harness.quant.format.requantized import Requantized
 from harness.quant.format.rounded_first import RoundedFirst
 from harness.quant.format.shift_uniform_log2 import ShiftUniformLog2
+from harness.quant.format.split import Split
 from harness.quant.format.twin_gelu import TwinGelu
 from harness.quant.format.twin_softmax import TwinSoftmax
 from harness.quant.format.uniform import Uniform
@@ -26,6 +27,7 @@ __all__ = [
     "Requantized",
     "RoundedFirst",
     "ShiftUniformLog2",
+    "Split",
     "TwinGelu",
     "TwinSoftmax",
     "Uniform",

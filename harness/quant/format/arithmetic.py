@@ -96,9 +96,14 @@ def blocks(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _divisible(x: Tensor, *others: Tensor | int) -> bool:
-    """Whether blocks of ``x`` are computed as the whole is: nothing differs along its first axis."""
+    """Whether blocks of ``x`` are computed as the whole is."""
+    return not x.requires_grad and same_along_first(x, *others)
+
+
+def same_along_first(x: Tensor, *others: Tensor | int) -> bool:
+    """Whether nothing differs along the first axis of ``x``, so that its blocks can be computed one by one."""
     along_first = (isinstance(one, Tensor) and one.ndim == x.ndim and one.shape[0] > 1 for one in others)
-    return x.ndim > 1 and len(x) > 1 and not x.requires_grad and not any(along_first)
+    return x.ndim > 1 and len(x) > 1 and not any(along_first)
 
 
 def _from_positions(position: Tensor, scale: Tensor, zero_point: Tensor, low: int | Tensor, high: int | Tensor) -> Tensor:

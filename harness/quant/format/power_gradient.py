@@ -13,9 +13,9 @@ def through_exponent(
 ) -> Tensor:
     """``quantized``, differentiable in ``x`` and the largest power ``scale``.
 
-    With ``y = s b^-round(-log_b((x + d) / s)) - d`` and rounding as the identity, ``s`` cancels: ``dy/dx = (y + d) / (x + d)``
-    and ``dy/ds = 0``. Above ``s`` the exponent is cut off: ``dy/dx = 0``, ``dy/ds = 1``. What becomes the zero of the format
-    has no gradient (the optional reconstruction of AdaLog's released code, Wu et al., ECCV 2024).
+    With ``y = s b^-round(-log_b((x + d) / s)) - d`` and rounding as the identity, ``s`` cancels:
+    ``dy/dx = (y + d) / (x + d)`` and ``dy/ds = 0``. Above ``s`` the exponent is cut off: ``dy/dx = 0`` and ``dy/ds = 1``.
+    What becomes the zero of the format has no gradient (the reconstruction of AdaLog's released code, Wu et al. 2024).
 
     Args:
         x: Values not below ``-shift``.
@@ -32,9 +32,7 @@ class _ThroughExponent(torch.autograd.Function):
     """One function: the chain of logarithm, rounding and power would keep a tensor for every step."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, quantized: Tensor, scale: Tensor, shift: Tensor | float, kept: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, quantized: Tensor, scale: Tensor, shift: Tensor | float, kept: Tensor | None) -> Tensor:
         shifted, power = x + shift, quantized + shift
         above = shifted > scale
         slope = torch.where(above | (power <= 0), torch.zeros_like(power), power / shifted)

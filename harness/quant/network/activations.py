@@ -61,19 +61,28 @@ class Activation(nn.Module):
         target: The ATen operation.
         options: Its arguments by name.
         form: Its steady form.
+        node: Name of its graph node, key of what replaces it by ReLU.
     """
 
     def __init__(
-        self, runtime: Runtime, target: Callable[..., Tensor], options: dict[str, Any], form: Callable[[Tensor], Tensor]
+        self,
+        runtime: Runtime,
+        target: Callable[..., Tensor],
+        options: dict[str, Any],
+        form: Callable[[Tensor], Tensor],
+        node: str,
     ) -> None:
         super().__init__()
         self.runtime = runtime
+        self.node = node
         self.target = target
         self.options = options
         self.form = form
 
     def forward(self, x: Tensor) -> Tensor:
-        """The function of every element."""
+        """The function of every element; ReLU where a transform put it in its place."""
+        if self.runtime.acts and self.node in self.runtime.edits.rectified:
+            return torch.relu(x)
         if self.runtime.quantize and not switched_off(self.runtime) and not wants_gradient(x):
             return self.form(x)
         return self.target(x, **self.options)

@@ -307,7 +307,7 @@ class _Writer:
         form = steady(node.target, options)
         assert form is not None
         assert isinstance(x, fx.Node)
-        module = Activation(self.builder.runtime, node.target, options, form)  # type: ignore[arg-type]
+        module = Activation(self.builder.runtime, node.target, options, form, node.name)  # type: ignore[arg-type]
         return self.call(f"op_{node.name}", module, self.get(x))
 
     def softmax(self, node: fx.Node) -> fx.Node:

@@ -139,6 +139,7 @@ class Edits:
         rms_norms: Node names of the layer norms that leave the mean in: root mean square norms.
         turned_streams: Names of the residual streams that an orthogonal matrix has turned: between segments the
             transformed network holds other values than the network's own.
+        rectified: Node names of the activation functions that ReLU replaces: an altered network (``altered``).
         compensations: Weight and bias of a linear layer beside a block, by the segment's name: ``x W + b`` is added to the
             quantized block's output.
         integer_norms: Node names of the layer norms that run on integers.
@@ -155,6 +156,7 @@ class Edits:
     replaced_constants: dict[str, Tensor] = field(default_factory=dict, metadata={KIND: Tensors("constant")})
     rms_norms: set[str] = field(default_factory=set, metadata={KIND: Names("rms_norm")})
     turned_streams: set[str] = field(default_factory=set, metadata={KIND: Names("turned_stream")})
+    rectified: set[str] = field(default_factory=set, metadata={KIND: Names("rectified")})
     compensations: dict[str, Pair] = field(default_factory=dict, metadata={KIND: Pairs("compensation")})
     integer_norms: set[str] = field(default_factory=set, metadata={KIND: Names("integer_norm", always=True)})
     undefined_norms: set[str] = field(default_factory=set, metadata={KIND: Names("undefined_norm")})

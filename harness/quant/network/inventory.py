@@ -212,6 +212,12 @@ def floating_point(model: QuantizedModel) -> list[FloatRow]:
     return [{"operation": name, "count": count} for name, count in counts.items()]
 
 
+def altered(model: QuantizedModel) -> list[str]:
+    """What makes the network another one than that of the checkpoint, in words; quantization and exact transforms do not."""
+    count = len(model.edits.rectified)
+    return [f"{count} activation function{'s' if count > 1 else ''} replaced by ReLU"] if count else []
+
+
 def integer_only(model: QuantizedModel) -> bool:
     """Whether integers compute the whole network: nothing in floating point, every quantized tensor realisable."""
     computed = [row for row in floating_point(model) if row["operation"] != BIASES]

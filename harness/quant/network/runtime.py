@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.quant.format.base import NumberFormat
+from harness.quant.network.drop_masks import drawn
 from harness.quant.network.edits import Edits
 from harness.trial.spec import FLOAT
 
@@ -50,8 +51,8 @@ class Runtime:
 
     def activation(self, quantizer: NumberFormat, x: Tensor, *, overwrite: bool = False) -> Tensor:
         """An activation after its quantizer; while a method drops quantization (QDrop), some elements stay as they are."""
+        if x.dtype is torch.bfloat16:  # products of a learned block: codes need more digits
+            x = x.float()
         if self.drop is None:
             return quantizer(x, overwrite=overwrite)
-        share, generator = self.drop
-        kept = torch.rand(x.shape, generator=generator, device=generator.device).to(x.device) < share
-        return quantizer(x, kept=kept)
+        return quantizer(x, kept=drawn(x.shape, *self.drop).to(x.device))

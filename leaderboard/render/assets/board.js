@@ -192,6 +192,7 @@ function cellDetails(list, row) {
     ]),
     el("h3", {}, "Seeds and records"),
     el("ul", {}, seeds),
+    row.analyses.length ? [el("h3", {}, "Pictures"), el("ul", {}, row.analyses.map(analysisItem))] : "",
     published.length ? [el("h3", {}, "Published"), el("ul", {}, published)] : "",
     el("h3", {}, "Repeat the first"),
     el("pre", {}, row.command),
@@ -206,6 +207,11 @@ function cellDetails(list, row) {
       ])
     ),
   ];
+}
+
+// What harness report copied beside the page.
+function analysisItem(id) {
+  return el("li", {}, el("a", { href: `analyses/${id}/index.html` }, `loss landscape, values, attention of record ${id}`));
 }
 
 function methodText(step) {

@@ -246,6 +246,28 @@ def test_gradients_with_elements_that_stay_unquantized():
     assert torch.allclose(scale.grad, expected[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(64, 40, 300), (2, 3)])
+@pytest.mark.parametrize("axis", [None, 0, -1])
+def test_gradients_of_parts_are_those_of_the_whole(shape, axis):
+    """Large tensors go through the cache part by part, unless numbers differ along the first axis."""
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(shape, generator=generator).requires_grad_(True)
+    scale = torch.rand(1 if axis is None else shape[axis], generator=generator) + 0.1
+    scale = arithmetic.along(scale, x.ndim, axis or 0).requires_grad_(True)
+    kept = torch.rand(shape, generator=generator) < 0.5
+    weights = torch.randn(shape, generator=generator)
+    y = fake_quantize_straight_through(x, scale, torch.tensor(3.0), 0, 15, kept)
+    (y * weights).sum().backward()
+    position = x.detach().double() / scale.detach().double()
+    codes = (position + 3).round()
+    inside = (codes >= 0) & (codes <= 15)
+    levels = codes.clamp(0, 15) - 3
+    assert torch.allclose(y.detach(), torch.where(kept, x.detach(), (levels * scale.detach()).float()), atol=1e-6)
+    assert torch.equal(x.grad, weights * (inside | kept))
+    slope = torch.where(kept, 0, levels - inside * position) * weights
+    assert torch.allclose(scale.grad.double(), slope.sum_to_size(scale.shape), rtol=1e-3, atol=1e-2)
+
+
 @given(count=st.integers(1, 300), fraction=st.floats(0.5, 1.0), seed=st.integers(0, 99))
 def test_outer_quantiles_are_those_of_the_sorted_rows(count, fraction, seed):
     x = torch.randn(3, count, generator=torch.Generator().manual_seed(seed))

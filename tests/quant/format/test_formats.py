@@ -20,6 +20,7 @@ from harness.quant.format import (
     Requantized,
     RoundedFirst,
     ShiftUniformLog2,
+    Split,
     TwinGelu,
     TwinSoftmax,
     Uniform,
@@ -59,6 +60,19 @@ EXAMPLES = {
     "shift_uniform_log2": lambda bits, part: ShiftUniformLog2.on(
         torch.linspace(0, 0.2 + part, 50), bits, 0.01 + part / 10, released=part > 0.5
     ),
+    "split": lambda bits, part: Split(
+        bits,
+        ONE * (2 + part) / 2**bits,
+        zero_point=ZERO,
+        minimum=-ONE,
+        maximum=ONE,
+        columns=torch.tensor([0, 1, 2, 2]),
+        shares=torch.tensor([1, 1, 0.5, 0.5]),
+        offsets=torch.tensor([0, 0, -0.25, 0.25]),
+        low=-(2 ** (bits - 1)),
+        high=2 ** (bits - 1) - 1,
+        grown=1,
+    ),
     # A coarse table or a base near one puts neighbouring powers closer together than the table's own rounding.
     "adaptive_log": lambda bits, part: AdaptiveLog(4, torch.tensor([1.0, 25 + int(20 * part), 0.1]), ZERO, ONE),
 }
@@ -86,7 +100,7 @@ def test_defining_properties(name, bits, part, seed):
     for channel in range(3):  # equal codes are equal values, so there are no more values than codes
         pairs = torch.stack([codes[:, channel].double(), once[:, channel].double()]).unique(dim=1)
         assert len(pairs[0].unique()) == pairs.shape[1] <= quantizer.levels
-    assert quantizer.levels <= 2**quantizer.bits + 1
+    assert quantizer.levels <= (2 if name == "split" else 1) * 2**quantizer.bits + 1  # sums of two codes
     assert int(codes.max()) - int(codes.min()) < quantizer.levels
     assert torch.equal(quantizer(x), once)
     kept = torch.rand(x.shape) < 0.5
@@ -100,10 +114,10 @@ def test_state_round_trip(name):
     tensors, facts = written(quantizer)
     assert facts["scheme"] == name
     second = {"second_scale", "second_zero_point"} if name == TWICE else set()
+    second |= {"columns", "shares", "offsets"} if name == "split" else set()
     assert set(tensors) - second == {"scale", "zero_point", "minimum", "maximum"}, "state files have had them from the first"
-    assert set(facts) - {"summed", "released"} == {
-        *("bits", "signed", "symmetric", "axis", "narrow_range", "scheme", "fractional", "correction"),
-    }
+    own = {"low", "high", "grown"} if name == "split" else {"signed", "symmetric", "narrow_range", "fractional"}
+    assert set(facts) - {"summed", "released"} == {"bits", "axis", "scheme", "correction", *own}
     again = read(tensors, facts)
     assert type(again) is type(quantizer)
     x = torch.rand(50, 3)

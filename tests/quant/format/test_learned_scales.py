@@ -47,9 +47,7 @@ def shift_uniform_log2(x, shift, one):
 
 def twin_gelu(x, scales, one):
     half = 2 ** (one.bits - 1)
-    return torch.where(
-        x < 0, limited(x / scales[0], -half, 0) * scales[0], limited(x / scales[1], 0, half - 1) * scales[1]
-    )
+    return torch.where(x < 0, limited(x / scales[0], -half, 0) * scales[0], limited(x / scales[1], 0, half - 1) * scales[1])
 
 
 def twin_softmax(x, scales, one):
