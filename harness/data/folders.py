@@ -126,8 +126,8 @@ def _fingerprint(calibration: Names, evaluation: Names, content: list[str]) -> s
     digest = hashlib.sha256(f"images, form {FINGERPRINT_FORM}\0".encode())
     for names in calibration.marked(b"calibration\0"):
         digest.update(names)
-    for name, sha256 in zip(evaluation, content, strict=True):
-        digest.update(b"evaluation\0" + os.fsencode(name) + b"\0" + sha256.encode() + b"\0")
+    text = "".join(f"evaluation\0{name}\0{sha256}\0" for name, sha256 in zip(evaluation, content, strict=True))
+    digest.update(os.fsencode(text))
     return digest.hexdigest()
 
 
