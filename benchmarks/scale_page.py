@@ -26,6 +26,7 @@ DECODING = 0.0093  # seconds an image on one core (docs/speed.md, decode_once.py
 PASSES, BLOCKS = 10, 12  # of the paper's search; blocks of the network that was measured, with one pass
 LADDER = ("fqvit", "omse", "biascorr", SEARCH)
 PHOTOGRAPHS = 500
+SIZES = {"small": 10_000, "large": 100_000}  # trials, of which the page says what limits them
 PARTS = {"start": "start of a process", "trial0": "first trial", "trial1": "each further trial"}
 UNCOUNTED = ("capture", "load calibration images")
 NEEDED = ("networks", "trial", "sizes", "calls", "stores")
@@ -218,9 +219,10 @@ def _jobs(asked: Sequence[Grid], costs: Costs) -> str:
         ["**GPU hours**", *[f"**{total:,.0f}**" for total in totals]],
         [f"jobs of {assumed.job_hours:.0f} hours, at least one a network", *[f"{count:,.0f}" for count in jobs]],
         [f"days with {assumed.jobs} GPUs", *[f"{total / 24 / assumed.jobs:,.2f}" for total in totals]],
+        ["core hours of decoding, in every trial", *[f"{_decoding(grid.trials * _images(grid)):,.0f}" for grid in asked]],
         [
-            "images decoded if every trial did",
-            *[f"{grid.trials * (IMAGES + grid.calib) / 1e6:,.1f} million" for grid in asked],
+            "core hours of decoding, once",
+            *[f"{_decoding(len(_sets(grid, costs.facts)) * _images(grid)):,.1f}" for grid in asked],
         ],
     ]
     return table(["", *[grid.name for grid in asked]], rows)
@@ -290,28 +292,35 @@ def _sorted(facts: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _stores(facts: Mapping[str, Any]) -> str:
     stores = _sorted(facts)
-    head = ["command", *[text for one in stores for text in (f"{one['trials']:,} trials: s", "CPU s", "MB")]]
+    head = ["command", *[text for one in stores for text in (f"{one['trials']:,} trials: CPU s", "MB")]]
     rows = []
     for name in stores[0]["rows"]:
         found = [one["rows"][name] for one in stores]
-        cells = [
-            text for row in found for text in (f"{row['seconds']:,.1f}", f"{row['cpu']:,.1f}", f"{row['megabytes']:,.0f}")
-        ]
+        cells = [text for row in found for text in (f"{row['cpu']:,.1f}", f"{row['megabytes']:,.0f}")]
         rows.append([name if name == "import" else f"`{name}`", *cells])
     return table(head, rows)
+
+
+def took(stores: Sequence[Mapping[str, Any]], name: str, trials: int, unit: str) -> str:
+    """What a command needs with so many trials: measured, or in proportion to the nearest store, which is said."""
+    nearest = min(stores, key=lambda one: abs(one["trials"] - trials))
+    base = nearest["rows"]["import"][unit] if name.startswith("plan") else 0.0
+    value = base + (nearest["rows"][name][unit] - base) * trials / nearest["trials"]
+    text = f"{value:,.0f} {'MB' if unit == 'megabytes' else 's'}"
+    near = abs(nearest["trials"] - trials) < trials / 100
+    return text if near else f"{text} (in proportion to {nearest['trials']:,} trials)"
 
 
 def _limits(costs: Costs, largest: Grid) -> dict[str, str]:
     stores = _sorted(costs.facts)
     hours = sum(costs.work(largest).values()) / largest.trials
-    values = {"gpu_minutes": f"{60 * hours:.0f}", "inodes": f"{5 * stores[-1]['trials']:,}"}
+    values = {"gpu_minutes": f"{60 * hours:.0f}"}
     commands = {"plan": "plan, nothing done", "status": "status", "report": "report, first"}
-    for which, one in (("small", stores[0]), ("large", stores[-1])):
-        values |= {which: f"{one['trials']:,}", f"{which}_hours": f"{hours * one['trials']:,.0f}"}
-        values |= {f"{which}_{key}": f"{one['rows'][name]['seconds']:,.0f}" for key, name in commands.items()}
-    memory = {f"{key}_memory": f"{stores[-1]['rows'][name]['megabytes']:,.0f}" for key, name in commands.items()}
-    files = [f"{one['files']:,} files of {size(one['bytes'])} with {one['trials']:,} trials" for one in stores]
-    return {**values, **memory, "files": ", ".join(files)}
+    for which, trials in SIZES.items():
+        values |= {which: f"{trials:,}", f"{which}_hours": f"{hours * trials:,.0f}", f"{which}_files": f"{5 * trials:,}"}
+        values |= {f"{which}_{key}": took(stores, name, trials, "cpu") for key, name in commands.items()}
+        values |= {f"{which}_{key}_memory": took(stores, name, trials, "megabytes") for key, name in commands.items()}
+    return values
 
 
 def main() -> None:
