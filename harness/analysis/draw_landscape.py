@@ -112,4 +112,5 @@ def _surface(axes: Axes, table: pd.DataFrame) -> None:
         ha="left" if low[1] < len(x) * 0.5 else "right",
         fontsize=FONT - 1,
         color="black",
+        bbox={"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 1},
     )
