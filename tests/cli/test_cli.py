@@ -3,6 +3,7 @@
 import pytest
 
 from harness.cli.main import main
+from harness.method.stack import check
 
 
 @pytest.fixture
@@ -61,6 +62,13 @@ def test_help_is_no_mistake(command, capsys):
         code = stop.code
     assert code == 0
     assert "examples:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["fqvit", "omse", "smoothquant", "rotate"])
+def test_the_example_of_a_method_is_a_stack(name, capsys):
+    assert main(["describe", "method", name]) == 0
+    example = capsys.readouterr().out.rpartition("--method ")[2].strip()
+    assert name in str(check(example))
 
 
 def test_describe_model(capsys):

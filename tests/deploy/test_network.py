@@ -28,6 +28,8 @@ STACKS = {
     FLOAT_FQVIT: "w4a8",
     f"{ROUNDED}": "w8a8",
     "minmax+qwt": "w8a8",
+    "rotate+minmax": "w8a8",
+    "rotate+minmax(sites=deploy)": "w8a8",
     "minmax(sites=operands)": "w4a4",
 }
 

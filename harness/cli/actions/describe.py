@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError, nearest
 from harness.method.guard import guarded
-from harness.method.registration import MethodInfo
+from harness.method.registration import MethodInfo, Role
 from harness.method.registry import available, load
 from harness.models.cards import cards
 
@@ -81,7 +81,7 @@ def _method_as_text(info: MethodInfo, settings: list[Setting], presets: Presets,
         lines.append(f"\npreset {name}: {_written(values)}")
     for name, by in implies.items():
         lines += [f"\n{name}={_plain(value)} goes with: {_written(fixed)}" for value, fixed in by.items() if fixed]
-    return "\n".join([*lines, f"\nexample   harness run --method {_example(info.name, str(info.role))}"])
+    return "\n".join([*lines, f"\nexample   harness run --method {_example(info)}"])
 
 
 def _written(values: Mapping[str, Any]) -> str:
@@ -92,9 +92,9 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _example(name: str, role: str) -> str:
-    if role == "source":
-        return f"fqvit --calib-source {name}"
-    if role == "allocate":
-        return f"{name}+fqvit"
-    return name if role == "scheme" else f"fqvit+{name}"
+def _example(info: MethodInfo) -> str:
+    if info.role is Role.SOURCE:
+        return f"fqvit --calib-source {info.name}"
+    if info.leads or info.role is Role.ALLOCATE:
+        return f"{info.name}+fqvit"
+    return info.name if info.role is Role.SCHEME else f"fqvit+{info.name}"
