@@ -114,7 +114,8 @@ def reconstruct_mlp(
 
     def loss(outputs: Tensor, target: Tensor, images: Tensor) -> Tensor:
         whole, cut = (((one - target).square() * curvature).sum(1).mean() / 10 for one in outputs)
-        return whole + effort.clipped * cut
+        total: Tensor = whole + effort.clipped * cut
+        return total
 
     name = mlp.first.site.name
     generator = context.generator(f"relumlp/{name}")

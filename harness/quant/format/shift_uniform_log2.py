@@ -89,4 +89,5 @@ class ShiftUniformLog2(Nonuniform):
     @property
     def _step(self) -> Tensor:
         _, low, high = self.scale
-        return ((high - low) / (self.levels - 1)).clamp_min(torch.finfo(high.dtype).eps)
+        step: Tensor = ((high - low) / (self.levels - 1)).clamp_min(torch.finfo(high.dtype).eps)
+        return step
