@@ -107,7 +107,8 @@ class CorruptedSet(EvaluationSet):
             more = {"seed": seed} if name in SEEDED else {}
             made = self._corrupt(whole, corruption_name=name, severity=severity, **more)
         found = made[:height, :width]
-        return found if channels == found.shape[2] else found.mean(2, keepdims=True).round().astype(np.uint8)
+        shown: np.ndarray = found if channels == found.shape[2] else found.mean(2, keepdims=True).round().astype(np.uint8)
+        return shown
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def _files(shard: tarfile.TarFile) -> Iterator[tuple[str, str, tuple[int, int]]]
         key, dot, ending = name.partition(".")
         if member.isreg() and key and dot:
             yield f"{folder}/{key}", ending.lower(), (member.offset_data, member.size)
-        shard.members.clear()  # tarfile keeps them all, of a million files
+        shard.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all, of a million files
 
 
 def _label(sample: Sample, wanted: Wanted, file: int, path: str) -> int:
