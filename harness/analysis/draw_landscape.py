@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -56,7 +58,7 @@ def _lines(axes: Axes, part: pd.DataFrame, began: float | None) -> None:
         origin = abs(float(line.loc[line["distance"] == 0.0, "value"].iloc[0])) or 1.0
         values = line["value"] / origin
         top = max(top, float(values.max()))
-        style = {"lw": 0.7, "alpha": 0.7} if kind == RANDOM else {"lw": 1.3, "alpha": 1.0}
+        style: dict[str, Any] = {"lw": 0.7, "alpha": 0.7} if kind == RANDOM else {"lw": 1.3, "alpha": 1.0}
         axes.plot(line["distance"], values, color=COLOURS[str(kind)], ls=DASHES[str(side)], **style)
     axes.axhline(1.0, color="black", lw=0.4, zorder=0)
     if began is not None:
@@ -67,7 +69,7 @@ def _lines(axes: Axes, part: pd.DataFrame, began: float | None) -> None:
 def _legend(figure: Figure, axes: Axes, kinds: set[str], began: bool) -> None:
     names = {RANDOM: "random", CHOSEN: "best of 24 children", SEARCHED: "the trial's search"}
     handles = [axes.plot([], [], color=COLOURS[kind], lw=1.3, label=names[kind])[0] for kind in COLOURS if kind in kinds]
-    handles += [axes.plot([], [], color="black", lw=1, ls=dash, label=side)[0] for side, dash in DASHES.items()]  # type: ignore[arg-type]
+    handles += [axes.plot([], [], color="black", lw=1, ls=dash, label=side)[0] for side, dash in DASHES.items()]
     if began:
         handles.append(axes.plot([], [], color=OTHER, lw=0.8, ls=":", label="where the search began")[0])
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=FONT, frameon=False)
