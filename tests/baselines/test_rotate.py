@@ -143,6 +143,8 @@ def test_it_comes_before_the_scheme():
         check("fqvit+rotate")
     with pytest.raises(StackError, match="is there twice"):
         check("rotate+rotate+fqvit")
+    with pytest.raises(StackError, match=r"torchao quantizes the network without what rotate changes.*leave rotate out"):
+        check("rotate+torchao")
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 12, 20, 24, 32, 64, 96, 192, 384, 768])
