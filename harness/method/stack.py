@@ -207,6 +207,9 @@ def _order_problems(
         )
     elif info.role is Role.SCHEME and others:
         yield Problem(f"{info.name} (a scheme) comes after other methods", f"put {info.name} first")
+    elif info.role is Role.SCHEME and info.extra and seen:
+        before = next(iter(seen))
+        yield Problem(f"{info.name} quantizes the network without what {before} changes in it", f"leave {before} out")
     elif info.name in seen:
         yield Problem(f"{info.name} is there twice", "remove one of the two")
     elif info.leads and others:

@@ -11,6 +11,7 @@ from harness.data.sets import CalibrationSet
 from harness.errors import IncompatibleError, StackError
 from harness.graph.bases import bases_of
 from harness.graph.streams import streams_of
+from harness.method import registry, stack
 from harness.method.stack import check
 from harness.quant.network.qmodel import quantizable
 from tests.baselines.applying import apply
@@ -143,6 +144,9 @@ def test_it_comes_before_the_scheme():
         check("fqvit+rotate")
     with pytest.raises(StackError, match="is there twice"):
         check("rotate+rotate+fqvit")
+    engine = registry.available()["torchao"]  # it need not be installed
+    (problem,) = stack._order_problems(engine, set(), "", [], {"rotate": 1}, "rotate+torchao")
+    assert problem.text == "torchao quantizes the network without what rotate changes in it"
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 12, 20, 24, 32, 64, 96, 192, 384, 768])
