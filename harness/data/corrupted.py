@@ -106,7 +106,7 @@ class CorruptedSet(EvaluationSet):
         with _seeded(seed):
             more = {"seed": seed} if name in SEEDED else {}
             made = self._corrupt(whole, corruption_name=name, severity=severity, **more)
-        found = made[:height, :width]
+        found: Pixels = made[:height, :width]
         return found if channels == found.shape[2] else found.mean(2, keepdims=True).round().astype(np.uint8)
 
 
