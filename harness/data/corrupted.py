@@ -107,7 +107,9 @@ class CorruptedSet(EvaluationSet):
             more = {"seed": seed} if name in SEEDED else {}
             made = self._corrupt(whole, corruption_name=name, severity=severity, **more)
         found: Pixels = made[:height, :width]
-        return found if channels == found.shape[2] else found.mean(2, keepdims=True).round().astype(np.uint8)
+        if channels != found.shape[2]:  # the library gives colour for grey images too
+            found = found.mean(2, keepdims=True).round().astype(np.uint8)
+        return found
 
 
 @contextmanager
