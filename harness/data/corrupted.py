@@ -106,9 +106,10 @@ class CorruptedSet(EvaluationSet):
         with _seeded(seed):
             more = {"seed": seed} if name in SEEDED else {}
             made = self._corrupt(whole, corruption_name=name, severity=severity, **more)
-        found = made[:height, :width]
-        shown: np.ndarray = found if channels == found.shape[2] else found.mean(2, keepdims=True).round().astype(np.uint8)
-        return shown
+        found: Pixels = made[:height, :width]
+        if channels != found.shape[2]:  # the library gives colour for grey images too
+            found = found.mean(2, keepdims=True).round().astype(np.uint8)
+        return found
 
 
 @contextmanager
