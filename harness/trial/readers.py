@@ -84,7 +84,7 @@ def reader_data(text: str) -> ReaderData | None:
     Raises:
         UsageError: There is no name, or a setting is not known or has no value.
     """
-    kind, slash, rest = text.partition("/")
+    kind, slash, rest = str(text).partition("/")  # from Python a place may be a Path
     if not slash or kind not in KINDS:
         return None
     name, inside = _parted(rest)

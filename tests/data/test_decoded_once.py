@@ -11,7 +11,7 @@ import torch
 from timm.data.transforms import MaybeToTensor
 from torchvision import transforms
 
-from harness.data import decoding, folders, image_files, pixels
+from harness.data import decoded_source, decoding, image_files, pixels
 from harness.data.decoding import Decoding, ahead, worthwhile
 from harness.data.pixel_cache import BUSY_SECONDS, STALE_SECONDS, PixelCache
 from harness.data.pixel_file import HEAD, Shape
@@ -281,7 +281,7 @@ def test_worker_processes_give_the_same_images(sides, preprocessing_224, cache, 
     state = torch.get_rng_state()
     reference = images_of(root, preprocessing_224)
     monkeypatch.setattr(decoding, "worthwhile", lambda images, seconds: 2)
-    monkeypatch.setattr(folders, "CALIBRATION_BATCH", 2)
+    monkeypatch.setattr(decoded_source, "CALIBRATION_BATCH", 2)
     assert same(images_of(root, preprocessing_224, None, 2), reference)
     assert same(images_of(root, preprocessing_224, cache, 2), reference)
     assert same(images_of(root, preprocessing_224, cache, 2), reference)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from harness.cli.main import main
 from harness.errors import UsageError
+from harness.run import network
 from harness.run import run_trial as trial
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
@@ -195,7 +196,7 @@ def test_a_model_that_cannot_be_captured_leaves_a_failure_record(harness, opened
     def refuse(*args):
         raise CaptureError("operation aten.fft.default is not understood")
 
-    monkeypatch.setattr(trial, "quantizable", refuse)
+    monkeypatch.setattr(network, "quantizable", refuse)
     code, out, _ = harness("run", "--method", "fqvit", *QUICK, "--json")
     assert code == 1
     assert json.loads(out)["error"]["kind"] == "incompatible"
