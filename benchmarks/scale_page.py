@@ -296,13 +296,18 @@ def _stores(facts: Mapping[str, Any]) -> str:
     rows = []
     for name in stores[0]["rows"]:
         found = [one["rows"][name] for one in stores]
-        cells = [text for row in found for text in (f"{row['cpu']:,.1f}", f"{row['megabytes']:,.0f}")]
+        cells = [text for row in found for text in (f"{row['cpu']:,.1f}", _megabytes(row))]
         rows.append([name if name == "import" else f"`{name}`", *cells])
     return table(head, rows)
 
 
+def _megabytes(row: Mapping[str, Any]) -> str:
+    return "-" if row["megabytes"] is None else f"{row['megabytes']:,.0f}"
+
+
 def took(stores: Sequence[Mapping[str, Any]], name: str, trials: int, unit: str) -> str:
     """What a command needs with so many trials: measured, or in proportion to the nearest store, which is said."""
+    stores = [one for one in stores if one["rows"][name][unit] is not None]
     nearest = min(stores, key=lambda one: abs(one["trials"] - trials))
     base = nearest["rows"]["import"][unit] if name.startswith("plan") else 0.0
     value = base + (nearest["rows"][name][unit] - base) * trials / nearest["trials"]
