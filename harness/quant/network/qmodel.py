@@ -113,6 +113,21 @@ class QuantizedModel:
         return self.edits.replaced_norms
 
     @property
+    def replaced_constants(self) -> dict[str, Tensor]:
+        """Constants in the place of the network's own, by node name."""
+        return self.edits.replaced_constants
+
+    @property
+    def rms_norms(self) -> set[str]:
+        """Node names of the layer norms that leave the mean in."""
+        return self.edits.rms_norms
+
+    @property
+    def turned_streams(self) -> set[str]:
+        """Names of the residual streams that an orthogonal matrix has turned."""
+        return self.edits.turned_streams
+
+    @property
     def compensations(self) -> dict[str, Pair]:
         """Weight and bias of a linear layer beside a block, by the segment's name."""
         return self.edits.compensations
