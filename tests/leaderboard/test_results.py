@@ -63,7 +63,7 @@ def test_the_table_has_the_means_of_the_records():
         cell = line.strip("|").split("|")[place]
         assert f"{part['top1'].mean():.2f} ± {part['top1'].std():.2f}" in cell, (stack, bits)
         compared += 1
-    assert compared == 14 * 3
+    assert compared == 14 * 4
 
 
 def test_the_steps_are_what_compare_says(tmp_path, capsys):
@@ -73,7 +73,7 @@ def test_the_steps_are_what_compare_says(tmp_path, capsys):
     assert main(["compare", "fqvit", "fqvit+omse", "--json", *store]) == 0
     pairs = json.loads(capsys.readouterr().out)
     lines = [line for line in sections()["steps"].splitlines() if "| `omse`" in line]
-    assert len(pairs) == len(lines) == 3
+    assert len(pairs) == len(lines) == 4
     for pair in pairs:
         bits, interval = pair["setting"].split(", ")[1], pair["difference"]["interval"]
         (line,) = (line for line in lines if f"| {bits} " in line)
