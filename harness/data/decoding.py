@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from harness.errors import DataError
 T = TypeVar("T")
 CPU = torch.device("cpu")
 MOST_WORKERS = 8  # beyond that the disk decides
+SOCKET = "/pymp-12345678/listener-12345678"  # as multiprocessing calls them
+LONGEST_SOCKET = 103  # bytes of a path that every system takes: Linux 107, macOS 103
 AT_ONCE = 3  # batches of a worker that lie ready, are being made, or are in use
 SHARED = "/dev/shm"
 WORKERS_VARIABLE = "HARNESS_WORKERS"  # set by launchers: processes of ours that share this machine
@@ -64,8 +67,18 @@ class Readable(Protocol):
 
 def most_workers() -> int:
     """Worker processes that this process may have: its part of the cores that it may use."""
+    if not sockets_fit():
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(MOST_WORKERS, cores // int(os.environ.get(WORKERS_VARIABLE) or 1)))
+
+
+def sockets_fit() -> bool:
+    """Whether the folder for temporary files has a path short enough for the sockets over which processes hand over tensors.
+
+    Where it is too long a worker cannot send what it made, and who waits for it would wait for ever.
+    """
+    return len(os.fsencode(tempfile.gettempdir())) + len(SOCKET) <= LONGEST_SOCKET
 
 
 def worthwhile(images: int, seconds_each: float, start: Callable[[int], float] | None = None) -> int:

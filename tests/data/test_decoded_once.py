@@ -327,3 +327,9 @@ def test_items_made_ahead_are_the_same_and_so_is_their_error():
     unfinished = ahead(iter([1, 2, 3]))
     assert next(unfinished) == 1
     unfinished.close()
+
+
+def test_no_worker_processes_where_their_sockets_have_no_room(monkeypatch):
+    """Below a long folder for temporary files a worker's images would never arrive."""
+    monkeypatch.setattr("tempfile.tempdir", "/" + "t" * 90)
+    assert worthwhile(10**6, 1.0, lambda workers: pytest.fail("no process may start")) == 0
