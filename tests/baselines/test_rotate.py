@@ -144,8 +144,8 @@ def test_it_comes_before_the_scheme():
         check("fqvit+rotate")
     with pytest.raises(StackError, match="is there twice"):
         check("rotate+rotate+fqvit")
-    engine = registry.available()["torchao"]  # it need not be installed
-    (problem,) = stack._order_problems(engine, set(), "", [], {"rotate": 1}, "rotate+torchao")
+    known = registry.available()  # torchao need not be installed
+    (problem,) = stack._order_problems(known["torchao"], set(), "", {"rotate": known["rotate"]}, "rotate+torchao")
     assert problem.text == "torchao quantizes the network without what rotate changes in it"
 
 

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import psutil
 import pytest
@@ -174,8 +174,8 @@ def test_skipped_trials_get_their_ids_once_they_can_be_prepared(store, sweep, mo
     assert sweep.planned[0].skipped, "still not there"
     from harness.run import prepare
 
-    real = prepare.open_source
-    monkeypatch.setattr(prepare, "open_source", lambda name, say: real("embedded" if name == "/nowhere" else name, say))
+    real = prepare.open_judged
+    monkeypatch.setattr(prepare, "open_judged", lambda spec, say: real(replace(spec, data="embedded"), say))
     plan = make_plan([missing, TrialSpec("fqvit", seed=9)], store)
     adopt(sweep, plan)
     assert sweep.planned[0].id == plan.cells[0].id
