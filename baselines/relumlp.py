@@ -52,6 +52,10 @@ class RelumlpConfig:
     images: Annotated[int, Field(ge=1, description="calibration images used, if the trial has as many")] = 1024
 
 
+# Parts of a rotated network can only be run with its changed weights, and so with ReLU.
+TOGETHER = "relumlp on a rotated network would have its own ReLU as the target of every reconstruction"
+
+
 @register(
     "relumlp",
     role=Role.TRANSFORM,
@@ -68,10 +72,12 @@ class Relumlp(Method[RelumlpConfig]):
         """MLP after MLP; does nothing where activations are not quantized. Interruptible after each segment.
 
         Raises:
-            IncompatibleError: The network has no MLP with GELU.
+            IncompatibleError: The network has no MLP with GELU, or it was rotated.
         """
         if context.bits.activation >= FLOAT_BITS:
             return
+        if model.turned_streams:
+            raise IncompatibleError(TOGETHER, "leave rotate or relumlp out")
         mlps = mlps_of(model)
         if not mlps:
             raise IncompatibleError(
