@@ -17,8 +17,8 @@ from harness.recommend.choice import Prefer, chosen, front, nearest_miss
 from harness.recommend.halving import Outcome, halve
 from harness.recommend.limits import Limits
 from harness.recommend.portfolio import Candidate
+from harness.run import run_trial as trials
 from harness.run.reload import load_quantized
-from harness.run.run_trial import run_trial
 from harness.run.session import Session
 from harness.store.store import Store
 from harness.trial.record import Record
@@ -111,7 +111,7 @@ class Adviser:
         spec = self._spec(candidate, judge=HELD_OUT, calib=calib, eval_limit=self._question.judges)
         self._progress.say(f"{candidate}: {calib} calibration images")
         try:
-            record = run_trial(spec, self._store, self._progress, session=self._session).record
+            record = trials.run_trial(spec, self._store, self._progress, session=self._session).record
         except UsageError as error:
             return Outcome(candidate, calib, None, str(error))
         self._passes += sum(stage.get("image_forwards", 0.0) for stage in record["stages"])
@@ -123,7 +123,7 @@ class Adviser:
         for one in dict.fromkeys(outcome.candidate for outcome in ([best] if best else []) + list(others)):
             self._progress.say(f"{one}: evaluation images")
             spec = self._spec(one, judge=EVALUATION)
-            found[one] = run_trial(spec, self._store, self._progress, session=self._session).record
+            found[one] = trials.run_trial(spec, self._store, self._progress, session=self._session).record
         return found
 
     def _spec(self, candidate: Candidate, **more: Any) -> TrialSpec:

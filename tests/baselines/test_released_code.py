@@ -278,6 +278,7 @@ def test_the_files_are_small_and_hold_numbers_only():
         "repqvit_deit_tiny",
         "ptq4vit",
         "adalog",
+        "columns",
         "erq",
         "erq_deit_tiny",
         "learning",

@@ -24,8 +24,8 @@ ROW = {"tensors": "weights", "quantized": 1, "total": 2, "bits": [4], "granulari
 
 def test_committed_records_are_valid():
     texts = list(pd.read_parquet(COMMITTED)["record"])
-    assert len(texts) == 126
-    assert [problems_of(json.loads(text)) for text in texts] == [[]] * 126
+    assert len(texts) > 100
+    assert [problems_of(json.loads(text)) for text in texts] == [[]] * len(texts)
     assert [parse_record(text) for text in texts] == [json.loads(text) for text in texts]
 
 

@@ -123,6 +123,11 @@ class QuantizedModel:
         return self.edits.rms_norms
 
     @property
+    def rectified(self) -> set[str]:
+        """Node names of the activation functions that ReLU replaces."""
+        return self.edits.rectified
+
+    @property
     def turned_streams(self) -> set[str]:
         """Names of the residual streams that an orthogonal matrix has turned."""
         return self.edits.turned_streams

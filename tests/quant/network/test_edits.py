@@ -7,7 +7,7 @@ import torch
 
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.uniform import from_range
-from harness.quant.network.edits import KIND, Edits, Formats, Names, Pairs, Tensors
+from harness.quant.network.edits import KIND, Edits, Formats, Names, Numbers, Pairs, Tensors
 from harness.quant.network.state import restore, state_of
 
 CPU = torch.device("cpu")
@@ -27,6 +27,7 @@ def filled(edits):
         Pairs: {"a": (torch.rand(2), torch.rand(2)), "b": (torch.rand(1), torch.rand(1))},
         Formats: {"blocks.0:linear[x]": from_range(AffineSpec(4), -torch.rand(1), torch.rand(1))},
         Names: {"one", "two"},
+        Numbers: {"blocks.0.norm1": 3},
     }
     for one in fields(edits):
         getattr(edits, one.name).update(samples[type(one.metadata[KIND])])
@@ -38,6 +39,8 @@ def tensors_of(value):
         return [value]
     if isinstance(value, tuple):
         return list(value)
+    if isinstance(value, int):
+        return []
     return list(value.state()[0].values())
 
 
