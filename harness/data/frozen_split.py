@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness.data.held_out import SHARE, pool_size
 from harness.data.image_file import read_image
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import CalibrationSet, draw
@@ -24,7 +25,6 @@ from harness.text import user_path
 from harness.trial.spec import EMBEDDED, PHOTOS
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
-HELD_OUT = 3  # one image in three
 FROZEN_SEED = 20260  # of the embedded images' order; never to be changed
 
 
@@ -58,10 +58,10 @@ def parted_files(folder: Path) -> tuple[list[Path], list[Path]]:
         DataError: There are fewer than three.
     """
     files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES]
-    if len(files) < HELD_OUT:
-        raise DataError(f"{len(files)} images below {str(folder)!r}, a frozen split needs {HELD_OUT} at least")
+    if len(files) < SHARE:
+        raise DataError(f"{len(files)} images below {str(folder)!r}, a frozen split needs {SHARE} at least")
     ordered = sorted(files, key=lambda path: (hashlib.sha256(os.fsencode(path.name)).digest(), path.name))
-    count = len(ordered) - len(ordered) // HELD_OUT
+    count = pool_size(len(ordered))
     return ordered[:count], ordered[count:]
 
 
@@ -78,7 +78,7 @@ def frozen_split(data: str, preprocessing: Preprocessing) -> FrozenSplit:
     if data in (EMBEDDED, PHOTOS):
         source = open_source(data)
         images = source.calibration(source.calibration_size, FROZEN_SEED, preprocessing).images
-        count = len(images) - len(images) // HELD_OUT
+        count = pool_size(len(images))
         return FrozenSplit(data, images[:count], images[count:])
     train = user_path(data) / "train"
     if not train.is_dir():

@@ -22,6 +22,11 @@ SEED = 20260  # of the parting; raised together with FORM, never alone
 FORM = 1  # of the parting; part of the fingerprint
 
 
+def pool_size(images: int) -> int:
+    """How many of so many calibration images calibrate; the others judge."""
+    return images - images // SHARE
+
+
 class HeldOutSource(DataSource):
     """The calibration side of a data source, parted by a fixed draw: two thirds calibrate, one third judges.
 
@@ -38,7 +43,7 @@ class HeldOutSource(DataSource):
             raise DataError(f"{source.name} has {size} calibration images, a held-out third needs {SHARE} at least")
         order = [int(index) for index in np.random.default_rng(SEED).permutation(size)]
         self._source = source
-        self._pool, self._judges = order[: size - size // SHARE], order[size - size // SHARE :]
+        self._pool, self._judges = order[: pool_size(size)], order[pool_size(size) :]
         self.name, self.classes = source.name, source.classes
         self.split = f"calibration images parted: {len(self._pool)} calibrate, {len(self._judges)} judge, without labels"
         self.fingerprint = hashlib.sha256(f"held out, form {FORM}\0{source.fingerprint}".encode()).hexdigest()

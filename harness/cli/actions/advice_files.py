@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,16 +93,15 @@ def _evaluated(candidate: Candidate, record: Record, store: Store) -> dict[str, 
     }
 
 
-def write(answer: Advice, store: Store, into: ReportFolder) -> list[Path]:
-    """Table and picture."""
-    rows = [_tried(one, answer) for one in answer.outcomes]
-    table = into.write(f"{PICTURE}.csv", lambda path: _write_csv(path, rows))
+def write(answer: Advice, facts: Mapping[str, Any], store: Store, into: ReportFolder) -> list[Path]:
+    """Table and picture of an answer and its facts."""
+    table = into.write(f"{PICTURE}.csv", lambda path: _write_csv(path, facts["tried"]))
     shown = finalists(answer.outcomes)
     if not shown:
         return [table]
     points = [_point(one, store) for one in shown]
     places = [(one.candidate.bits, place) for one, place in zip(shown, standings(points), strict=True)]
-    title = f"{answer.question.spec.model}: agreement on {_judges(answer)} held-out images"
+    title = f"{answer.question.spec.model}: agreement on {facts['judges']} held-out images"
     figure = pareto_figure(title, places, "size_bytes", "", 100.0)
     figure.axes[0].set_ylabel("agreement with full precision, %")
     return [table, *save(figure, PICTURE, into, ("svg", "png"))]

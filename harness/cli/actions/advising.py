@@ -36,7 +36,7 @@ def facts(arguments: argparse.Namespace, limits: Limits, store: Store, progress:
     answer = Adviser(question, store, progress).advise(candidates)
     found = facts_of(answer, store)
     if folder is not None:
-        found["files"] = [str(path) for path in write(answer, store, folder)]
+        found["files"] = [str(path) for path in write(answer, found, store, folder)]
     return found
 
 
