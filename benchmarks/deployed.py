@@ -4,6 +4,9 @@
 Runtime, and measures its latency beside float32. Networks without a file in the folder of weights get perturbed random
 weights: their products, kernels and times are real, their accuracy means nothing and is left out. Lines that
 ``benchmarks/deployed.csv`` has are not measured again; ``python -m benchmarks.pages`` writes them into docs/deploy.md.
+
+Latency wants a quiet machine, the rest does not: ``--timing none`` leaves it out beside other work, and ``--timing only``
+adds it later to the lines that lack it, from the files in the store.
 """
 
 from __future__ import annotations
@@ -47,7 +50,8 @@ BITS = ("w8a8", "w4a8")
 COLUMNS = (
     *("network", "weights", "stack", "bits", "outcome", "reason", "images", "top1_fp32", "top1", "top1_runtime"),
     *("difference", "low", "high", "sqnr_db", "sqnr_db_runtime", "bytes", "integer_macs", "integer_macs_of_layers"),
-    *("ratio_1", "ratio_1_low", "ratio_1_high", "ratio_32", "ratio_32_low", "ratio_32_high", "quiet", "runtime", "cpu"),
+    *("ratio_1", "ratio_1_low", "ratio_1_high", "ratio_32", "ratio_32_low", "ratio_32_high"),
+    *("quiet", "runtime", "cpu", "id"),
 )
 SPREAD = 0.05  # of the perturbation, as a share of each tensor's deviation: layers that start at zero do not stay there
 
@@ -99,12 +103,13 @@ def measured(network: str, stack: str, bits: str, given: argparse.Namespace) -> 
     code, record, said = command("run", *words, "--eval-limit", str(given.images))
     if code != 0 or record.get("status") != "done":
         return {**row, "outcome": "no trial", "reason": _reason(record, said)}
-    row |= {"images": record["metrics"]["n_images"], **_accuracy(record["metrics"], kind)}
-    out = given.store / "exported" / f"{record['id']}"
+    row |= {"id": record["id"], "images": record["metrics"]["n_images"], **_accuracy(record["metrics"], kind)}
+    out = exported_to(given, row)
     code, exported, said = command("export", record["id"], "--out", str(out), *files, *data, *where)
     if out.is_dir():
         row |= _gate(json.loads((out / "manifest.json").read_text(encoding="utf-8"))["gate"], kind)
-        return {**row, "outcome": "exported", **_latency(out / "model.onnx", record["id"], [*files, *data, *where], given)}
+        row |= {"outcome": "exported"}
+        return row if given.timing == "none" else row | timed(row, given)
     return {
         **row,
         "outcome": "refused" if exported.get("kind") == "incompatible" else "failed",
@@ -136,28 +141,62 @@ def _gate(gate: Mapping[str, Any], kind: str) -> Row:
     return {**found, **real} if kind == "real" else found
 
 
-def _latency(file: Path, trial: str, where: Sequence[str], given: argparse.Namespace) -> Row:
+def exported_to(given: argparse.Namespace, row: Row) -> Path:
+    """Folder of a trial's exported file."""
+    return Path(given.store / "exported" / str(row["id"]))
+
+
+def timed(row: Row, given: argparse.Namespace) -> Row:
+    """The part of an exported line that a clock measures."""
+    weights, _ = weights_of(row["network"], given.weights, given.store / "weights")
+    files = [] if weights is None else ["--weights", str(weights)]
+    data = [] if row["network"] == "embedded" else ["--data", str(given.data)]
+    where = [*files, *data, "--store", str(given.store), "--quiet"]
+    file = exported_to(given, row) / "model.onnx"
     code, found, said = command("latency", str(file), "--rounds", str(given.rounds), *where)
     if code != 0:
         return {"reason": f"not timed: {_reason(found, said)}"}
-    row: Row = {"quiet": found["quiet"], "cpu": found["computer"]["cpu"]}
+    times: Row = {"quiet": found["quiet"], "cpu": found["computer"]["cpu"]}
     for one in found["batches"]:
         start = f"ratio_{one['batch']}"
-        row |= {start: one["ratio"], f"{start}_low": one["low"], f"{start}_high": one["high"]}
-    return row
+        times |= {start: one["ratio"], f"{start}_low": one["low"], f"{start}_high": one["high"]}
+    return times
+
+
+def lines_of(path: Path) -> list[Row]:
+    """Lines that the file has."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """All lines."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def missing(given: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
     """Lines that the file does not have yet."""
-    known = set()
-    if given.csv.is_file():
-        with given.csv.open(newline="", encoding="utf-8") as file:
-            known = {(row["network"], row["stack"], row["bits"]) for row in csv.DictReader(file)}
+    known = {(row["network"], row["stack"], row["bits"]) for row in lines_of(given.csv)}
     for network in given.networks.split(","):
         for stack in STACKS:
             for bits in given.bits.split(","):
                 if (network, stack, bits) not in known:
                     yield network, stack, bits
+
+
+def add_times(given: argparse.Namespace) -> None:
+    """Latency of exported lines that lack it and whose files are in the store."""
+    rows = lines_of(given.csv)
+    for row in rows:
+        if row["outcome"] == "exported" and not row["ratio_1"] and exported_to(given, row).is_dir():
+            row |= timed(row, given)
+            write(given.csv, rows)
+            print(f"{row['ratio_1'] or row['reason']} {row['network']} {row['stack']} {row['bits']}", flush=True)
 
 
 def main() -> None:
@@ -172,15 +211,14 @@ def main() -> None:
     parser.add_argument("--calib", type=int, default=32)
     parser.add_argument("--images", type=int, default=200, help="evaluation images (default: 200)")
     parser.add_argument("--rounds", type=int, default=40, help="of latency (default: 40)")
+    parser.add_argument("--timing", choices=("with", "none", "only"), default="with", help="latency (default: with)")
     given = parser.parse_args()
+    if given.timing == "only":
+        add_times(given)
+        return
     for network, stack, bits in missing(given):
         row = measured(network, stack, bits, given)
-        new = not given.csv.is_file()
-        with given.csv.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        write(given.csv, [*lines_of(given.csv), row])
         print(f"{row['outcome']:9} {network} {stack} {bits}", flush=True)
 
 
