@@ -4,12 +4,16 @@ Prints (1) the forward pass in either arithmetic against full precision, alterna
 itself: between both arithmetics, and within each when oneDNN is switched off, with another number of threads and at another
 batch; (3) with ``--search`` one Evol-Q search in either. Times are processor seconds of one thread.
 
-``python benchmarks/arithmetic.py --model deit_tiny_patch16_224.fb_in1k --weights FILE [--bits w8a8] [--search]``
+``python -m benchmarks.arithmetic --model deit_tiny_patch16_224.fb_in1k --weights FILE [--bits w8a8] [--search]``; without a
+file of weights they are random. Lines go to ``benchmarks/arithmetic.csv``; ``python -m benchmarks.pages`` writes them into
+docs/speed.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +21,7 @@ from statistics import median
 
 import torch
 
+from benchmarks.deployed import weights_of
 from harness.data.preprocessing import of_model
 from harness.data.sets import CalibrationSet
 from harness.data.sources import open_source
@@ -28,6 +33,21 @@ from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.trial.bits import Bits
 
 SEARCH = "evolq(passes=1,cycles=1)"
+CSV = Path(__file__).resolve().parent / "arithmetic.csv"
+NOISE = tuple(f"{name}, {change}" for name in ("float", "integer") for change in ("oneDNN off", "batch 7", "two threads"))
+COLUMNS = (
+    "network",
+    "weights",
+    "stack",
+    "bits",
+    "images",
+    "float",
+    "integer",
+    "share",
+    *NOISE,
+    "integer against float",
+    "search",
+)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -92,36 +112,49 @@ def noise(model: QuantizedModel, images: torch.Tensor) -> dict[str, str]:
     return {**found, "integer against float": apart(logits["integer"], logits["float"])}
 
 
+def measured(given: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """One line: a network, a stack, bits."""
+    weights, kind = (given.weights, "real") if given.weights else weights_of(given.model, given.known, folder)
+    loaded = load_model(given.model, weights)
+    preprocessing = of_model(loaded.network, {})
+    model = quantizable(loaded.network, preprocessing.input_size, loaded.name)
+    source = open_source(given.data or ("embedded" if given.model == "embedded" else "photos"))
+    images = source.calibration(given.images, 0, preprocessing).images
+    applied(model, images, given.stack, given.bits)
+    row: dict[str, object] = {"network": given.model, "weights": kind, "stack": given.stack, "bits": given.bits}
+    row |= {"images": len(images), **{name: round(ratio, 2) for name, ratio in forward(model, images, given.repeat).items()}}
+    row["share"] = round(integer_share(arithmetic(model)), 1)  # of what ran last, on integers
+    row |= noise(model, images)
+    if given.search:
+        spent = searched(model, images, given.stack, given.bits)
+        row["search"] = round(spent["float"] / spent["integer"], 2)
+    return row
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and append."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded", help="timm name (default: %(default)s)")
     parser.add_argument("--weights", type=Path, help="safetensors file")
+    parser.add_argument("--known", type=Path, default=Path("weights"), help="folder with NETWORK.safetensors")
     parser.add_argument("--data", default="", help="images (default: embedded, or photos)")
     parser.add_argument("--stack", default="minmax", help="default: %(default)s")
     parser.add_argument("--bits", default="w8a8", help="default: %(default)s")
     parser.add_argument("--images", type=int, default=32, help="calibration images, also one batch (default: 32)")
     parser.add_argument("--repeat", type=int, default=7, help="alternating measurements (default: 7)")
     parser.add_argument("--search", action="store_true", help="also an Evol-Q search in either arithmetic")
-    arguments = parser.parse_args()
+    parser.add_argument("--csv", type=Path, default=CSV, help="lines are appended here")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    loaded = load_model(arguments.model, arguments.weights)
-    preprocessing = of_model(loaded.network, {})
-    model = quantizable(loaded.network, preprocessing.input_size, loaded.name)
-    source = open_source(arguments.data or ("embedded" if arguments.model == "embedded" else "photos"))
-    images = source.calibration(arguments.images, 0, preprocessing).images
-    applied(model, images, arguments.stack, arguments.bits)
-    ratios = forward(model, images, arguments.repeat)
-    share = integer_share(arithmetic(model))
-    print(f"{loaded.name}, {arguments.stack}, {arguments.bits}, {len(images)} images, one thread")
-    print(f"forward against full precision: float {ratios['float']:.2f}, integer {ratios['integer']:.2f}")
-    print(f"{share:.1f} % of multiply-accumulates on integers")
-    for name, text in noise(model, images).items():
-        print(f"{name:22} {text}")
-    if arguments.search:
-        spent = searched(model, images, arguments.stack, arguments.bits)
-        times = spent["float"] / spent["integer"]
-        print(f"search: float {spent['float']:.1f} s, integer {spent['integer']:.1f} s, {times:.2f} times")
+    with tempfile.TemporaryDirectory() as folder:
+        row = measured(given, Path(folder))
+    print("\n".join(f"{name:22} {value}" for name, value in row.items()))
+    new = not given.csv.is_file()
+    with given.csv.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ STACKS = (
     "fqvit(integer_layernorm=off)",
     "repqvit",
     "repqvit(sites=deploy)+gptq",
-    "adalog(candidates=32,steps=1,rounds=1)",
+    "adalog(candidates=32,steps=1,rounds=1,images=4)",
 )
 BITS = ("w8a8", "w4a8")
 COLUMNS = (

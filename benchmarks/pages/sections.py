@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from benchmarks.pages import embedded, photographs
+from benchmarks.pages.arithmetic import arithmetic
 from benchmarks.pages.deployed import deployed
 from benchmarks.pages.recommended import recommended
 from benchmarks.pages.searches import ROOT, searches
@@ -12,13 +13,20 @@ from harness.leaderboard.board.from_file import boards_of
 
 RECORDS = ROOT / "leaderboard" / "results" / "records.parquet"
 PHOTOGRAPHS = ROOT / "leaderboard" / "results" / "photographs" / "records.parquet"
-PAGES = ("README.md", "docs/results.md", "docs/methods.md", "docs/deploy.md", "docs/recommend.md")
+PAGES = ("README.md", "docs/results.md", "docs/methods.md", "docs/deploy.md", "docs/recommend.md", "docs/speed.md")
 SECTION = re.compile(r"(<!-- (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def sections() -> dict[str, str]:
     """What stands between the lines, by name."""
-    return {**_embedded(), **_photographs(), "searches": searches(), "deployed": deployed(), "recommended": recommended()}
+    return {
+        **_embedded(),
+        **_photographs(),
+        "searches": searches(),
+        "deployed": deployed(),
+        "recommended": recommended(),
+        "arithmetic": arithmetic(),
+    }
 
 
 def _embedded() -> dict[str, str]:
