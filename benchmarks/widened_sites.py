@@ -7,7 +7,9 @@ with as many sites drawn at random, all on the same images:
         --calib 64 --eval-limit 200 --sites 0,12,24,48 --out widened.csv
 
 The costs of the sites are measured once, on the last quarter of the calibration images; rows are added to the file, and
-rows that it has are not measured again. Trials are kept in the store.
+rows that it has are not measured again. Trials are kept in the store. At the end ``benchmarks/widened.csv`` gets a line for each
+number of sites, with the difference to the random choices on the same images; ``python -m benchmarks.pages`` writes them into
+docs/diagnose.md.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from harness.engines.allocation import solve
 from harness.engines.mixed import Judged, problem_of, spending, widths_of
+from harness.leaderboard.stats.difference import difference
 from harness.machine.terminal import terminal_progress
 from harness.method.widths import map_of
 from harness.run.held_out import Fitted, fitted
@@ -31,6 +35,8 @@ from harness.trial.bits import FULL, Bits
 from harness.trial.spec import TrialSpec
 
 COLUMNS = ("sites", "chosen_by", "seed", "top1", "top1_fp32", "logit_sqnr_db", "id")
+CURVE = Path(__file__).resolve().parent / "widened.csv"
+CURVE_COLUMNS = ("network", "stack", "bits", "sites", "top1_fp32", "allocate", "random", "difference", "low", "high")
 SENSITIVITIES = ("sqnr", "fisher", "hessian")
 
 
@@ -59,6 +65,7 @@ def main() -> None:
             arguments.out,
             (count, chosen_by, seed, metrics["top1"], metrics["top1_fp32"], metrics["logit_sqnr_db"], record["id"]),
         )
+    write_curve(arguments, Store.default(arguments.store))
 
 
 def maps(base: TrialSpec, wanted: list[int], arguments: argparse.Namespace) -> Iterable[tuple[int, str, int, str]]:
@@ -93,6 +100,32 @@ def text_of(network: Fitted, bits: Bits, names: list[str]) -> str:
     text = map_of(model, bits)
     model.widths.clear()
     return text
+
+
+def write_curve(arguments: argparse.Namespace, store: Store) -> None:
+    """A line for each number of sites: what ``allocate`` reaches, what random choices reach, and the paired difference."""
+    with arguments.out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with CURVE.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, CURVE_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for count in dict.fromkeys(row["sites"] for row in rows):
+            at = [row for row in rows if row["sites"] == count]
+            line = {"network": arguments.model, "stack": arguments.method, "bits": arguments.bits, "sites": count}
+            writer.writerow(line | compared(at, store))
+
+
+def compared(rows: list[dict[str, str]], store: Store) -> dict[str, object]:
+    """One number of sites."""
+    (best,) = (row for row in rows if row["chosen_by"] != "random")
+    others = [row for row in rows if row["chosen_by"] == "random"]
+    found: dict[str, object] = {"top1_fp32": best["top1_fp32"], "allocate": best["top1"]}
+    if not others:
+        return found
+    drawn = np.concatenate([store.correct(row["id"])[:1] for row in others])
+    apart = difference(drawn, np.repeat(store.correct(best["id"])[:1], len(drawn), axis=0)).interval
+    mean = sum(float(row["top1"]) for row in others) / len(others)
+    return found | {"random": mean, "difference": apart.value, "low": apart.low, "high": apart.high}
 
 
 def rows_of(path: Path) -> set[tuple[str, str, str]]:

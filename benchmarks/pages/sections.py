@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from benchmarks.pages import embedded, photographs
+from benchmarks.pages.allocated import mixed, widened
 from benchmarks.pages.arithmetic import arithmetic
 from benchmarks.pages.deployed import deployed
 from benchmarks.pages.recommended import recommended
@@ -13,7 +14,15 @@ from harness.leaderboard.board.from_file import boards_of
 
 RECORDS = ROOT / "leaderboard" / "results" / "records.parquet"
 PHOTOGRAPHS = ROOT / "leaderboard" / "results" / "photographs" / "records.parquet"
-PAGES = ("README.md", "docs/results.md", "docs/methods.md", "docs/deploy.md", "docs/recommend.md", "docs/speed.md")
+PAGES = (
+    "README.md",
+    "docs/results.md",
+    "docs/methods.md",
+    "docs/deploy.md",
+    "docs/recommend.md",
+    "docs/speed.md",
+    "docs/diagnose.md",
+)
 SECTION = re.compile(r"(<!-- (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -26,6 +35,8 @@ def sections() -> dict[str, str]:
         "deployed": deployed(),
         "recommended": recommended(),
         "arithmetic": arithmetic(),
+        "widened": widened(),
+        "mixed": mixed(),
     }
 
 
