@@ -8,8 +8,8 @@ with as many sites drawn at random, all on the same images:
 
 The costs of the sites are measured once, on the last quarter of the calibration images; rows are added to the file, and
 rows that it has are not measured again. Trials are kept in the store. At the end ``benchmarks/widened.csv`` gets a line for
-each number of sites, with the difference to the random choices on the same images; ``python -m benchmarks.pages`` writes them
-into docs/diagnose.md.
+each number of sites, with the difference to the random choices on the same images; ``python -m benchmarks.pages`` writes
+them into docs/diagnose.md.
 """
 
 from __future__ import annotations
