@@ -46,7 +46,14 @@ def kept(tmp_path_factory):
     return store, {name: run_trial(one, store).record["id"] for name, one in TRIALS.items()}
 
 
-TRIALS = {"minmax": EVERY_VALUE, "corrected": CORRECTED, "lis": replace(EVERY_VALUE, method="fqvit(lis=true)")}
+DEPLOYED = replace(EVERY_VALUE, method="minmax(sites=deploy)")
+TRIALS = {
+    "minmax": EVERY_VALUE,
+    "corrected": CORRECTED,
+    "lis": replace(EVERY_VALUE, method="fqvit(lis=true)"),
+    "deploy": DEPLOYED,
+    "weights": replace(DEPLOYED, bits="w8a32"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +171,35 @@ def test_the_gate_holds_the_whole_network_against_the_simulation(kept, folder):
         passed(path, onnx.load(path), onnx_runtime, better)
 
 
-@pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+requires_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+
+
+@requires_openvino
+def test_openvino_computes_with_the_codes_of_the_file(kept, tmp_path):
+    """By default it gives inputs of linear operations codes of its own, and every product is a code off here and there."""
+    store, trials = kept
+    assert exported(store, trials["deploy"], tmp_path / "out", "--target", "openvino") == 0
+    gate = manifest_of(tmp_path / "out")["gate"]
+    assert gate["parity"]["products"] == 26
+    assert gate["parity"]["worst"]["differing"] <= BOUNDS.differing
+    assert gate["integer_macs_of_layers"] == 1.0
+
+
+@requires_openvino
+def test_openvino_leaves_floating_point_inputs_as_they_are(kept, tmp_path):
+    """Where only weights are quantized, its own codes of the inputs would be another network; the file forbids them."""
+    import openvino
+
+    store, trials = kept
+    assert exported(store, trials["weights"], tmp_path / "out", "--target", "openvino") == 0
+    gate = manifest_of(tmp_path / "out")["gate"]
+    assert gate["sqnr_db"] == pytest.approx(gate["sqnr_db_simulated"], abs=0.01)
+    assert gate["integer_macs"] == 0.0
+    opened = openvino.Core().compile_model(str(tmp_path / "out" / "model.xml"), "CPU")
+    assert opened.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+
+
+@requires_openvino
 def test_openvino_is_refused_where_it_is_silently_wrong(kept, tmp_path, monkeypatch, capsys):
     """A quantizer behind the convolution and one behind the class token's concatenation (OpenVINO 2026.4)."""
     store, trials = kept
