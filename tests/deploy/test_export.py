@@ -121,7 +121,7 @@ def test_an_integer_layernorm_becomes_a_float_one_only_on_request_and_as_a_new_r
     assert exported(store, trials["corrected"], tmp_path / "refused") == 1
     errors = capsys.readouterr().err
     assert "integer LayerNorm" in errors
-    assert "mend it with fqvit(integer_layernorm=off), or with --float-layernorm" in errors
+    assert "mend it with fqvit(integer_layernorm=off), or with harness export --float-layernorm" in errors
     assert not list(tmp_path.iterdir())
     assert len(list(store.records())) == before
     assert exported(store, trials["corrected"], tmp_path / "float", "--float-layernorm") == 0
