@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import torch
 
 from harness.data.sets import EvaluationSet
 from harness.data.sources import open_judged
+from harness.deploy.altered import altered_trial
 from harness.deploy.gate import Interval, Judged, NotExported, Paired, Simulation, passed
 from harness.deploy.int4 import store_int4
 from harness.deploy.manifest import NAME, manifest_of
@@ -56,7 +56,6 @@ TARGETS = {
     "onnx": Target("model.onnx", "harness.deploy.onnx_runtime", ("onnxruntime",), "export"),
     "openvino": Target("model.xml", "harness.deploy.openvino_runtime", ("openvino",), "openvino"),
 }
-FLOAT_LAYERNORM = "integer LayerNorms are float LayerNorms"
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class Wanted:
         target: One of ``TARGETS``.
         out: Folder to write; must not exist or be empty.
         int4: Store weights of four bits in four.
-        float_layernorm: Integer LayerNorms become float ones, which the manifest says.
+        float_layernorm: Where there are integer LayerNorms, the altered trial with float ones is exported in its place.
         threads: Of the runtime in the gate.
     """
 
@@ -92,7 +91,8 @@ def export(store: Store, wanted: Wanted, paired: Paired, progress: Progress) -> 
         progress: Display.
 
     Returns:
-        The manifest, as it was written.
+        The manifest, as it was written. It names the record whose network is in the file, and the trial it comes from where
+        that was altered.
 
     Raises:
         UsageError: The trial, its files, images or weights are not there, or a library is missing.
@@ -103,10 +103,8 @@ def export(store: Store, wanted: Wanted, paired: Paired, progress: Progress) -> 
     runtime = needing(target.libraries, target.extra, target.module)
     _check_out(wanted.out)
     check_threads(wanted.threads)
-    network = load_quantized(store, wanted.trial, weights=wanted.spec.weights)
-    _check_task(network)
-    changes = _changes(network, wanted)
-    judged = _judged(store, network, wanted, changes, paired, progress)
+    network = _network(store, wanted, progress)
+    judged = _judged(store, network, wanted, paired, progress)
     wanted.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=wanted.out.parent) as folder:
         place = Path(folder) / "made"
@@ -114,7 +112,7 @@ def export(store: Store, wanted: Wanted, paired: Paired, progress: Progress) -> 
         graph = _written(network, place / "model.onnx", wanted, progress)
         files = _for_target(target, runtime, place)
         figures = passed(files[0], graph, runtime, judged)
-        manifest = manifest_of(network.record, network.model, files, figures, changes)
+        manifest = manifest_of(network.record, network.model, files, figures)
         (place / NAME).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         if wanted.out.exists():
             wanted.out.rmdir()
@@ -134,26 +132,26 @@ def _check_task(network: QuantizedNetwork) -> None:
         )
 
 
-def _changes(network: QuantizedNetwork, wanted: Wanted) -> list[str]:
-    """Make of the network what can be exported, and say what that changes.
+def _network(store: Store, wanted: Wanted, progress: Progress) -> QuantizedNetwork:
+    """The network that is exported: the trial's, or that of the altered trial.
 
     Raises:
         IncompatibleError: A site has no integer form.
     """
-    model = network.model
+    network = load_quantized(store, wanted.trial, weights=wanted.spec.weights)
+    _check_task(network)
     steps = [step["name"] for step in network.record["spec"]["stack"]]
-    check(refusals(model, steps, float_layernorm=wanted.float_layernorm), wanted.trial)
-    changes = [FLOAT_LAYERNORM] if model.integer_norms else []
-    model.integer_norms.clear()
-    return changes
+    check(refusals(network.model, steps, float_layernorm=wanted.float_layernorm), wanted.trial)
+    if not network.model.integer_norms:
+        return network
+    record = altered_trial(store, wanted.trial, wanted.spec, progress)
+    return load_quantized(store, record["id"], weights=wanted.spec.weights)
 
 
-def _judged(
-    store: Store, network: QuantizedNetwork, wanted: Wanted, changes: Sequence[str], paired: Paired, progress: Progress
-) -> Judged:
+def _judged(store: Store, network: QuantizedNetwork, wanted: Wanted, paired: Paired, progress: Progress) -> Judged:
     """What the file will be held against."""
     data, batch = _images(network, wanted.spec), wanted.spec.batch
-    simulation = _simulation(store, network, data, changes, batch, progress)
+    simulation = _simulation(store, network, data, batch, progress)
     return Judged(network.model, data, simulation, paired, batch, wanted.threads, progress)
 
 
@@ -199,12 +197,10 @@ def _images(network: QuantizedNetwork, spec: TrialSpec) -> EvaluationSet:
     return labelled.evaluation(spec.eval_limit, network.preprocessing)
 
 
-def _simulation(
-    store: Store, network: QuantizedNetwork, data: EvaluationSet, changes: Sequence[str], batch: int, progress: Progress
-) -> Simulation:
-    """What the simulation computes: what the trial measured, or, for a changed network, what it computes now."""
+def _simulation(store: Store, network: QuantizedNetwork, data: EvaluationSet, batch: int, progress: Progress) -> Simulation:
+    """What the simulation computes: what the trial measured, or, where that is not kept image by image, what it does now."""
     record = network.record
-    if not changes and (store.folder(record["id"]) / "correct.npy").is_file():
+    if (store.folder(record["id"]) / "correct.npy").is_file():
         return Simulation(store.correct(record["id"])[0], record["metrics"]["logit_sqnr_db"])
     result = evaluate(network.model, data, batch, progress)
     return Simulation(result.bitmap()[0], result.metrics()["logit_sqnr_db"])

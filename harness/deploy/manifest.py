@@ -26,9 +26,7 @@ NAME = "manifest.json"
 LIBRARIES = ("torch", "timm", "onnx", "onnxscript", "onnxruntime", "openvino")
 
 
-def manifest_of(
-    record: Record, model: QuantizedModel, files: Sequence[Path], figures: Figures, changes: Sequence[str]
-) -> dict[str, Any]:
+def manifest_of(record: Record, model: QuantizedModel, files: Sequence[Path], figures: Figures) -> dict[str, Any]:
     """All that somebody needs who has only the folder.
 
     Args:
@@ -36,12 +34,12 @@ def manifest_of(
         model: The network that was exported.
         files: What was written; the first is what a runtime opens.
         figures: What the gate measured.
-        changes: What differs from the trial's network; empty for nothing.
     """
     return {
         "manifest": FORM,
         "record": record["id"],
-        "changes": list(changes),
+        "altered": record.get("altered", []),
+        "altered_from": record.get("altered_from"),
         "model": record["model"],
         "weights_sha256": record["spec"]["weights_sha256"],
         "stack": record["stack"],

@@ -67,7 +67,7 @@ def deployed(model: QuantizedModel) -> DeployedNetwork:
     """The network with explicit quantizers.
 
     Args:
-        model: A network that ``refusals`` finds nothing wrong with; integer LayerNorms become float ones.
+        model: A network that ``refusals`` finds nothing wrong with.
     """
     segments: list[nn.Module] = []
     grid: ActivationGrid | None = None

@@ -13,6 +13,11 @@ from harness.deploy.kernels import Node
 from harness.errors import UsageError
 
 INTEGER_PRECISIONS = ("i8", "u8")
+# By default OpenVINO gives the inputs of linear operations codes of its own ("dynamic quantization", groups of 32 values).
+# The file says what their codes are: with others, every product is a code off at some of its elements.
+GROUP_SIZE = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
+OWN_CODES = {GROUP_SIZE: 0}
+OPERANDS = 2
 NAMES = "originalLayersNames"
 NAME = f"openvino {openvino.__version__}"
 
@@ -49,7 +54,7 @@ def compiled(model: Path | bytes, threads: int) -> openvino.CompiledModel:
     Raises:
         UsageError: The runtime cannot read it.
     """
-    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    options = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", **OWN_CODES}
     core = openvino.Core()
     try:
         read = core.read_model(io.BytesIO(model) if isinstance(model, bytes) else str(model))
@@ -84,12 +89,23 @@ def optimised_nodes(file: Path, threads: int) -> list[Node]:
     found = []
     for node in compiled(file, threads).get_runtime_model().get_ops():
         facts = {name: node.get_rt_info()[name].astype(str) for name in ("layerType", "runtimePrecision", NAMES)}
-        precision = facts["runtimePrecision"]
         names = tuple(facts[NAMES].split(","))
-        found.append(Node(names, f"{facts['layerType']} {precision}", precision in INTEGER_PRECISIONS))
+        integer = facts["runtimePrecision"] in INTEGER_PRECISIONS and _reads_codes(node)
+        found.append(Node(names, f"{facts['layerType']} {facts['runtimePrecision']}", integer))
     return found
 
 
+def _reads_codes(node: openvino.Node) -> bool:
+    """Whether both operands are codes: a float times codes of a weight is reported as int8 and runs in floating point."""
+    return all(one.get_element_type().get_type_name() in INTEGER_PRECISIONS for one in node.inputs()[:OPERANDS])
+
+
 def convert(source: Path, target: Path) -> None:
-    """Write an ONNX file as OpenVINO's own: ``target`` and its ``.bin`` beside it, weights as they are."""
-    openvino.save_model(openvino.Core().read_model(str(source)), str(target), compress_to_fp16=False)
+    """Write an ONNX file as OpenVINO's own: ``target`` and its ``.bin`` beside it, weights as they are.
+
+    The file itself asks for its codes to be kept, so that it computes the same wherever it is opened.
+    """
+    model = openvino.Core().read_model(str(source))
+    for name, value in OWN_CODES.items():
+        model.set_rt_info(str(value), ["runtime_options", name])
+    openvino.save_model(model, str(target), compress_to_fp16=False)

@@ -70,7 +70,7 @@ def refusals(model: QuantizedModel, steps: Sequence[str], *, float_layernorm: bo
         if why is not None:
             found.append(Refusal(name, *why))
     if not float_layernorm:
-        fix = "--float-layernorm exports a float LayerNorm, fqvit(integer_layernorm=off) is a trial with one"
+        fix = "fqvit(integer_layernorm=off), or with harness export --float-layernorm, which makes a new record"
         found += [Refusal(node, "integer LayerNorm: no runtime has a kernel", fix) for node in sorted(model.integer_norms)]
     return found
 

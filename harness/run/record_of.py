@@ -12,6 +12,7 @@ from harness.models.cards import cards
 from harness.quant.network import inventory
 from harness.quant.network.arithmetic_report import arithmetic, integer_share
 from harness.quant.network.qmodel import QuantizedModel
+from harness.run.alteration import original_id
 from harness.run.evaluate import Evaluation, other_than
 from harness.run.features import FeatureEvaluation
 from harness.run.prepare import Prepared
@@ -46,6 +47,8 @@ def record_of(given: Given, done: Done, status: Status) -> Record:
         environment=cast(Environment, machine),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if spec.float_layernorm:
+        record["altered_from"] = original_id(prepared.identity)
     return {**record, **done.results}
 
 

@@ -11,12 +11,13 @@ from harness.run.work import Given
 from harness.store.fp_logits import StoredReference
 from harness.trial.corruptions import Corruption, read_corruptions
 from harness.trial.record import CorruptionRow
+from harness.trial.spec import FLOAT_LAYERNORM
 
 
 def reference_logits(given: Given, corruption: Corruption | None = None) -> StoredReference:
     """Full-precision logits of the clean images, or of corrupted ones, which every trial of the network shares."""
     prepared = given.prepared
-    identity = {name: value for name, value in prepared.identity.items() if name != "corrupt"}
+    identity = {name: value for name, value in prepared.identity.items() if name not in ("corrupt", FLOAT_LAYERNORM)}
     if corruption is not None:
         identity |= {"corrupt": f"{corruption} {library()}"}
     return StoredReference(given.store, identity, prepared.spec.batch, environment(given.device), read=given.reuse)

@@ -22,6 +22,7 @@ from harness.method.stack import StackStep
 from harness.method.widths import map_of, present_bits
 from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import save_state
+from harness.run.alteration import float_layernorms, take_over_original
 from harness.run.evaluate import Evaluation, evaluate, top1
 from harness.run.failures import MISTAKES, error_info, kind_of
 from harness.run.features import FeatureEvaluation
@@ -109,6 +110,8 @@ def _worked(given: Given, done: Done) -> Record:
     try:
         model = captured(given, done)
         quantize(given, done, model)
+        if given.prepared.spec.float_layernorm:
+            float_layernorms(model)
         measure(given, done, model)
         _write_state(given, done, model)
     except Exception as error:
@@ -163,6 +166,8 @@ def captured(given: Given, done: Done) -> QuantizedModel:
 def quantize(given: Given, done: Done, model: QuantizedModel) -> None:
     """Take over what other trials have computed, and apply the other methods of the stack in order."""
     steps = given.prepared.stack.steps
+    if given.prepared.spec.float_layernorm and take_over_original(given, done, model):
+        return
     reused = take_over(given, done, model)
     if reused == len(steps):
         return

@@ -220,6 +220,7 @@ class Identity(TypedDict, total=False):
     seed: Count
     arithmetic: str
     task: str
+    float_layernorm: bool
 
 
 class MachineLoad(TypedDict):
@@ -277,7 +278,10 @@ class Results(TypedDict, total=False):
 
 
 class Record(Results):
-    """The result of a trial, also when it failed or was skipped. Everything a table shows can be traced to one."""
+    """The result of a trial, also when it failed or was skipped. Everything a table shows can be traced to one.
+
+    ``altered_from`` is the trial of the same stack whose network was altered after it (``--float-layernorm``).
+    """
 
     schema_version: Whole
     id: Id
@@ -299,6 +303,7 @@ class Record(Results):
     environment: Environment
     created: str
     error: NotRequired[ErrorInfo]
+    altered_from: NotRequired[Id]
     imported: NotRequired[dict[str, str]]
     migrated: NotRequired[dict[str, str]]
 

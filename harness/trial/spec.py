@@ -29,6 +29,7 @@ INTEGER, FLOAT = "integer", "float"
 CLASSIFICATION, FEATURES = "classification", "features"
 EVALUATION, HELD_OUT = "evaluation", "held_out"
 DATA = "data"  # calibration images come from the data
+FLOAT_LAYERNORM = "float_layernorm"
 
 
 def calibrated(count: int | str, source: str) -> str:
@@ -211,6 +212,14 @@ class TrialSpec:
             earlier=FLOAT,
             spelled=True,
             column="string",
+        ),
+    )
+    float_layernorm: bool = field(
+        default=False,
+        metadata=about(
+            "compute integer LayerNorms in floating point once the stack is done: an altered network, which its record says",
+            "",
+            Part.EVALUATION,  # the stack's states are those of the trial without it
         ),
     )
     corrupt: str | None = field(

@@ -120,7 +120,7 @@ def _by_place(known: Sequence[Group], ids: Collection[str]) -> dict[Place, list[
         if mine:
             part = without_doubles(replace(group, rows=mine))
             if part.rows:
-                found.setdefault((group.setting, replace(group.network, label="")), []).append(part)
+                found.setdefault((group.setting.unaltered, replace(group.network, label="")), []).append(part)
     return found
 
 

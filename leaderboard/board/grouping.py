@@ -20,7 +20,7 @@ import pandas as pd
 from harness.leaderboard.board.labels import told_apart
 from harness.models.cards import Published, published_as
 from harness.trial.identity import content_id
-from harness.trial.spec import CLASSIFICATION, FEATURES, HELD_OUT, calibrated
+from harness.trial.spec import CLASSIFICATION, FEATURES, FLOAT_LAYERNORM, HELD_OUT, calibrated
 
 # Parts of an identity that have a place of their own below; calibration images are drawn by the seed.
 PLACED = {"model", "weights_sha256", "data_fingerprint", "preprocessing", "blocks", "eval_limit", "stack", "bits", "calib"}
@@ -61,7 +61,18 @@ class Setting:
         """
         images = "?" if self.images is None else f"{self.images:,}"
         kind = "held-out calibration images judged by full precision" if self.held_out else "evaluation images"
-        return f"{self.bits}, {data}, {calibrated(self.calib, self.calib_source)}, {images} {kind}"
+        return f"{self.bits}, {data}, {calibrated(self.calib, self.calib_source)}, {images} {kind}{self.mark}"
+
+    @property
+    def mark(self) -> str:
+        """What is said of networks that were altered after their stack, behind whatever names them; empty for others."""
+        return " (altered: float LayerNorms)" if json.loads(self.other).get(FLOAT_LAYERNORM) else ""
+
+    @property
+    def unaltered(self) -> Setting:
+        """The setting of the same trials without the alteration: same images, same widths."""
+        other = {name: value for name, value in json.loads(self.other).items() if name != FLOAT_LAYERNORM}
+        return replace(self, other=json.dumps(other, sort_keys=True))
 
     @property
     def held_out(self) -> bool:
@@ -307,6 +318,6 @@ def _labelled(found: Mapping[Key, list[Row]]) -> dict[Key, list[Row]]:
         )
         lines = dict(zip(recipes, told_apart([one.stack for one in recipes], [one.parts() for one in recipes]), strict=True))
         for setting, network, recipe in keys:
-            named = replace(network, label=columns[network]), replace(recipe, label=lines[recipe])
+            named = replace(network, label=columns[network]), replace(recipe, label=lines[recipe] + setting.mark)
             labelled[setting, *named] = found[setting, network, recipe]
     return labelled

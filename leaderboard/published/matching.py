@@ -52,7 +52,9 @@ def _distance(stack: str, recipe: Recipe) -> tuple[object, ...]:
 
 
 def measured(board: Board, network: Network) -> list[Recipe]:
-    """The rows of a column that may stand for a publication: those that saw no evaluation image."""
+    """The rows of a column that may stand for a publication: those that saw no evaluation image, of networks not altered."""
+    if board.setting is not None and board.setting.mark:
+        return []
     return [
         recipe
         for (recipe, other), cell in board.cells.items()

@@ -16,7 +16,7 @@ from PIL import Image
 
 from harness.cli.main import main
 from harness.data.sources import open_source
-from harness.deploy import export as exporting
+from harness.deploy import altered as altering
 from harness.deploy import network as networks
 from harness.deploy import onnx_runtime
 from harness.deploy.gate import BOUNDS, Interval, Judged, NotExported, Simulation, passed
@@ -46,7 +46,14 @@ def kept(tmp_path_factory):
     return store, {name: run_trial(one, store).record["id"] for name, one in TRIALS.items()}
 
 
-TRIALS = {"minmax": EVERY_VALUE, "corrected": CORRECTED, "lis": replace(EVERY_VALUE, method="fqvit(lis=true)")}
+DEPLOYED = replace(EVERY_VALUE, method="minmax(sites=deploy)")
+TRIALS = {
+    "minmax": EVERY_VALUE,
+    "corrected": CORRECTED,
+    "lis": replace(EVERY_VALUE, method="fqvit(lis=true)"),
+    "deploy": DEPLOYED,
+    "weights": replace(DEPLOYED, bits="w8a32"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +77,8 @@ def test_the_manifest_says_what_it_is(kept, folder):
     store, trials = kept
     record, manifest = store.get(trials["minmax"]), manifest_of(folder)
     assert manifest["record"] == record["id"]
-    assert (manifest["stack"], manifest["bits"], manifest["changes"]) == (record["stack"], record["bits"], [])
+    assert (manifest["stack"], manifest["bits"]) == (record["stack"], record["bits"])
+    assert (manifest["altered"], manifest["altered_from"]) == ([], None)
     assert manifest["preprocessing"] == record["spec"]["preprocessing"]
     assert manifest["classes"][0]["name"].lower().startswith("t-shirt")
     assert {row["arithmetic"] for row in manifest["products"]} == {"integer"}
@@ -107,15 +115,45 @@ def test_a_session_gives_what_the_gate_counted(folder, preprocessing):
     assert 100 * right / IMAGES_OF_EMBEDDED == pytest.approx(manifest_of(folder)["gate"]["top1"])
 
 
-def test_power_of_two_factors_offsets_and_four_bits(kept, tmp_path, capsys):
+def test_an_integer_layernorm_becomes_a_float_one_only_on_request_and_as_a_new_record(kept, tmp_path, capsys):
     store, trials = kept
+    before, original = len(list(store.records())), store.get(trials["corrected"])
     assert exported(store, trials["corrected"], tmp_path / "refused") == 1
-    assert "integer LayerNorm" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "integer LayerNorm" in errors
+    assert "mend it with fqvit(integer_layernorm=off), or with harness export --float-layernorm" in errors
     assert not list(tmp_path.iterdir())
+    assert len(list(store.records())) == before
+    assert exported(store, trials["corrected"], tmp_path / "float", "--float-layernorm") == 0
+    shown, manifest = capsys.readouterr().out, manifest_of(tmp_path / "float")
+    record = store.get(manifest["record"])
+    assert record["id"] != trials["corrected"]
+    assert record["altered_from"] == manifest["altered_from"] == trials["corrected"]
+    assert record["altered"] == manifest["altered"] == ["13 integer LayerNorms computed in floating point"]
+    assert f"record   {record['id']}, new: {record['altered'][0]} in trial {trials['corrected']}" in shown
+    gate = manifest["gate"]
+    assert gate["top1_simulated"] == record["metrics"]["top1"]
+    assert gate["sqnr_db_simulated"] == record["metrics"]["logit_sqnr_db"]
+    assert store.get(trials["corrected"]) == original, "the original is what it was"
+    for trial in (trials["corrected"], record["id"]):  # the same record, not another one
+        assert exported(store, trial, tmp_path / trial, "--float-layernorm") == 0
+        assert manifest_of(tmp_path / trial)["record"] == record["id"]
+    assert len(list(store.records())) == before + 1
+
+
+def test_a_record_whose_methods_are_others_today_is_not_altered(kept, tmp_path, monkeypatch, capsys):
+    """The new record would say that it is made by methods that did not make it."""
+    store, trials = kept
+    monkeypatch.setattr(altering, "original_id", lambda identity: "0" * 16)
+    assert exported(store, trials["corrected"], tmp_path / "out", "--float-layernorm") == 2
+    assert f"trial {trials['corrected']} is {'0' * 16} today" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_power_of_two_factors_offsets_and_four_bits(kept, tmp_path):
+    store, trials = kept
     assert exported(store, trials["corrected"], tmp_path / "four", "--int4", "--float-layernorm") == 0
-    assert "changed" in capsys.readouterr().out
     manifest = manifest_of(tmp_path / "four")
-    assert manifest["changes"] == [exporting.FLOAT_LAYERNORM]
     graph = onnx.load(tmp_path / "four" / "model.onnx").graph
     four = [one for one in graph.initializer if one.data_type == onnx.TensorProto.INT4]
     assert sum(np.prod(one.dims) > 900 for one in four) == 26
@@ -133,6 +171,7 @@ def test_no_integer_form_is_exit_1_and_nothing_is_written(kept, tmp_path, capsys
     assert "blocks.0.attn:softmax" in errors
     assert json.loads(said)["exported"] is False
     assert not list(tmp_path.iterdir())
+    assert all(record.get("altered_from") != trials["lis"] for record in store.records()), "no record of what is refused"
 
 
 def judged(kept, trial="minmax", images=IMAGES_OF_EMBEDDED):
@@ -164,7 +203,35 @@ def test_the_gate_holds_the_whole_network_against_the_simulation(kept, folder):
         passed(path, onnx.load(path), onnx_runtime, better)
 
 
-@pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+requires_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+
+
+@requires_openvino
+def test_openvino_computes_with_the_codes_of_the_file(kept, tmp_path):
+    """By default it gives inputs of linear operations codes of its own, and every product is a code off here and there."""
+    store, trials = kept
+    assert exported(store, trials["deploy"], tmp_path / "out", "--target", "openvino") == 0
+    gate = manifest_of(tmp_path / "out")["gate"]
+    assert gate["parity"]["products"] == 26
+    assert gate["parity"]["worst"]["differing"] <= BOUNDS.differing
+    assert gate["integer_macs_of_layers"] == 1.0
+
+
+@requires_openvino
+def test_openvino_leaves_floating_point_inputs_as_they_are(kept, tmp_path):
+    """Where only weights are quantized, its own codes of the inputs would be another network; the file forbids them."""
+    import openvino
+
+    store, trials = kept
+    assert exported(store, trials["weights"], tmp_path / "out", "--target", "openvino") == 0
+    gate = manifest_of(tmp_path / "out")["gate"]
+    assert gate["sqnr_db"] == pytest.approx(gate["sqnr_db_simulated"], abs=0.01)
+    assert gate["integer_macs"] == 0.0
+    opened = openvino.Core().compile_model(str(tmp_path / "out" / "model.xml"), "CPU")
+    assert opened.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+
+
+@requires_openvino
 def test_openvino_is_refused_where_it_is_silently_wrong(kept, tmp_path, monkeypatch, capsys):
     """A quantizer behind the convolution and one behind the class token's concatenation (OpenVINO 2026.4)."""
     store, trials = kept

@@ -83,5 +83,6 @@ def test_weights_between_codes_are_refused(model):
 def test_integer_layer_norm_needs_a_word(model):
     model.integer_norms.add(next(iter(model.layer_norms)))
     (found,) = refusals(model, [], float_layernorm=False)
+    assert "fqvit(integer_layernorm=off)" in found.fix
     assert "--float-layernorm" in found.fix
     assert refusals(model, [], float_layernorm=True) == []

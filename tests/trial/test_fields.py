@@ -48,6 +48,7 @@ SPECS = st.builds(
         {}, optional={"crop_pct": st.floats(0.01, 1).map(str), "recipe": st.sampled_from(["timm", "paper"])}
     ),
     allow_overlap=st.booleans(),
+    float_layernorm=st.booleans(),
     arithmetic=st.sampled_from(["integer", "float"]),
 )
 
@@ -73,6 +74,7 @@ def test_the_fields_that_enter_ids_as_they_are():
     always = {one.name for one in fields_of(TrialSpec) if one.about.identity is IdRule.ALWAYS}
     assert always == {"calib", "seed", "eval_limit"}
     assert TrialSpec("fqvit", arithmetic="float").identity() == {"calib": 256, "seed": 0, "eval_limit": None}
+    assert TrialSpec("fqvit", float_layernorm=True).identity()["float_layernorm"] is True
     assert set(identity_fields(Part.CALIBRATION)) == {"calib", "seed"}
     differs = {one.name: one.about.earlier for one in fields_of(TrialSpec) if one.about.identity is IdRule.DIFFERS}
     assert differs == {"arithmetic": "float"}

@@ -65,8 +65,8 @@ def paired(made: Any) -> Any:
 
 def _show(manifest: dict[str, Any], arguments: argparse.Namespace) -> None:
     gate = manifest["gate"]
-    for change in manifest["changes"]:
-        print(f"changed  {change}: not the network of trial {manifest['record']}")
+    if manifest["altered_from"] is not None:
+        print(f"record   {manifest['record']}, new: {', '.join(manifest['altered'])} in trial {manifest['altered_from']}")
     print(f"file     {arguments.out / manifest['file']}, {gate['bytes']:,} bytes, opset {manifest['opset']}")
     change = gate["difference"]
     print(

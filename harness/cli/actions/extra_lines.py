@@ -42,9 +42,10 @@ def grid_lines(record: Record) -> list[str]:
 
 
 def altered_line(record: Record) -> list[str]:
-    """What makes the network another one than that of the checkpoint; empty where nothing does."""
+    """What makes the network another one than that of its checkpoint or stack; empty where nothing does."""
     changes = record.get("altered", [])
-    return [f"altered  {', '.join(changes)}: not the checkpoint's network"] if changes else []
+    other = f"the network of trial {record['altered_from']}" if "altered_from" in record else "the checkpoint's network"
+    return [f"altered  {', '.join(changes)}: not {other}"] if changes else []
 
 
 def arithmetic_line(record: Record) -> list[str]:

@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     trial = parser.add_argument_group("trial (what is diagnosed)")
     how = parser.add_argument_group("how it runs")
-    add_trial(trial, how)
+    add_trial(trial, how, without=("float_layernorm",))  # the stack alone is looked at
     how.add_argument(
         "--held-out", type=int, default=HELD_OUT, metavar="<n>", help=f"images to judge on (default: {HELD_OUT})"
     )

@@ -10,6 +10,7 @@ from harness.cli.commands.options import add_json, add_store
 EXAMPLES = """  harness export 3f9c --out deployed                        ONNX, checked in ONNX Runtime
   harness export 3f9c --out deployed --int4                 4-bit weights in half a byte each
   harness export 3f9c --target openvino --out deployed
+  harness export 3f9c --out deployed --float-layernorm      integer LayerNorms as float ones: a new record
   harness export 3f9c --out deployed --data imagenet        where its images are now
 exit code 0: exported; 1: no integer form, or the runtime computes something else (nothing is written)
 """
@@ -27,7 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--int4", action="store_true", help="store weights of 4 bits in 4 (default: in 8, for integer kernels)"
     )
     parser.add_argument(
-        "--float-layernorm", action="store_true", help="export integer LayerNorms as float ones; the manifest says so"
+        "--float-layernorm",
+        action="store_true",
+        help="integer LayerNorms become float ones: an altered network, evaluated and exported as a new record",
     )
     parser.add_argument("--data", metavar="<path>", help="where its images are here (default: where they were)")
     parser.add_argument("--classes", metavar="<file>", help="its class file here (default: where it was)")

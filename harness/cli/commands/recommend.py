@@ -11,7 +11,8 @@ from harness.cli.trial_options import add_trial
 TARGETS = ("onnx", "openvino")
 PREFERENCES = ("size", "accuracy")
 JUDGES = 500
-NOT_ASKED = ("method", "bits", "judge", "task", "corrupt", "noise_floor")  # candidates, or what a choice does not need
+# Candidates, or what a choice does not need.
+NOT_ASKED = ("method", "bits", "judge", "task", "corrupt", "noise_floor", "float_layernorm")
 EXAMPLES = """  harness recommend --max-drop 1                      the smallest recipe that loses at most a point
   harness recommend --max-bytes 450KB --target onnx   the most accurate one that small that a runtime computes
   harness recommend --model deit_tiny_patch16_224 --data /path/to/imagenet --max-drop 1 --max-seconds 600

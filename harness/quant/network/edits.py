@@ -144,6 +144,8 @@ class Edits:
             quantized block's output.
         integer_norms: Node names of the layer norms that run on integers.
         undefined_norms: Those of them that divide by zero where all codes of a token are equal, as FQ-ViT's release does.
+        float_norms: Node names of the layer norms that ran on integers until they were made to run in floating point:
+            another network than the stack's (``altered``).
         widths: Bits of sites that a step has chosen for the steps after it, by site name.
     """
 
@@ -160,6 +162,7 @@ class Edits:
     compensations: dict[str, Pair] = field(default_factory=dict, metadata={KIND: Pairs("compensation")})
     integer_norms: set[str] = field(default_factory=set, metadata={KIND: Names("integer_norm", always=True)})
     undefined_norms: set[str] = field(default_factory=set, metadata={KIND: Names("undefined_norm")})
+    float_norms: set[str] = field(default_factory=set, metadata={KIND: Names("float_norm")})
     widths: dict[str, int] = field(default_factory=dict, metadata={KIND: Numbers("width")})
 
     def to(self, device: torch.device) -> None:

@@ -213,9 +213,15 @@ def floating_point(model: QuantizedModel) -> list[FloatRow]:
 
 
 def altered(model: QuantizedModel) -> list[str]:
-    """What makes the network another one than that of the checkpoint, in words; quantization and exact transforms do not."""
-    count = len(model.edits.rectified)
-    return [f"{count} activation function{'s' if count > 1 else ''} replaced by ReLU"] if count else []
+    """What makes the network another one than that of its checkpoint or stack, in words.
+
+    Quantization and exact transforms do not.
+    """
+    counts = {
+        "activation function{} replaced by ReLU": len(model.edits.rectified),
+        "integer LayerNorm{} computed in floating point": len(model.edits.float_norms),
+    }
+    return [f"{count} {what.format('s' if count > 1 else '')}" for what, count in counts.items() if count]
 
 
 def integer_only(model: QuantizedModel) -> bool:

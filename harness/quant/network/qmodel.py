@@ -148,6 +148,11 @@ class QuantizedModel:
         return self.edits.undefined_norms
 
     @property
+    def float_norms(self) -> set[str]:
+        """Node names of the layer norms that ran on integers until they were made to run in floating point."""
+        return self.edits.float_norms
+
+    @property
     def widths(self) -> dict[str, int]:
         """Bits of sites that a step has chosen for the steps after it, by site name."""
         return self.edits.widths
