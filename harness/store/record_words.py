@@ -11,7 +11,8 @@ def device_of(machine: Environment) -> str | None:
     """The GPU, or the CPU with its number of threads: what times may be compared on."""
     if machine.get("device") != "cpu":
         return machine.get("device")
-    return ", ".join(["CPU", str(machine.get("cpu") or "unknown"), f"{machine.get('threads', '?')} threads"])
+    threads = machine.get("threads", "?")
+    return ", ".join(["CPU", str(machine.get("cpu") or "unknown"), f"{threads} thread{'' if threads == 1 else 's'}"])
 
 
 def altered_of(record: Record) -> str | None:
