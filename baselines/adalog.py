@@ -35,6 +35,7 @@ from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.network.operands import inner_norms, operand_bits
 from harness.quant.network.qmodel import QuantizedModel
+from harness.trial.bits import Bits
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,20 @@ class Adalog(Method[AdalogConfig]):
     def _effort(self) -> SearchEffort:
         return SearchEffort(self.config.candidates, self.config.keep, self.config.steps)
 
+    def _reparameterised(self, model: QuantizedModel, bits: Bits) -> dict[str, int]:
+        """Widths of the operands that read such norms. A norm has one scale: what holds at one reader must at the others."""
+        found: dict[str, int] = {}
+        for readers in inner_norms(model).values() if self.config.reparameterise != "never" else ():
+            widths = {one.operand: operand_bits(model.sites[one.operand], bits) for one in readers}
+            read = [one for one in readers if widths[one.operand] < FLOAT_BITS]
+            equal = all(widths[one.operand] == bits.at(one.site).weight for one in read)
+            if equal or self.config.reparameterise == "always":
+                found |= {one.operand: widths[one.operand] for one in read}
+        return found
+
     def _reparameterise(self, model: QuantizedModel, images: Tensor, context: Context) -> None:
         """Channel-wise quantizers of LayerNorm outputs by their own squared error, then one scale for all channels."""
-        bits, when = context.bits, self.config.reparameterise
-        if when == "never" or (when == "equal_bits" and bits.weight != bits.activation):
-            return
-        names = {operation.operand for operations in inner_norms(model).values() for operation in operations}
-        widths = {name: width for name in names if (width := operand_bits(model.sites[name], bits)) < FLOAT_BITS}
+        widths = self._reparameterised(model, context.bits)
         if not widths:
             return
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from harness.baselines.engines.reconstruction import reconstruct
 from harness.baselines.engines.reconstruction_units import SHORT, ReconstructionConfig
-from harness.baselines.engines.switches import Switches
+from harness.baselines.engines.switches import DropShare, ScaleRate, Switches
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -26,8 +26,8 @@ class AphqConfig(ReconstructionConfig):
     preset: Annotated[
         Literal["paper", "short"], Field(description="paper: the released code; short: the same in 500 steps of lr=0.01")
     ] = "paper"
-    drop: Annotated[float, Field(ge=0, le=1, description="share of activations and inputs left unquantized (QDrop)")] = 0.5
-    scale_lr: Annotated[float, Field(ge=0, description="learning rate of activation scales, cosine schedule")] = 4e-5
+    drop: DropShare = 0.5
+    scale_lr: ScaleRate = 4e-5
 
 
 @register(

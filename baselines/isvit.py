@@ -102,15 +102,14 @@ class Isvit(Method[IsvitConfig]):
             if facts["stage"] == "activations":
                 if not facts["done"]:
                     self._calibrate(model, images[: c.scale_images], context.bits)
-                if c.stages == "three" and context.bits.activation < FLOAT_BITS:
+                if c.stages == "three":
                     self._learn(model, images, context, facts, task)
                 reparameterise(model, c.zero_point)
                 _quantize_weights(model, context.bits)
                 facts.update(stage="weights", done=0)
             else:
                 task.advance(steps)
-            if context.bits.weight < FLOAT_BITS:
-                self._learn(model, images, context, facts, task)
+            self._learn(model, images, context, facts, task)
         context.notes["losses"] = facts["losses"]
 
     def _learn(self, model: QuantizedModel, images: Tensor, context: Context, facts: dict[str, Any], task: Task) -> None:
@@ -128,10 +127,21 @@ class Isvit(Method[IsvitConfig]):
             Effort(c.iterations, c.batch, c.lr),
             task,
             stage=stage,
+            segments=self._learned(model, context.bits, stage),
             inputs="full" if stage == "activations" else "quantized",
             done=facts["done"],
             finished=finished,
         )
+
+    def _learned(self, model: QuantizedModel, bits: Bits, stage: str) -> set[int]:
+        """The segments of a stage: none where nothing has a width, without those where nothing has and something could."""
+        if stage == "weights":
+            widths = {name: bits.at(model.sites[name]).weight for name in model.weights}
+        else:
+            widths = {site.name: bits.at(site).activation for site in self.config.placement.among(model)}
+        quantized = {model.segment_of(name) for name, width in widths.items() if width < FLOAT_BITS}
+        full = {model.segment_of(name) for name in widths} - quantized
+        return set(range(len(model.segments))) - full if quantized else set()
 
     def _calibrate(self, model: QuantizedModel, images: Tensor, bits: Bits) -> None:
         """Activations, each on a network whose earlier ones are quantized already; weights are not."""

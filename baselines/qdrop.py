@@ -11,7 +11,7 @@ from pydantic import Field
 from harness.baselines.engines.outer_layers import widen_outer_layers
 from harness.baselines.engines.reconstruction import reconstruct
 from harness.baselines.engines.reconstruction_units import SHORT, ReconstructionConfig
-from harness.baselines.engines.switches import Switches
+from harness.baselines.engines.switches import ScaleRate, Switches
 from harness.data.sets import CalibrationSet
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
@@ -43,7 +43,7 @@ class QdropConfig(ReconstructionConfig):
         Field(description="squared error, or a tenth of it and the divergence of the classifier (AdaLog's code)"),
     ] = "mse"
     drop: Annotated[float, Field(ge=0, le=1, description="share of activations and inputs left unquantized")] = 0.5
-    scale_lr: Annotated[float, Field(ge=0, description="learning rate of activation scales, cosine schedule")] = 4e-5
+    scale_lr: ScaleRate = 4e-5
     outer_bits: Annotated[
         int,
         Field(

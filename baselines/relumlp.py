@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from harness.baselines.engines.calibration_images import first_images
 from harness.baselines.engines.mlp_reconstruction import MlpEffort, reconstruct_mlp
-from harness.baselines.engines.mlps import mlps_of
+from harness.baselines.engines.mlps import Mlp, mlps_of
 from harness.baselines.engines.reconstruction_losses import PredictionGradients
 from harness.data.sets import CalibrationSet
 from harness.engines.layerwise import walk
@@ -19,6 +19,7 @@ from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import FLOAT_BITS
 from harness.quant.network.qmodel import QuantizedModel
+from harness.trial.bits import Bits
 
 TEMPERATURE = 20.0  # of predictions, in the released configurations
 
@@ -69,12 +70,12 @@ class Relumlp(Method[RelumlpConfig]):
     quick: ClassVar[Mapping[str, Any]] = {"iterations": 60, "lr": 0.002, "batch": 16}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
-        """MLP after MLP; does nothing where activations are not quantized. Interruptible after each segment.
+        """MLP after MLP; leaves those whose activations are not quantized. Interruptible after each segment.
 
         Raises:
             IncompatibleError: The network has no MLP with GELU, or it was rotated.
         """
-        if context.bits.activation >= FLOAT_BITS:
+        if not any(context.bits.at(site).activation < FLOAT_BITS for site in model.sites.values()):
             return
         if model.turned_streams:
             raise IncompatibleError(TOGETHER, "leave rotate or relumlp out")
@@ -84,6 +85,9 @@ class Relumlp(Method[RelumlpConfig]):
                 f"relumlp replaces the GELU between two linear operations, {model.name} has none",
                 "leave relumlp out, or use a transformer with GELU such as vit_tiny or deit_tiny",
             )
+        mlps = _quantized(model, mlps, context.bits)
+        if not mlps:
+            return
         c = self.config
         images = first_images(calibration, c.images, context)
         effort = MlpEffort(c.iterations, c.batch, c.lr, c.percentile, c.clipped, c.loss)
@@ -101,3 +105,12 @@ class Relumlp(Method[RelumlpConfig]):
                 if visit.index >= done and visit.index in mlps:
                     context.checkpoint.block_done(model, {"done": visit.index + 1, "losses": dict(losses)}, {})
         context.notes.update(rectified=len(model.edits.rectified), losses_and_cuts=losses)
+
+
+def _quantized(model: QuantizedModel, mlps: Mapping[int, Sequence[Mlp]], bits: Bits) -> dict[int, list[Mlp]]:
+    """The MLPs whose activation function's output is quantized somewhere: ReLU only helps the quantizer of that."""
+    widths: dict[str, list[int]] = {}
+    for site in model.sites.values():
+        widths.setdefault(site.source, []).append(bits.at(site).activation)
+    kept = {index: [one for one in found if min(widths[one.activation.name]) < FLOAT_BITS] for index, found in mlps.items()}
+    return {index: found for index, found in kept.items() if found}

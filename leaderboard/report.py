@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_note, altered_on
 from harness.leaderboard.board.boards import Board, boards
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.export import long_rows
@@ -60,6 +61,7 @@ def _markdown(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence, me
     imported = tables.imported_markdown(rows)
     parts += [imported] if imported else []
     legends = [tables.LEGEND, text.markdown(evidence.latencies.note())] if found else []
+    legends += [text.markdown(altered_note([*altered_on(found), *feature_rows(rows)["altered"]]))]
     return "\n\n".join([*parts, *filter(None, legends)])
 
 
@@ -130,6 +132,8 @@ def _more_tables(
         classes = evidence.classes(list(rows.loc[rows["status"] == "done", "id"]))
         yield target.write("classes.csv", lambda path: write_csv(classes, path))
     features = feature_rows(rows) if "csv" in formats else rows[:0]
+    if not any(features["altered"]):
+        features = features.drop(columns="altered")
     if len(features):
         yield target.write("features.csv", lambda path: write_csv(features, path))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -40,11 +40,12 @@ def learn_weights(
     task: Task,
     *,
     stage: str,
+    segments: Collection[int],
     inputs: str,
     done: int = 0,
     finished: Callable[[int, str, list[float]], None],
 ) -> None:
-    """Learn every segment's weights and biases with its quantizers as they are; scales and norms stay.
+    """Learn weights and biases of segments with their quantizers as they are; scales and norms stay.
 
     Args:
         model: Its weights are changed.
@@ -53,13 +54,16 @@ def learn_weights(
         effort: How long.
         task: Advances with each step.
         stage: For the names of losses and the random numbers.
+        segments: Which ones are learned, by index; the others stay as they are.
         inputs: What segments read: ``full`` precision, or outputs of the ``quantized`` network so far.
         done: Segments that were learned before an interruption.
         finished: Called with the index of each learned segment, its name, and its first and last loss.
     """
+    if not segments:
+        return
     config = ReconstructionConfig(iterations=effort.iterations, batch=effort.batch)
     for visit in walk(model, images, context, batch=effort.batch, full=True, quantized=inputs == "quantized"):
-        if visit.index < done:
+        if visit.index < done or visit.index not in segments:
             task.advance(effort.iterations)
             continue
         generator = context.generator(f"isvit/{stage}/{visit.index}")

@@ -1,13 +1,17 @@
-"""What tells the methods of the reconstruction engine apart."""
+"""What tells the methods of the reconstruction engine apart, and the settings by which several of them offer it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 LossName = Literal["mse", "tenth", "fisher", "fima", "aphq", "lsvit"]
 # Of the predictions of FIMA-Q and APHQ-ViT, in their released configurations; LS-ViT is taken to have it from them.
 TEMPERATURES = {"fima": 20.0, "aphq": 20.0, "lsvit": 20.0}
+DropShare = Annotated[float, Field(ge=0, le=1, description="share of activations and inputs left unquantized (QDrop)")]
+ScaleRate = Annotated[float, Field(ge=0, description="learning rate of activation scales, cosine schedule")]
 BY_DIVERGENCE = ("tenth", "fima", "aphq", "lsvit")  # these compare the classifier's logits by their divergence
 
 

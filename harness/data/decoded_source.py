@@ -7,7 +7,7 @@ import hashlib
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Protocol, Self
 
 import torch
@@ -68,16 +68,23 @@ class DecodedSource(DataSource):
 
     def calibration(self, count: int, seed: int, preprocessing: Preprocessing) -> CalibrationSet:
         """Draw images from the calibration side and decode them."""
-        images = self._calibration_images(draw(self.calibration_size, count, seed, self.name), preprocessing)
-        if self._keeps(preprocessing):
-            fingerprint = self.calibration_fingerprint(count, seed)
-            wanted = self._drawn_set(count, seed, preprocessing)
-            return CalibrationSet(_all(self._kept(images, wanted, lambda found: together(found) == fingerprint)))
-        return CalibrationSet(_all(StreamedSet(images, self._decoding.device)))
+        index = draw(self.calibration_size, count, seed, self.name)
+        fingerprint = partial(self.calibration_fingerprint, count, seed)
+        return CalibrationSet(_all(self._of_calibration(index, fingerprint, preprocessing)))
 
     def calibration_at(self, index: Sequence[int], preprocessing: Preprocessing) -> Tensor:
         """Decode images of the calibration side."""
-        return _all(StreamedSet(self._calibration_images(index, preprocessing), self._decoding.device))
+        return _all(self.calibration_set(index, preprocessing))
+
+    def calibration_set(self, index: Sequence[int], preprocessing: Preprocessing) -> EvaluationSet:
+        """Stream images of the calibration side; labels mean nothing."""
+        return self._of_calibration(index, partial(self.content_at, index), preprocessing)
+
+    def decoded_sets_at(self, index: Sequence[int], preprocessing: Preprocessing) -> tuple[DecodedSet, ...]:
+        """One."""
+        if not self._keeps(preprocessing):
+            return ()
+        return (_calibration_set(self.content_at(index), len(index), preprocessing),)
 
     def content_at(self, index: Sequence[int]) -> str:
         """Hash over the content of images of the calibration side."""
@@ -96,16 +103,25 @@ class DecodedSource(DataSource):
         """Evaluation images, and calibration images where some are drawn."""
         if not self._keeps(preprocessing):
             return ()
-        calibration = () if drawn is None else (self._drawn_set(*drawn, preprocessing),)
+        calibration = (
+            () if drawn is None else (_calibration_set(self.calibration_fingerprint(*drawn), drawn[0], preprocessing),)
+        )
         return (self._evaluated_set(limit, preprocessing), *calibration)
 
     def _keeps(self, preprocessing: Preprocessing) -> bool:
         """Whether decoded images are kept: only where that changes no bit."""
         return self._decoding.cache is not None and _exact(preprocessing, self._decoding.device)
 
-    def _drawn_set(self, count: int, seed: int, preprocessing: Preprocessing) -> DecodedSet:
-        content = f"calibration {self.calibration_fingerprint(count, seed)}"
-        return DecodedSet(pixels_id(content, preprocessing), Shape(count, *preprocessing.input_size))
+    def _of_calibration(
+        self, index: Sequence[int], fingerprint: Callable[[], str], preprocessing: Preprocessing
+    ) -> EvaluationSet:
+        """Images of the calibration side, kept where that changes no bit; the fingerprint is asked for only then."""
+        images = self._calibration_images(index, preprocessing)
+        if not self._keeps(preprocessing):
+            return StreamedSet(images, self._decoding.device)
+        content = fingerprint()
+        wanted = _calibration_set(content, len(index), preprocessing)
+        return self._kept(images, wanted, lambda found: together(found) == content)
 
     def _evaluated_set(self, limit: int | None, preprocessing: Preprocessing) -> DecodedSet:
         count = len(spaced(self._evaluation_size, limit))
@@ -134,6 +150,11 @@ class DecodedSource(DataSource):
 def together(contents: Iterable[str]) -> str:
     """One hash of several."""
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()
+
+
+def _calibration_set(content: str, count: int, preprocessing: Preprocessing) -> DecodedSet:
+    """Images of a calibration side in the cache, by the hash of their content."""
+    return DecodedSet(pixels_id(f"calibration {content}", preprocessing), Shape(count, *preprocessing.input_size))
 
 
 def _all(images: EvaluationSet) -> Tensor:

@@ -6,6 +6,7 @@ made here: full precision says what is right, and the evaluation side is never o
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.decoding import DecodedSet, Decoding
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import UNLABELLED, CalibrationSet, DataSource, EvaluationSet, draw, spaced
 from harness.errors import DataError
@@ -67,24 +69,38 @@ class HeldOutSource(DataSource):
 
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """The second part, or evenly spaced images of it."""
-        chosen = [self._judges[index] for index in spaced(len(self._judges), limit)]
-        return _Unlabelled(self._source, chosen, preprocessing)
+        return _Unlabelled(self._source.calibration_set(self._judging(limit), preprocessing))
+
+    def decoded_by(self, decoding: Decoding) -> HeldOutSource:
+        """The same parts, with images that the whole decodes another way."""
+        source = copy.copy(self)
+        source._source = self._source.decoded_by(decoding)
+        return source
+
+    def decoded_sets(
+        self, drawn: tuple[int, int] | None, limit: int | None, preprocessing: Preprocessing
+    ) -> tuple[DecodedSet, ...]:
+        """Judging images, and calibration images where some are drawn."""
+        parts = [self._judging(limit), *([] if drawn is None else [self._drawn(*drawn)])]
+        return tuple(one for index in parts for one in self._source.decoded_sets_at(index, preprocessing))
+
+    def _judging(self, limit: int | None) -> list[int]:
+        return [self._judges[index] for index in spaced(len(self._judges), limit)]
 
     def _drawn(self, count: int, seed: int) -> list[int]:
         return [self._pool[i] for i in draw(len(self._pool), count, seed, f"two thirds of {self.name}")]
 
 
 class _Unlabelled(EvaluationSet):
-    """Images of a calibration side, decoded while they are needed."""
+    """Images of a calibration side, whatever labels they came with."""
 
-    def __init__(self, source: DataSource, index: list[int], preprocessing: Preprocessing) -> None:
-        self._source, self._index, self._preprocessing = source, index, preprocessing
+    def __init__(self, images: EvaluationSet) -> None:
+        self._images = images
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._images)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images, and ``UNLABELLED`` for each."""
-        for start in range(0, len(self._index), size):
-            part = self._index[start : start + size]
-            yield self._source.calibration_at(part, self._preprocessing), torch.full((len(part),), UNLABELLED)
+        for images, labels in self._images.batches(size):
+            yield images, torch.full_like(labels, UNLABELLED)

@@ -132,6 +132,22 @@ class DataSource(ABC):
         """
         raise DataError(f"data {self.name!r} cannot be parted", "judge by its evaluation images, without --judge held_out")
 
+    def calibration_set(self, index: Sequence[int], preprocessing: Preprocessing) -> EvaluationSet:
+        """The same images one batch after the other, decoded while they are needed, or kept; their labels mean nothing.
+
+        Raises:
+            DataError: As ``calibration_at``.
+        """
+        return _NumberedSet(self, index, preprocessing)
+
+    def decoded_sets_at(self, index: Sequence[int], preprocessing: Preprocessing) -> tuple[DecodedSet, ...]:
+        """What the cache keeps, or would keep, of ``calibration_set``.
+
+        Raises:
+            DataError: As ``content_at``.
+        """
+        return ()
+
     def content_at(self, index: Sequence[int]) -> str:
         """Hash over the content of these images; empty where ``fingerprint`` covers all images.
 
@@ -211,6 +227,22 @@ def right_classes(labels: Tensor, full_precision: Tensor) -> Tensor:
         full_precision: Logits ``(n, classes)``.
     """
     return torch.where(labels == UNLABELLED, full_precision.argmax(1), labels)
+
+
+class _NumberedSet(EvaluationSet):
+    """Images of a calibration side, made batch by batch."""
+
+    def __init__(self, source: DataSource, index: Sequence[int], preprocessing: Preprocessing) -> None:
+        self._source, self._index, self._preprocessing = source, index, preprocessing
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images, and ``UNLABELLED`` for each."""
+        for start in range(0, len(self._index), size):
+            part = self._index[start : start + size]
+            yield self._source.calibration_at(part, self._preprocessing), torch.full((len(part),), UNLABELLED)
 
 
 class TensorEvaluationSet(EvaluationSet):

@@ -165,9 +165,16 @@ class Evaluation:
 
 
 def _doubt(quantized: Tensor, reference: Tensor) -> Tensor:
-    """Difference of two probabilities in full precision, ``(n,)`` in [0, 1]: of its own class and of the other's."""
-    likely = reference.double().softmax(1)
-    return likely.max(1).values - likely.gather(1, quantized.argmax(1, keepdim=True)).squeeze(1)
+    """Difference of two probabilities in full precision, ``(n,)`` in [0, 1]: of its own class and of the other's.
+
+    Where both classes are one it is zero: only the other images, mostly few, need probabilities a second time. (Those of
+    ``Confidence`` are exponentials of logarithms, whose last bits differ.)
+    """
+    chosen = quantized.argmax(1)
+    found, apart = reference.new_zeros(len(reference), dtype=torch.float64), chosen != reference.argmax(1)
+    likely = reference[apart].double().softmax(1)
+    found[apart] = likely.amax(1) - likely.gather(1, chosen[apart, None]).squeeze(1)
+    return found
 
 
 def _top5(logits: Tensor, labels: Tensor) -> int:

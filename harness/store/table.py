@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from harness.store.class_damage import class_damage
+from harness.store.record_words import altered_of, coverage_of, device_of
 from harness.trial.fields import fields_of
 from harness.trial.identity import is_id
 from harness.trial.migration import identity_version
-from harness.trial.record import ClassCounts, CorruptionRow, CoverageRow, Environment, Record, Status, task_of
+from harness.trial.record import ClassCounts, CorruptionRow, Environment, Record, Status, task_of
 from harness.trial.spec import CLASSIFICATION, DATA, FEATURES, TrialSpec, repeating
 
 # Name and pandas type of each column, in order. Columns are added at the end, never renamed or removed.
@@ -91,6 +92,7 @@ COLUMNS |= {
 }
 # A field of a trial that is declared with a column of its own stands behind them without a line here.
 COLUMNS |= {one.name: one.about.column for one in fields_of(TrialSpec) if one.about.column}
+COLUMNS["altered"] = "string"
 CHUNK = 2000
 METRICS = tuple(name for name in COLUMNS if name.startswith(("top", "n_", "logit_", "agreement", "feature_")))
 SAME = ("id", "status", "model", "bits", "stack", "calib", "seed", "protocol", "on_grid", "created", "command")
@@ -141,12 +143,12 @@ def row(record: Record) -> dict[str, Any]:
         "methods": json.dumps(spec.get("stack", []), sort_keys=True),
         "error_kind": error["kind"] if error else None,
         "error_message": error["message"] if error else None,
-        "device": _device(machine),
+        "device": device_of(machine),
         "commit": machine.get("commit"),
         "torch": machine.get("versions", {}).get("torch"),
         "timm": machine.get("versions", {}).get("timm"),
         "stages": json.dumps([[stage["name"], stage["seconds"]] for stage in stages]),
-        "coverage": _coverage(record.get("coverage", [])),
+        "coverage": coverage_of(record.get("coverage", [])),
         "calib_source": record.get("calib_source", DATA),
         "origin": origin_of(record),
         "identity": json.dumps({name: value for name, value in spec.items() if name not in OF_SEED}, sort_keys=True),
@@ -156,6 +158,7 @@ def row(record: Record) -> dict[str, Any]:
         "noise_agreement": floor.get("agreement") if floor else None,
         "noise_sqnr_db": floor["logit_sqnr_db"] if floor else None,
         "task": task_of(record),
+        "altered": altered_of(record),
     }
     values |= _beyond_top1(record) | _declared(record)
     return {name: values[name] for name in COLUMNS}
@@ -267,13 +270,6 @@ def _total(stages: Iterable[Any], name: str) -> float | None:
     return sum(values) if values else None
 
 
-def _device(machine: Environment) -> str | None:
-    """The GPU, or the CPU with its number of threads: what times may be compared on."""
-    if machine.get("device") != "cpu":
-        return machine.get("device")
-    return ", ".join(["CPU", str(machine.get("cpu") or "unknown"), f"{machine.get('threads', '?')} threads"])
-
-
 def _identity_version(record: Record) -> int | None:
     """The version of the identity that gives the record its id; None when none does."""
     try:
@@ -286,15 +282,3 @@ def _load(machine: Environment) -> float | None:
     """The larger load per core of the machine, at the start and at the end, where the record says one."""
     found = machine.get("load") or {"start": None, "end": None}
     return max((float(one) for one in (found["start"], found["end"]) if one is not None), default=None)
-
-
-def _coverage(rows: Iterable[CoverageRow]) -> str | None:
-    """Which tensors are quantized at how many bits, in one line, fewest bits first."""
-    by_bits: dict[str, list[str]] = {}
-    for entry in rows:
-        bits = "/".join(map(str, entry.get("bits", []))) or "32"
-        whole = entry.get("quantized") in (entry.get("total"), 0)
-        name = entry["tensors"] if whole else f"{entry['tensors']} ({entry['quantized']} of {entry['total']})"
-        by_bits.setdefault(bits, []).append(name)
-    parts = [f"{bits} bit: {', '.join(names)}" for bits, names in sorted(by_bits.items(), key=lambda item: item[0].zfill(4))]
-    return "; ".join(parts) or None

@@ -78,7 +78,7 @@ def _images(prepared: Prepared, known: Known) -> tuple[KeptImages, ...]:
     spec = prepared.spec
     draw = (spec.calib, spec.calib_source, spec.seed)
     place = (spec.cache_dir, spec.no_cache, prepared.device)
-    key = (spec.data, prepared.preprocessing, spec.eval_limit, draw, place)
+    key = (spec.data, spec.judge, prepared.preprocessing, spec.eval_limit, draw, place)
     return known.of("images", key, lambda: _kept(prepared))
 
 

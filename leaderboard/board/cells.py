@@ -49,6 +49,7 @@ class BoardCell:
         noise: Mean agreement of the network with itself under the other arithmetic in percent; None where it is not known.
         noise_sqnr: The logits' signal-to-noise ratio between both in decibel; None where it is not known.
         quality: What there is beyond top-1.
+        altered: How the stack altered the network itself; empty where it is the checkpoint's.
     """
 
     ids: tuple[str, ...]
@@ -77,6 +78,7 @@ class BoardCell:
     noise: float | None = None
     noise_sqnr: float | None = None
     quality: Quality | None = None
+    altered: str = ""
 
     @property
     def busy(self) -> bool:
@@ -159,6 +161,7 @@ def cell_of(group: Group, expected: int, evidence: Evidence) -> BoardCell:
         noise=_mean_or_none(row["noise_agreement"] for row in rows),
         noise_sqnr=_mean_or_none(row["noise_sqnr_db"] for row in rows),
         quality=quality_of(rows),
+        altered="; ".join(_texts(row["altered"] for row in rows if row["altered"])),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.leaderboard.board.altered import altered_on
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 from harness.leaderboard.board.quality import Quality
 from harness.leaderboard.stats.inference import Interval
@@ -16,8 +17,13 @@ Place = tuple[Board, Recipe, Network, BoardCell]
 
 
 def long_rows(boards: Sequence[Board]) -> pd.DataFrame:
-    """One row per cell, for CSV and Parquet; ``records`` lists the ids of its records. Columns are only added at the end."""
-    return pd.DataFrame([{**_first(*place), **_facts(*place)} for place in _places(boards)])
+    """One row per cell, for CSV and Parquet; ``records`` lists the ids of its records. Columns are only added at the end.
+
+    ``altered`` is there where a network was altered.
+    """
+    found = pd.DataFrame([{**_first(*place), **_facts(*place)} for place in _places(boards)])
+    changes = altered_on(boards)
+    return found.assign(altered=pd.array([one or None for one in changes], dtype="string")) if any(changes) else found
 
 
 def _places(boards: Sequence[Board]) -> Iterator[Place]:

@@ -30,6 +30,7 @@ COLUMNS = {
     "group": "string",
     "ids": "string",
     "command": "string",
+    "altered": "string",
 }
 
 
@@ -72,6 +73,7 @@ def _row(title: str, group: Group) -> dict[str, Any]:
         "group": group.key,
         "ids": " ".join(str(row["id"]) for row in rows),
         "command": rows[0]["command"],
+        "altered": "; ".join(sorted({row["altered"] for row in rows if row["altered"]})),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from tabulate import tabulate
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_sign
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.stats.difference import Difference, difference
@@ -26,6 +27,7 @@ class Gain:
         step: The step's name.
         values: Top-1 with the step minus without, one per seed that both have.
         difference: Over images and seeds; None without per-image results.
+        altered: How the stack with the step altered the network itself; empty where it did not.
     """
 
     network: Network
@@ -34,6 +36,7 @@ class Gain:
     step: str
     values: tuple[float, ...]
     difference: Difference | None
+    altered: str = ""
 
     @property
     def mean(self) -> float:
@@ -84,7 +87,7 @@ def _gain(board: Board, network: Network, below: Recipe | None, above: Recipe, e
     first, second = evidence.correct(before.ids), evidence.correct(after.ids)
     known = first is not None and second is not None and first.shape == second.shape
     found = difference(first, second) if known else None  # type: ignore[arg-type]
-    return Gain(network, below, above, above.stack.removeprefix(below.stack + "+"), values, found)
+    return Gain(network, below, above, above.stack.removeprefix(below.stack + "+"), values, found, with_it.altered)
 
 
 def _at(cell: BoardCell, seeds: Sequence[int]) -> BoardCell:
@@ -100,7 +103,7 @@ def ladder_markdown(found: Sequence[Gain], *, networks: bool) -> str:
     headers = ["step", "on top of", *(["network"] if networks else []), "adds", "95 % interval", "seeds", "verdict"]
     lines = [
         [
-            text.code(gain.step),
+            text.code(gain.step) + altered_sign(gain.altered),
             text.code(gain.below.label or gain.below.stack),
             *([text.markdown(gain.network.label)] if networks else []),
             f"{gain.mean:+.2f}" + (f" ± {gain.deviation:.2f}" if gain.deviation is not None else ""),

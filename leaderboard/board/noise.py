@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_sign
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe, competes
 from harness.leaderboard.stats.inference import Interval, VarianceSplit, variance_split
 
@@ -43,7 +44,8 @@ def _lines(board: Board, network: Network) -> Iterator[str]:
     where = f" on {text.markdown(network.label)}" if len(board.networks) > 1 else ""
     found = ranks(board, network)
     if found:
-        shown = (f"{text.code(recipe.label)} {_rank(interval)}" for recipe, interval in found.items())
+        signs = {recipe: altered_sign(board.cells[recipe, network].altered) for recipe in found}
+        shown = (f"{text.code(recipe.label)}{signs[recipe]} {_rank(interval)}" for recipe, interval in found.items())
         yield f"- Ranks{where} with 95 % intervals over images: {', '.join(shown)}."
     parts = split(board, network)
     if parts is not None:

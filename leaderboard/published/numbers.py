@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from harness.errors import HarnessError
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_sign
 from harness.leaderboard.board.boards import Board, BoardCell, Network
 from harness.leaderboard.published.matching import measured, stands_for
 from harness.models.cards import cards
@@ -283,7 +284,7 @@ def comparison_markdown(found: Sequence[Comparison]) -> str:
             text.markdown(one.published.method),
             f"{one.published.top1:.2f}",
             text.markdown(one.published.source + (f" ({one.published.notes})" if one.published.notes else "")),
-            f"{one.cell.mean:.2f}" if one.cell else "-",
+            f"{one.cell.mean:.2f}{altered_sign(one.cell.altered)}" if one.cell else "-",
             f"{one.cell.mean - one.published.top1:+.2f}" if one.cell else "-",
             one.verdict + (f": {text.markdown(one.why)}" if one.why else ""),
         ]

@@ -13,6 +13,7 @@ import numpy as np
 from tabulate import tabulate
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_sign
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.published.matching import measured, stands_for
@@ -38,6 +39,7 @@ class Placed:
         error: Binomial standard error of ours.
         correct: Per-image results ``(seeds, images)``; None without them.
         seeds: The seeds.
+        altered: How our stack altered the network itself; empty where it did not.
     """
 
     method: str
@@ -48,6 +50,7 @@ class Placed:
     error: float
     correct: np.ndarray | None = field(default=None, compare=False, repr=False)
     seeds: tuple[int, ...] = ()
+    altered: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,7 @@ def _placed(found: Sequence[Accuracy], recipe: Recipe, cell: BoardCell, board: B
         error=100 * math.sqrt(max(share * (1 - share), 1 / images) / images),
         correct=evidence.correct(cell.ids),
         seeds=cell.seeds,
+        altered=cell.altered,
     )
 
 
@@ -160,7 +164,12 @@ def ordering_markdown(found: Sequence[Ordering]) -> str:
 def _markdown(one: Ordering) -> str:
     headers = ("published as", "published", "here", "stack")
     lines = [
-        [text.markdown(p.method), f"{p.published:.2f}", f"{p.here:.2f} ± {p.error:.2f}", text.code(p.stack)]
+        [
+            text.markdown(p.method),
+            f"{p.published:.2f}",
+            f"{p.here:.2f} ± {p.error:.2f}",
+            text.code(p.stack) + altered_sign(p.altered),
+        ]
         for p in one.placed
     ]
     table = tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)

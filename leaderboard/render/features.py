@@ -6,6 +6,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_sign
 from harness.leaderboard.board.features import feature_rows
 
 LABELS = ("stack", "network")
@@ -25,7 +26,10 @@ def features_markdown(rows: pd.DataFrame) -> str:
     found = feature_rows(rows)
     parts = []
     for title, part in found.groupby("board", sort=False):
-        lines = [[text.code(row["stack"]), text.markdown(row["network"]), *shown(row)] for _, row in part.iterrows()]
+        lines = [
+            [text.code(row["stack"]) + altered_sign(row["altered"]), text.markdown(row["network"]), *shown(row)]
+            for _, row in part.iterrows()
+        ]
         table = tabulate(lines, headers=(*LABELS, *NUMBERS), tablefmt="pipe", disable_numparse=True)
         commands = "\n".join(f"- {text.code(row['command'])} (record {row['ids']})" for _, row in part.iterrows())
         details = f"<details><summary>Commands and records of each row</summary>\n\n{commands}\n\n</details>"

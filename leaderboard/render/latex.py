@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_sign
 from harness.leaderboard.board.boards import FULL_PRECISION, Board, BoardCell, Network, Recipe
 from harness.leaderboard.render import names
 
@@ -27,6 +28,7 @@ LEGEND = {
     "unknown": "$^{?}$: no per-image results to tell by",
     "incomplete": r"$^{n/N}$: seeds present of seeds expected, not ranked",
     "overlap": r"$^{\dagger}$: calibrated on evaluation images, not ranked",
+    "altered": r"$^{\S}$: an altered network, not the checkpoint's",
     "paper": r"$^{\ddagger}$: saw evaluation images, not ranked",
 }
 Key = Recipe  # without its label, which is a board's own
@@ -184,8 +186,8 @@ def _caption(table: Table) -> str:
 
 
 def _signs(cell: BoardCell) -> set[str]:
-    signs = {cell.mark} | (set() if cell.complete else {"incomplete"}) | ({"overlap"} if cell.overlap else set())
-    return signs - {""}
+    found = {"incomplete": not cell.complete, "overlap": bool(cell.overlap), "altered": bool(altered_sign(cell.altered))}
+    return ({cell.mark} | {sign for sign, there in found.items() if there}) - {""}
 
 
 def _line(name: str, cells: Sequence[str]) -> str:
@@ -206,6 +208,7 @@ def _cell(cell: BoardCell | None) -> str:
     above = [SIGNS[cell.mark]] if cell.mark in SIGNS else []
     above += [] if cell.complete else [f"{len(cell.top1)}/{cell.expected}"]
     above += [r"\dagger"] if cell.overlap else []
+    above += [r"\S"] if altered_sign(cell.altered) else []
     below = "" if cell.deviation is None else rf"_{{\pm{cell.deviation:.2f}}}"
     return f"${value}" + (f"^{{{','.join(above)}}}" if above else "") + f"{below}$"
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import SIGN, altered_note
 from harness.leaderboard.board.boards import Board
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.published.numbers import compare
@@ -72,7 +73,8 @@ def _boards(rows: pd.DataFrame, found: Sequence[Board], evidence: Evidence) -> d
         "done": int((rows["status"] == "done").sum()),
         "newest": max(map(str, rows["created"].dropna()), default=""),
     }
-    return {**made, **catalog.plain()}
+    note = altered_note(rows["altered"].dropna())
+    return {**made, **({"altered": {"sign": SIGN, "note": note}} if note else {}), **catalog.plain()}
 
 
 def packed(value: Any) -> str:

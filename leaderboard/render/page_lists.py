@@ -84,6 +84,7 @@ class Lists:
             "published": self._published.get(cell.ids, []),
             "beyond": quality_pairs(cell.quality),
             "analyses": [trial for trial in cell.ids if trial in self._analysed],
+            **({"altered": text(cell.altered)} if cell.altered else {}),
         }
 
     def _latency(self, cell: BoardCell) -> dict[str, Any]:
@@ -110,6 +111,7 @@ class Lists:
             "around": _ends(gain.difference.interval if gain.difference else None),
             "seeds": len(gain.values),
             "verdict": verdict(gain.difference),
+            **({"altered": self._catalog.texts.number(gain.altered)} if gain.altered else {}),
         }
 
 

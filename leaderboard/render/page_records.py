@@ -11,6 +11,7 @@ import pandas as pd
 from harness.store.table import COLUMNS
 
 LEFT_OUT = {"identity"}  # says again what the other columns say
+SELDOM = {"altered"}  # left out where no record has it
 REPEATED = 0.5  # a text column with fewer distinct values than this share of its rows is written as numbers of them
 
 
@@ -26,7 +27,7 @@ def columns(rows: pd.DataFrame) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, kind in COLUMNS.items():
-        if name in LEFT_OUT:
+        if name in LEFT_OUT or (name in SELDOM and rows[name].isna().all()):
             continue
         if name == "stages":
             found[name] = _stages(rows[name])

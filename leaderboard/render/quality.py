@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from tabulate import tabulate
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_sign
 from harness.leaderboard.board.boards import Board
 from harness.leaderboard.board.quality import Quality
 
@@ -71,7 +72,8 @@ def quality_markdown(board: Board, metrics: Sequence[str]) -> str:
                 continue
             values = [value for name in metrics for value in METRICS[name][1](cell.quality)]
             if any(value != "-" for value in values):
-                lines.append([text.code(recipe.label), *([text.markdown(network.label)] if several else []), *values])
+                name = text.code(recipe.label) + altered_sign(cell.altered)
+                lines.append([name, *([text.markdown(network.label)] if several else []), *values])
     if not lines:
         return ""
     headers = ["stack", *(["network"] if several else []), *heads]

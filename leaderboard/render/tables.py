@@ -8,6 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_sign
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 from harness.leaderboard.board.busy import busy_note
 
@@ -55,13 +56,19 @@ def _cell(cell: BoardCell | None) -> str:
         return "missing"
     value = number(cell)
     value = f"**{value}**" if cell.mark == "best" else value + SIGNS.get(cell.mark, "")
-    return f"{value} ({text.points(cell.mean - cell.top1_fp32)})" + missing(cell) + overlap(cell)
+    return f"{value} ({text.points(cell.mean - cell.top1_fp32)})" + notes(cell)
 
 
 def number(cell: BoardCell) -> str:
     """Mean, deviation and number of seeds."""
     spread = f" ± {cell.deviation:.2f}" if cell.deviation is not None else ""
     return f"{cell.mean:.2f}{spread} (n={len(cell.top1)})"
+
+
+def notes(cell: BoardCell) -> str:
+    """What else must be known of an accuracy: missing seeds, images that were seen, another network."""
+    sign = altered_sign(cell.altered)
+    return missing(cell) + overlap(cell) + (f" {sign}" if sign else "")
 
 
 def missing(cell: BoardCell) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.leaderboard import text
+from harness.leaderboard.board.altered import altered_note, altered_on, altered_sign
 from harness.leaderboard.board.boards import Board, BoardCell, Network, Recipe
 from harness.leaderboard.board.busy import busy_note
 from harness.leaderboard.board.evidence import Evidence
@@ -17,7 +18,7 @@ from harness.leaderboard.board.features import feature_rows
 from harness.leaderboard.board.ladder import Gain, gains
 from harness.leaderboard.render import names
 from harness.leaderboard.render.features import LABELS, NUMBERS, shown
-from harness.leaderboard.render.tables import SIGNS, exported, missing, overlap, reason
+from harness.leaderboard.render.tables import SIGNS, exported, notes, reason
 from harness.text import inert
 
 NAME_WIDTH = 30  # columns for stacks; longer ones are folded
@@ -59,7 +60,9 @@ def print_boards(console: Console, boards: Sequence[Board], rows: pd.DataFrame, 
     for line in _failures(rows):
         console.print(Text(inert(line)))
     nothing = "" if len(features) else "no finished trials"
-    for line in filter(None, [LEGEND if boards else nothing, inert(evidence.latencies.note())]):
+    changes = [*altered_on(boards), *features["altered"]]
+    legends = [LEGEND if boards else nothing, inert(altered_note(changes)), inert(evidence.latencies.note())]
+    for line in filter(None, legends):
         console.print(Text(line, style="dim"))
     console.print(Text(MORE, style="dim"))
 
@@ -70,7 +73,8 @@ def _features(rows: pd.DataFrame) -> Table:
     for head in (*LABELS, *NUMBERS):
         table.add_column(head, justify="left" if head in LABELS else "right", overflow="fold")
     for _, row in rows.iterrows():
-        table.add_row(*(Text(inert(str(row[name]))) for name in LABELS), *shown(row))
+        stack, *others = (inert(str(row[name])) for name in LABELS)
+        table.add_row(Text(f"{stack}{altered_sign(row['altered'])}"), *map(Text, others), *shown(row))
     return table
 
 
@@ -134,7 +138,7 @@ def _accuracy(cell: BoardCell | None) -> Text:
     spread = f" ± {cell.deviation:.2f}" if cell.deviation is not None else ""
     value = Text(f"{cell.mean:5.2f}{spread}", style="bold" if cell.mark == "best" else "")
     difference = f" {text.points(cell.mean - cell.top1_fp32):>6}"
-    return value.append(f"{difference}{SIGNS.get(cell.mark, '')}{missing(cell)}{overlap(cell)}", style="not bold")
+    return value.append(f"{difference}{SIGNS.get(cell.mark, '')}{notes(cell)}", style="not bold")
 
 
 def _steps(found: Sequence[Gain], *, several: bool) -> Iterator[str]:
@@ -146,7 +150,7 @@ def _steps(found: Sequence[Gain], *, several: bool) -> Iterator[str]:
             "" if one.difference is None else f"{one.difference.interval.low:+.2f} to {one.difference.interval.high:+.2f}"
         )
         verb = "helps" if one.mean > 0 else "hurts"
-        yield f"{one.step} {verb}: {one.mean:+.2f} ({interval}) on {one.below.stack}{where}"
+        yield f"{one.step}{altered_sign(one.altered)} {verb}: {one.mean:+.2f} ({interval}) on {one.below.stack}{where}"
     rest = len(found) - len(told)
     if rest:
         yield f"{rest} {'steps' if rest > 1 else 'step'} within noise"

@@ -5,6 +5,9 @@ import shutil
 import pytest
 import torch
 
+from harness.data import image_files
+from harness.data.decoding import Decoding
+from harness.data.pixel_cache import PixelCache
 from harness.data.preprocessing import Preprocessing
 from harness.data.sets import UNLABELLED
 from harness.data.sources import open_judged, open_source
@@ -42,6 +45,29 @@ def test_a_folder_without_its_evaluation_images_judges_the_same(sides):
         write_image(image, f"other {image.name}")
     assert torch.equal(before, images_of(opened(folder).evaluation(None, SMALL)))
     assert opened(folder).overlap(4, 0) == ()
+
+
+def test_images_are_decoded_once_and_have_the_same_bits(sides, preprocessing_224, tmp_path, monkeypatch):
+    """Every candidate of a choice is judged on the same images."""
+    decodes, read = [], image_files.read_image
+    monkeypatch.setattr(image_files, "read_image", lambda path, mode: (decodes.append(path), read(path, mode))[1])
+    folder, cache = sides(6), PixelCache(tmp_path / "decoded")
+
+    def both(source, size=64):
+        batches = list(source.evaluation(None, preprocessing_224).batches(size))
+        assert {int(label) for _, labels in batches for label in labels} == {UNLABELLED}
+        return source.calibration(5, 0, preprocessing_224).images, torch.cat([images for images, _ in batches])
+
+    reference = both(opened(folder))
+    count = len(decodes)
+    for size in (64, 1, 3):
+        source = opened(folder).decoded_by(Decoding(cache))
+        assert all(map(torch.equal, both(source, size), reference))
+    assert len(decodes) == 2 * count == 2 * (5 + 4)
+    known = source.decoded_sets((5, 0), None, preprocessing_224)
+    assert [cache.has(one.key, one.shape) for one in known] == [True, True]
+    assert len(source.decoded_sets(None, 2, preprocessing_224)) == 1
+    assert opened(folder).decoded_sets((5, 0), None, preprocessing_224) == ()
 
 
 def test_class_folders_say_nothing(sides):

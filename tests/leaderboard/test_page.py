@@ -181,7 +181,7 @@ def test_sizes_are_compared_across_bit_widths_and_times_within_one(filled):
 def test_records_are_all_there_as_columns(filled):
     table = rows(filled[0])
     made = columns(table)
-    assert {*made, "identity"} == {*table.columns}
+    assert {*made, "identity", "altered"} == {*table.columns}, "nothing was altered here"
     for name in made:
         column = made[name]
         read = column if isinstance(column, list) else [column["texts"][i] if i >= 0 else None for i in column["at"]]

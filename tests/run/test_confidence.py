@@ -7,7 +7,7 @@ import torch
 from harness.data.sets import TensorEvaluationSet
 from harness.machine.progress import Progress
 from harness.run.confidence import BINS, Confidence
-from harness.run.evaluate import evaluate
+from harness.run.evaluate import Evaluation, evaluate
 from tests.run.test_evaluate import Fake, data  # noqa: F401
 
 
@@ -52,3 +52,20 @@ def test_a_network_that_is_sure_and_always_wrong_has_an_error_of_100():
     found.add(torch.tensor([[1000.0, 0.0]] * 3), torch.tensor([1, 1, 1]))
     assert found.expected_error == 100
     assert found.mean_nll == pytest.approx(1000)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_doubt_has_the_bytes_of_all_probabilities_and_asks_for_few(classes, monkeypatch):
+    """The expected drop of records is made of these bytes."""
+    full = torch.randn(200, classes).mul(3)
+    quantized = full.add(torch.randn(200, classes)).round(decimals=1)
+    full[:5] = full[:5].round()  # ties
+    likely = full.double().softmax(1)
+    expected = likely.max(1).values - likely.gather(1, quantized.argmax(1, keepdim=True)).squeeze(1)
+    asked, softmax = [], torch.Tensor.softmax
+    monkeypatch.setattr(torch.Tensor, "softmax", lambda x, *axes: (asked.append(len(x)), softmax(x, *axes))[1])
+    result = Evaluation()
+    result.add(quantized, full, torch.zeros(200, dtype=torch.long))
+    assert result.doubt[0].dtype == np.float64
+    assert result.doubt[0].tobytes() == expected.numpy().tobytes()
+    assert asked == [200 - result.n_agree]

@@ -10,6 +10,8 @@ from harness.data import image_files
 from harness.data.image_file import read_image
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
+from harness.sweep.plan import make_plan
+from harness.trial.spec import HELD_OUT
 from tests.run.folder_trials import image_folder, spec
 
 
@@ -57,6 +59,18 @@ def test_another_stack_width_and_limit_use_what_is_there(root, tmp_path, decodes
     assert not decodes
     run_trial(spec(root, "percentile", eval_limit=2), store)
     assert len(decodes) == 2
+
+
+def test_images_that_judge_are_decoded_once_for_all_candidates(root, tmp_path, decodes):
+    store, judged = Store(tmp_path / "runs"), {"judge": HELD_OUT, "eval_limit": None}
+    plan = make_plan([spec(root), spec(root, **judged)], store)
+    assert len(plan.images) == 4, "evaluated, judging, and a draw for each"
+    first, _ = run_trial(spec(root, **judged), store)
+    assert first["status"] == "done", first.get("error")
+    assert decodes
+    decodes.clear()
+    assert run_trial(spec(root, "percentile", **judged), store).record["status"] == "done"
+    assert not decodes
 
 
 def test_a_plan_says_what_will_be_decoded_and_where(root, tmp_path, capsys):

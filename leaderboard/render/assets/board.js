@@ -99,7 +99,7 @@ function stackCell(row) {
 
 function meanCell(row) {
   const count = row.top1.length < row.expected ? `${row.top1.length}/${row.expected}` : `n=${row.top1.length}`;
-  return [meanText(row), el("small", {}, ` (${count})`)];
+  return [meanText(row), alteredSign(row), el("small", {}, ` (${count})`)];
 }
 
 function publishedCell(row) {
@@ -134,6 +134,7 @@ function listCaption(list) {
       "≈ best: in the 95 % model confidence set, not shown to be worse than the best.",
       list.rows.some((row) => row.mark === "unknown") ? " ?: no per-image results to tell by." : "",
       list.rows.some((row) => row.busy || row.latencyBusy) ? " *: time measured on a busy machine." : "",
+      alteredNote(list.rows),
       list.rows.some((row) => known(row.latency)) ? ` ${boards.latency}` : ""
     ),
   ];
@@ -180,6 +181,7 @@ function cellDetails(list, row) {
       ["Measured on", `${list.bits}, ${boards.settings[list.setting]}`],
       ["Top-1", `${meanText(row)} %, 95 % interval ${endsText(row.around)}${row.over ? ` (over ${row.over})` : ""}`],
       ["To full precision", `${points(row.delta)} points`],
+      ["Altered network", known(row.altered) ? `${boards.texts[row.altered]}: not the checkpoint's` : ""],
       ["Not ranked", row.apart],
       ["Quantization time", `${duration(row.seconds)} (${duration(row.spread[0])} to ${duration(row.spread[1])})`],
       ["Hardware", boards.texts[row.device]],

@@ -25,7 +25,7 @@ function heatCell(list, row) {
   if (!row) return el("span", { class: "missing" }, "–");
   const shade = Math.round(100 * Math.sqrt(Math.min(1, Math.max(0, -row.delta) / LOSS_AT_FULL_COLOUR)));
   const cell = link(
-    [percent(row.mean), el("small", {}, points(row.delta)), badge(row.mark)],
+    [percent(row.mean), alteredSign(row), el("small", {}, points(row.delta)), badge(row.mark)],
     { view: "board", bits: list.bits, setting: boards.settings[list.setting], cell: row.label },
     { class: "heat" }
   );
@@ -60,7 +60,8 @@ function drawHeat(view) {
     el(
       "small",
       {},
-      "Mean top-1 in percent and the difference to full precision; the darker, the more is lost. A cell leads to its list."
+      "Mean top-1 in percent and the difference to full precision; the darker, the more is lost. A cell leads to its list.",
+      alteredNote(lists.flatMap((list) => list.rows))
     ),
     scaleLegend(),
   ];

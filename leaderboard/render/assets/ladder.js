@@ -6,7 +6,14 @@ function stepColumns(steps, more = []) {
   );
   return [
     ...more,
-    { key: "step", label: "Step", text: true, kind: "stack", value: (one) => one.step, cell: (one) => named(one.step) },
+    {
+      key: "step",
+      label: "Step",
+      text: true,
+      kind: "stack",
+      value: (one) => one.step,
+      cell: (one) => [named(one.step), alteredSign(one)],
+    },
     {
       key: "below",
       label: "On top of",

@@ -45,3 +45,11 @@ function badge(mark) {
   const found = MARKS[mark];
   return found ? el("span", { class: `badge ${mark}`, title: found[1] }, found[0]) : null;
 }
+
+// The sign beside a number of an altered network, and the line that explains it; nothing where there is none.
+function alteredSign(one) {
+  if (!known(one.altered)) return null;
+  return el("abbr", { title: `altered network: ${boards.texts[one.altered]}` }, boards.altered.sign);
+}
+
+const alteredNote = (rows) => (rows.some((one) => known(one?.altered)) ? ` ${boards.altered.note}` : "");

@@ -32,6 +32,7 @@ function drawMethods(view) {
     const caption = [
       el("strong", {}, state.method),
       " as the last step of a stack, against the stack without it, at the same seeds and on the same images.",
+      alteredNote(steps),
     ];
     view.append(section("What it adds", table("adds", caption, stepColumns(steps, placeColumns()), steps)));
   }
@@ -40,7 +41,7 @@ function drawMethods(view) {
       "Stacks that have it",
       table(
         "stacks",
-        [el("strong", {}, state.method), " in stacks, on every network and bit-width."],
+        [el("strong", {}, state.method), " in stacks, on every network and bit-width.", alteredNote(cells)],
         stackColumns(),
         cells,
         { heading: 0 }

@@ -15,7 +15,7 @@ function drawNetworks(view) {
       "The best at each bit-width",
       table(
         "bests",
-        bestCaption(),
+        bestCaption(lists),
         bestColumns(),
         lists.map((list) => ({ list })).sort((a, b) => bitOrder(a.list.bits, b.list.bits))
       )
@@ -50,9 +50,10 @@ function drawNetworks(view) {
     );
 }
 
-const bestCaption = () => [
+const bestCaption = (lists) => [
   el("strong", {}, state.network),
   ": the best mean of each list, and the stacks that are not shown to be worse.",
+  alteredNote(lists.flatMap((list) => list.rows.filter((row) => ["best", "tied"].includes(row.mark)))),
 ];
 
 function bestColumns() {
@@ -96,7 +97,8 @@ function bestColumns() {
       text: true,
       kind: "stack",
       value: (one) => (tied(one).length ? tied(one).length : null),
-      cell: (one) => (tied(one).length ? tied(one).map((row) => el("span", { class: "line" }, named(row.label))) : "–"),
+      cell: (one) =>
+        tied(one).length ? tied(one).map((row) => el("span", { class: "line" }, named(row.label), alteredSign(row))) : "–",
     },
     { key: "stacks", label: "Stacks", value: (one) => one.list.rows.length },
   ];

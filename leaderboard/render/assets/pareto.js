@@ -176,7 +176,13 @@ function pointColumns(cost) {
       cell: (one) => link(named(one.row.label), { bits: one.bits, cell: one.row.label }),
     },
     { key: "bits", label: "Bits", text: true, value: (one) => one.bits, order: bitOrder },
-    { key: "mean", label: "Top-1, %", kind: "strong", value: (one) => one.y, cell: (one) => percent(one.y) },
+    {
+      key: "mean",
+      label: "Top-1, %",
+      kind: "strong",
+      value: (one) => one.y,
+      cell: (one) => [percent(one.y), alteredSign(one.row)],
+    },
     { key: "cost", label: UNITS[cost].label, value: (one) => one.x, cell: (one) => UNITS[cost].show(one.row[cost]) },
     {
       key: "status",

@@ -119,6 +119,8 @@ function drawRecordTable() {
 function recordCell(key, i) {
   const value = records.get(key, i);
   if (key === "id") return link(value.slice(0, 8), { record: value });
+  if (key === "stack" && records.names.includes("altered") && known(records.get("altered", i)))
+    return [named(value), el("abbr", { title: `altered network: ${records.get("altered", i)}` }, boards.altered.sign)];
   if (key === "stack" || key === "model") return known(value) ? named(value) : "–";
   if (key === "status" && known(records.get("error_kind", i))) return `${value}: ${records.get("error_kind", i)}`;
   return RECORD_SHOW[key] ? RECORD_SHOW[key](value) : known(value) ? String(value) : "–";
