@@ -14,6 +14,20 @@ from tests.shared import requires_images, requires_reference
 NIGHTLY = bool(os.environ.get("HARNESS_NIGHTLY"))
 nightly = pytest.mark.skipif(not NIGHTLY, reason="in the nightly form: HARNESS_NIGHTLY=1")
 
+
+def sparing(values, usual):
+    """Values of a parameter: the usual run tries some of them, the nightly form all.
+
+    Raises:
+        ValueError: One of the usual ones is no value.
+    """
+    values = list(values)
+    unknown = [one for one in usual if one not in values]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is none of the values: {values}")
+    return [pytest.param(one, marks=() if one in usual else nightly) for one in values]
+
+
 # Other processes, other networks, every method: seconds to minutes each.
 SLOW_FILES = {
     "test_local",

@@ -17,7 +17,10 @@ from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
 
+Bytes = tuple[dict[str, bytes], dict[str, Any]]
+
 _OUTCOMES: dict[Any, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+_AGAIN: dict[Any, Bytes] = {}  # of a second application
 
 
 def with_quick_settings(text: str) -> str:
@@ -47,24 +50,53 @@ def apply(
         step.method.apply(model, calibration, Context(present_bits(model, Bits.parse(bits)), seed, scheme=scheme))
 
 
-def outcome(stack: Stack, model: QuantizedModel, calibration: CalibrationSet, bits: str = "w4a8") -> None:
-    """Put what the stack leaves behind into the model; applied once a session, for checks that only look at the result."""
-    methods = tuple(type(step.method) for step in stack.steps)
-    key = (str(stack), methods, bits, id(model), id(calibration))
-    if key in _OUTCOMES:
+def outcome(
+    stack: Stack, model: QuantizedModel, calibration: CalibrationSet, bits: str = "w4a8", *, anew: bool = False
+) -> None:
+    """Put what the stack leaves behind into the model; applied once a session, for checks that only look at the result.
+
+    Args:
+        stack: The stack.
+        model: The model.
+        calibration: Images.
+        bits: Widths.
+        anew: Apply it also where that is known, for checks that look at how it is applied.
+    """
+    key = _key(stack, model, calibration, bits)
+    if key in _OUTCOMES and not anew:
         restore(model, *_OUTCOMES[key])
         return
     apply(stack.steps, model, calibration, bits)
-    _OUTCOMES[key] = state_of(model)
+    _OUTCOMES.setdefault(key, state_of(model))
 
 
-def bytes_of(model: QuantizedModel) -> tuple[dict[str, bytes], dict[str, Any]]:
+def apply_again(stack: Stack, model: QuantizedModel, calibration: CalibrationSet, bits: str = "w4a8") -> None:
+    """Apply a stack whatever is known of it; ``bytes_again`` remembers what came of it."""
+    apply(stack.steps, model, calibration, bits)
+    _AGAIN[_key(stack, model, calibration, bits)] = bytes_of(model)
+
+
+def bytes_again(stack: Stack, model: QuantizedModel, calibration: CalibrationSet, bits: str = "w4a8") -> Bytes:
+    """What an application of its own leaves behind, none that ``outcome`` knows; once a session."""
+    key = _key(stack, model, calibration, bits)
+    if key not in _AGAIN:
+        model.clear()
+        apply_again(stack, model, calibration, bits)
+    return _AGAIN[key]
+
+
+def _key(stack: Stack, model: QuantizedModel, calibration: CalibrationSet, bits: str) -> Any:
+    methods = tuple(type(step.method) for step in stack.steps)
+    return str(stack), methods, bits, id(model), id(calibration)
+
+
+def bytes_of(model: QuantizedModel) -> Bytes:
     """Everything that methods have changed: bytes of each tensor by name, and plain facts."""
     tensors, facts = state_of(model)
     return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, facts
 
 
-def first_difference(one: tuple[dict[str, bytes], dict[str, Any]], other: tuple[dict[str, bytes], dict[str, Any]]) -> str:
+def first_difference(one: Bytes, other: Bytes) -> str:
     """Names one thing in which two states differ; empty when they are equal."""
     for before, after in zip(one, other, strict=True):
         names = [name for name in {**before, **after} if before.get(name) != after.get(name)]

@@ -11,11 +11,19 @@ from safetensors.torch import load_file
 
 from harness.method.base import Context
 from harness.method.registration import Role
-from harness.method.stack import check, parse
+from harness.method.stack import Stack, check, parse
 from harness.quant.format.affine import Affine
 from harness.quant.network.inventory import off_grid_sites
 from harness.quant.network.state import load_state, save_state
-from harness.testing.applying import apply, bytes_of, first_difference, outcome, stack_of
+from harness.testing.applying import (
+    apply,
+    apply_again,
+    bytes_again,
+    bytes_of,
+    first_difference,
+    outcome,
+    stack_of,
+)
 from harness.testing.registration import RegistrationKit
 from harness.trial.bits import Bits
 
@@ -59,7 +67,7 @@ class MethodKit(RegistrationKit):
         images = calibration.images[:4]
         before = model.full_precision(images)
         weights = {site: operation.weight.clone() for site, operation in model.weights.items()}
-        apply(stack_of(method, self.base).steps, model, calibration, self.bits)
+        outcome(stack_of(method, self.base), model, calibration, self.bits, anew=True)
         changed = [site for site, weight in weights.items() if not torch.equal(model.weights[site].weight, weight)]
         assert not changed, f"{method} writes to full-precision weights: {', '.join(changed)}"
         assert torch.equal(model.full_precision(images), before), (
@@ -70,7 +78,7 @@ class MethodKit(RegistrationKit):
         self, method: str, model: QuantizedModel, calibration: CalibrationSet, tmp_path: Path
     ) -> None:
         """Everything a method changes is in the state file: quantizers, corrections, replaced and rounded weights."""
-        apply(stack_of(method, self.base).steps, model, calibration, self.bits)
+        apply_again(stack_of(method, self.base), model, calibration, self.bits)
         logits, state = model(calibration.images[:4]), bytes_of(model)
         save_state(model, tmp_path / "state.safetensors")
         assert isinstance(load_file(tmp_path / "state.safetensors"), dict)
@@ -87,9 +95,7 @@ class MethodKit(RegistrationKit):
         stack = stack_of(method, self.base)
         outcome(stack, model, calibration, self.bits)
         first = bytes_of(model)
-        model.clear()
-        apply(stack_of(method, self.base).steps, model, calibration, self.bits)
-        differs = first_difference(first, bytes_of(model))
+        differs = first_difference(first, bytes_again(stack_of(method, self.base), model, calibration, self.bits))
         assert not differs, f"{method} gives other bytes with the same seed: {differs}; use context.generator('{method}')"
 
     def test_a_reused_prefix_gives_the_same_bytes(
@@ -102,7 +108,7 @@ class MethodKit(RegistrationKit):
         outcome(stack, model, calibration, self.bits)
         computed = bytes_of(model)
         model.clear()
-        apply(stack.steps[:-1], model, calibration, self.bits)
+        outcome(Stack(stack.steps[:-1]), model, calibration, self.bits)
         save_state(model, tmp_path / "prefix.safetensors")
         model.clear()
         load_state(model, tmp_path / "prefix.safetensors")

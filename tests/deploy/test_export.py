@@ -27,6 +27,7 @@ from harness.run.reload import load_quantized
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
 from harness.trial.spec import TrialSpec
+from tests.lanes import nightly
 from tests.run.folder_trials import image_folder
 from tests.run.folder_trials import spec as folder_spec
 from tests.shared import DEIT, IMAGES, requires_images
@@ -300,6 +301,7 @@ def test_convolutions_run_on_integers(photographs):
     assert all(row["why"] for row in floats)
 
 
+@nightly
 @requires_images
 def test_deit_tiny_at_the_sites_of_deployment(tmp_path):
     """All linear operations, patches and classifier included, in integer kernels."""

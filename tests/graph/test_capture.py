@@ -16,6 +16,7 @@ from harness.models.cards import cards
 from harness.quant.network.qmodel import quantizable
 from harness.trial.bits import Bits
 from tests.graph import networks
+from tests.lanes import NIGHTLY
 
 FAMILIES = {
     "vit_tiny_patch16_224": 14,
@@ -25,6 +26,7 @@ FAMILIES = {
     "resnet18.tv_in1k": 10,
     "regnety_032.tv2_in1k": 23,
 }
+SEARCHED = ("vit_tiny", "levit")  # attention as one module, and cut into parts; the others in the nightly form
 
 
 def test_cards_claim_what_is_tested_here():
@@ -46,7 +48,8 @@ def test_capture_folding_and_quantization(name):
     assert len(model.segments) == FAMILIES[name]
     for result in (model(images), model.full_precision(images)):
         assert (result - expected).abs().max() <= 1e-4 * expected.abs().max()
-    search = "" if name.startswith("regnety") else "+evolq(passes=1,cycles=1,batch=2)"  # half a minute there
+    searched = name.startswith(SEARCHED) or (NIGHTLY and not name.startswith("regnety"))  # half a minute there
+    search = "+evolq(passes=1,cycles=1,batch=2)" if searched else ""
     for step in check(f"fqvit+omse(targets=weights)+biascorr{search}").steps:
         step.method.apply(model, CalibrationSet(images), Context(Bits.parse("w4a8")))
     quantized = model(images)

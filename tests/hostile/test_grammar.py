@@ -9,7 +9,7 @@ from tests.hostile.known import param
 from tests.hostile.texts import TEXTS
 from tests.hostile.world import Case, settle
 
-FAST, NIGHTLY = 20, 220
+FAST, NIGHTLY = 12, 220
 PIECES = [
     "fqvit",
     "minmax",

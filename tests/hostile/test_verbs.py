@@ -14,7 +14,7 @@ from tests.hostile.known import param
 from tests.hostile.world import Case, settle
 from tests.store.test_store import record
 
-FAST, NIGHTLY = 8, 60
+FAST, NIGHTLY = 5, 60
 
 
 @pytest.fixture

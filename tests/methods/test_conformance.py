@@ -18,6 +18,7 @@ from harness.models.loading import load_model
 from harness.quant.network.qmodel import quantizable
 from harness.quant.network.state import restore, state_of
 from harness.trial.bits import Bits
+from tests.lanes import sparing
 from tests.shared import DEIT, REFERENCE, requires_reference
 
 pytestmark = requires_reference
@@ -147,7 +148,11 @@ def test_scales_with_log_int_softmax(deit, calibration):
     assert (errors < 1e-5).mean() > 0.9
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
+# With power-of-two factors, and with all corrections; the others differ from these in their scales.
+LOGITS = ("deit_tiny_fqvit_w8a8_ptf", "deit_tiny_omse_w3a8_ptf_biascorr")
+
+
+@pytest.mark.parametrize("setting", sparing(SETTINGS, LOGITS))
 def test_logits_are_as_close_as_a_second_implementation_can_be(setting, deit, calibration, evaluation):
     calibrate(deit, calibration, *SETTINGS[setting])
     with np.load(REFERENCE / f"{setting}.npz") as archive:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lanes import sparing
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +128,11 @@ def stranger(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(params=["present folder", "PYTHONPATH"])
+PLACES = ["present folder", "PYTHONPATH"]
+by_the_path = pytest.mark.parametrize("surroundings", sparing(PLACES, ["PYTHONPATH"]), indirect=True)
+
+
+@pytest.fixture(params=PLACES)
 def surroundings(request, installed, stranger, tmp_path):
     """Where a command runs and with which path: the stranger's packages lie in either."""
     if request.param == "present folder":
@@ -139,6 +145,7 @@ def test_the_installed_package_is_the_one_that_is_used(surroundings, installed):
     assert Path(file).is_relative_to(installed)
 
 
+@by_the_path
 def test_a_strangers_packages_do_not_take_our_place(surroundings):
     listed = call("-m", "harness", "list", "methods", **surroundings)
     assert {"fqvit", "evolq", "minmax"} <= {line.partition(" ")[0] for line in listed.splitlines()}
@@ -147,6 +154,7 @@ def test_a_strangers_packages_do_not_take_our_place(surroundings):
     assert MARK not in call("-m", "harness", "report", **surroundings)
 
 
+@by_the_path
 def test_a_snapshot_of_a_sweep_has_ours_and_nothing_of_theirs(surroundings, tmp_path):
     code = "\n".join(line[4:] for line in SNAPSHOT.splitlines())
     (copy,) = call("-c", code, str(tmp_path / "code"), **surroundings).splitlines()

@@ -154,10 +154,10 @@ class StopsAt(Progress):
 @pytest.mark.parametrize(
     ("step", "blocks"),
     [
-        (SEARCH, 1),
+        pytest.param(SEARCH, 1, marks=nightly),
         (SEARCH, 8),
         ("gradopt(passes=2,steps=1)", 1),
-        ("gradopt(passes=2,steps=1)", 8),
+        pytest.param("gradopt(passes=2,steps=1)", 8, marks=nightly),
         ("evolq(passes=2,cycles=1,selection=evaluation)", 8),
         pytest.param("evolq(passes=2,cycles=1,selection=evaluation)", 1, marks=nightly),
     ],

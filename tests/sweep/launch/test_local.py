@@ -18,6 +18,7 @@ from tests.lanes import NIGHTLY
 from tests.sweep.launch.waiting import saved_searches, wait_for
 
 GRID = ["--method", "fqvit,fqvit+omse", "--bits", "w8a8,w4a8", "--calib", "8", "--eval-limit", "50", "--device", "cpu"]
+ONE_WIDTH = ["--bits", "w4a8", *GRID[4:]]
 SEARCH = "fqvit+evolq(passes=2,cycles=1)"
 
 
@@ -119,7 +120,7 @@ def test_workers_that_cannot_start_are_explained(home, harness, tmp_path, monkey
 
 
 def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harness, status, gate):
-    sweep = launcher("--method", f"{SEARCH},minmax", *GRID[2:], "--workers", "1")
+    sweep = launcher("--method", f"{SEARCH},minmax", *ONE_WIDTH, "--workers", "1")
     beat = gate.held(home)
     os.kill(beat.pid, signal.SIGKILL)
     gate.open()
@@ -127,14 +128,14 @@ def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harn
     assert sweep.returncode == 1
     assert "killed: its process ended with signal SIGKILL in stage evolq" in err
     counted = status()
-    assert counted["states"] == {"done": 3, "failed": 1}
+    assert counted["states"] == {"done": 1, "failed": 1}
     assert counted["failed_kinds"] == {"killed": 1}
     assert "--retry killed" in harness("status", check=0).stdout
     untouched = harness("resume", check=0)
     assert "nothing to do" in untouched.stdout
     (failed,) = [record for record in home.records() if record["status"] == "failed"]
     harness("resume", "--retry", "killed", "--quiet", check=0)
-    assert status()["states"] == {"done": 4}
+    assert status()["states"] == {"done": 2}
     repeated = home.get(failed["id"])
     evolq = next(stage for stage in repeated["stages"] if stage["name"] == "evolq")
     assert evolq["notes"]["seconds_before_interruption"] > 0, "the search went on where it was"
@@ -143,7 +144,7 @@ def test_a_worker_that_is_killed_leaves_a_record_and_the_others_go_on(home, harn
 def test_a_launcher_that_is_killed_loses_nothing(home, harness, status, gate):
     """What is finished stays, what ran is lost and said so, nothing is there twice."""
     for _ in range(2 if NIGHTLY else 1):
-        sweep = launcher("--method", f"fqvit,{SEARCH}", *GRID[2:], "--quiet")
+        sweep = launcher("--method", f"fqvit,{SEARCH}", *ONE_WIDTH, "--quiet")
         beat = gate.held(home)
         before = {record["id"]: record["created"] for record in home.records()}
         sweep.kill()
@@ -153,12 +154,12 @@ def test_a_launcher_that_is_killed_loses_nothing(home, harness, status, gate):
         assert [p for p in problems(home) if not p.path.name.startswith(".")] == []
         states = status()["states"]
         assert states.get("lost", 0) == 1
-        assert sum(states.values()) == 4
+        assert sum(states.values()) == 2
         assert "running" not in states
     gate.open()
     harness("resume", "--quiet", check=0)
-    assert status()["states"] == {"done": 4}
-    assert len(list(home.records())) == 4
+    assert status()["states"] == {"done": 2}
+    assert len(list(home.records())) == 2
 
 
 def test_fail_fast_starts_nothing_more(home, harness, status, tmp_path, monkeypatch):
