@@ -71,7 +71,7 @@ class AllocateConfig:
 @register(
     "allocate",
     role=Role.ALLOCATE,
-    version=1,
+    version=2,
     paper="Yao et al., HAWQ-V3: Dyadic Neural Network Quantization, ICML 2021; Wang et al., HAQ: Hardware-Aware Automated "
     "Quantization with Mixed Precision, CVPR 2019",
 )
