@@ -29,7 +29,7 @@ function boardColumns(list) {
       about: "dashed: full precision",
       cell: (row) => interval(row.around, scale, endsText, list.full),
     },
-    number("delta", "To full precision", (row) => row.delta, points, { short: "To full" }),
+    number("delta", "To full precision", (row) => row.delta, points, { short: "To fp32" }),
     {
       key: "published",
       label: "Published, %",
