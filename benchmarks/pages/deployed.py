@@ -32,6 +32,8 @@ def deployed(path: Path = DEPLOYED) -> str:
         return "Not measured yet."
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    rows.sort(key=lambda row: networks.index(row["network"]))  # lines were measured in another order
     lines = [_line(row) for row in rows]
     return f"{tabulate(lines, HEADERS, tablefmt='pipe', disable_numparse=True)}\n\n{_about(rows)}"
 
