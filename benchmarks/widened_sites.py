@@ -85,8 +85,10 @@ def maps(base: TrialSpec, wanted: list[int], arguments: argparse.Namespace) -> I
     )
     costs = {widths[0]: judged.costs(names, arguments.sensitivity), FULL: {}}
     for count in wanted:
-        problem = problem_of(names, widths, costs, spending(model, names, widths, "sites"), count)
-        chosen = [name for name, width in widths_of(problem, solve(problem)).items() if width == FULL]
+        chosen = []
+        if count:
+            problem = problem_of(names, widths, costs, spending(model, names, widths, "sites"), count)
+            chosen = [name for name, width in widths_of(problem, solve(problem)).items() if width == FULL]
         yield count, f"allocate {arguments.sensitivity}", 0, text_of(network, bits, chosen)
         for seed in range(arguments.seeds if count else 0):
             yield count, "random", seed, text_of(network, bits, random.Random(seed).sample(names, count))
