@@ -2,7 +2,7 @@
 
 First the trials, one network at a time, then the lines:
 
-    harness sweep --experiment mixed --model deit_tiny_patch16_224.fb_in1k --weights FILE --store STORE
+    harness sweep --experiment four_bits --model deit_tiny_patch16_224.fb_in1k --weights FILE --store STORE
     python -m benchmarks.mixed_bits --store STORE
 
 They go to ``benchmarks/mixed.csv``; ``python -m benchmarks.pages`` writes them into docs/diagnose.md.

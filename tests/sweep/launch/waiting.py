@@ -16,6 +16,8 @@ if {hold!r} and ("harness.sweep.launch.process" in sys.orig_argv or "submitit.co
     def block_done(self, *given):
         done(self, *given)
         blocks.append(1)
+        if len(blocks) >= 2:
+            open({hold!r} + ".held." + str(os.getpid()), "w").close()
         while len(blocks) >= 2 and os.path.exists({hold!r}):
             time.sleep(0.02)
     checkpoint.Checkpoint.block_done = block_done
@@ -97,9 +99,14 @@ class Gate:
         self._file.unlink()
 
     def held(self, store, trials=None):
-        """Wait until a search stands at the gate with its state saved; returns its heartbeat."""
+        """Wait until a search stands at the gate, not in the middle of a write; returns its heartbeat."""
+
+        def standing():
+            beat = searching(store, trials, steps=0)
+            return beat if beat is not None and Path(f"{self._file}.held.{beat.pid}").exists() else None
+
         wait_for(lambda: saved_searches(store))
-        return wait_for(lambda: searching(store, trials, steps=0))
+        return wait_for(standing)
 
 
 class Poison:
