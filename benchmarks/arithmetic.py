@@ -12,7 +12,6 @@ docs/speed.md.
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from statistics import median
 import torch
 
 from benchmarks.deployed import weights_of
+from benchmarks.pages.lines import append
 from harness.data.preprocessing import of_model
 from harness.data.sets import CalibrationSet
 from harness.data.sources import open_source
@@ -149,12 +149,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         row = measured(given, Path(folder))
     print("\n".join(f"{name:22} {value}" for name, value in row.items()))
-    new = not given.csv.is_file()
-    with given.csv.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    append(given.csv, COLUMNS, row)
 
 
 if __name__ == "__main__":

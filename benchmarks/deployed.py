@@ -1,6 +1,6 @@
 """What becomes of stacks when they are exported: a line for each, exported or refused with the reason.
 
-``python benchmarks/deployed.py --weights FOLDER --data FOLDER`` runs every stack on every network, exports it for ONNX
+``python -m benchmarks.deployed --weights FOLDER --data FOLDER`` runs every stack on every network, exports it for ONNX
 Runtime, and measures its latency beside float32. Networks without a file in the folder of weights get perturbed random
 weights: their products, kernels and times are real, their accuracy means nothing and is left out. Lines that
 ``benchmarks/deployed.csv`` has are not measured again; ``python -m benchmarks.pages`` writes them into docs/deploy.md.
@@ -12,17 +12,18 @@ adds it later to the lines that lack it, from the files in the store.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from safetensors.torch import save_file
+
+from benchmarks.pages.lines import append, read, write
 
 ROOT = Path(__file__).resolve().parents[1]
 CSV = ROOT / "benchmarks" / "deployed.csv"
@@ -92,20 +93,25 @@ def perturbed(network: str) -> dict[str, torch.Tensor]:
     return {name: value.contiguous() for name, value in state.items()}
 
 
-def measured(network: str, stack: str, bits: str, given: argparse.Namespace) -> Row:
-    """One line: run, export, time."""
+def place_of(network: str, given: argparse.Namespace) -> tuple[str, list[str]]:
+    """What a network's weights are, and the options that name its files, images and store."""
     weights, kind = weights_of(network, given.weights, given.store / "weights")
-    row: Row = {"network": network, "weights": kind, "stack": stack, "bits": bits}
-    where = ["--store", str(given.store), "--quiet"]
     files = [] if weights is None else ["--weights", str(weights)]
     data = [] if network == "embedded" else ["--data", str(given.data)]
-    words = ["--method", stack, "--model", network, "--bits", bits, "--calib", str(given.calib), *files, *data, *where]
+    return kind, [*files, *data, "--store", str(given.store), "--quiet"]
+
+
+def measured(network: str, stack: str, bits: str, given: argparse.Namespace) -> Row:
+    """One line: run, export, time."""
+    kind, where = place_of(network, given)
+    row: Row = {"network": network, "weights": kind, "stack": stack, "bits": bits}
+    words = ["--method", stack, "--model", network, "--bits", bits, "--calib", str(given.calib), *where]
     code, record, said = command("run", *words, "--eval-limit", str(given.images))
     if code != 0 or record.get("status") != "done":
         return {**row, "outcome": "no trial", "reason": _reason(record, said)}
     row |= {"id": record["id"], "images": record["metrics"]["n_images"], **_accuracy(record["metrics"], kind)}
     out = exported_to(given, row)
-    code, exported, said = command("export", record["id"], "--out", str(out), *files, *data, *where)
+    code, exported, said = command("export", record["id"], "--out", str(out), *where)
     if out.is_dir():
         row |= _gate(json.loads((out / "manifest.json").read_text(encoding="utf-8"))["gate"], kind)
         row |= {"outcome": "exported"}
@@ -148,10 +154,7 @@ def exported_to(given: argparse.Namespace, row: Row) -> Path:
 
 def timed(row: Row, given: argparse.Namespace) -> Row:
     """The part of an exported line that a clock measures."""
-    weights, _ = weights_of(row["network"], given.weights, given.store / "weights")
-    files = [] if weights is None else ["--weights", str(weights)]
-    data = [] if row["network"] == "embedded" else ["--data", str(given.data)]
-    where = [*files, *data, "--store", str(given.store), "--quiet"]
+    _, where = place_of(row["network"], given)
     file = exported_to(given, row) / "model.onnx"
     code, found, said = command("latency", str(file), "--rounds", str(given.rounds), *where)
     if code != 0:
@@ -163,25 +166,9 @@ def timed(row: Row, given: argparse.Namespace) -> Row:
     return times
 
 
-def lines_of(path: Path) -> list[Row]:
-    """Lines that the file has."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def write(path: Path, rows: Sequence[Row]) -> None:
-    """All lines."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def missing(given: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
     """Lines that the file does not have yet."""
-    known = {(row["network"], row["stack"], row["bits"]) for row in lines_of(given.csv)}
+    known = {(row["network"], row["stack"], row["bits"]) for row in read(given.csv)}
     for network in given.networks.split(","):
         for stack in STACKS:
             for bits in given.bits.split(","):
@@ -191,11 +178,11 @@ def missing(given: argparse.Namespace) -> Iterator[tuple[str, str, str]]:
 
 def add_times(given: argparse.Namespace) -> None:
     """Latency of exported lines that lack it and whose files are in the store."""
-    rows = lines_of(given.csv)
+    rows: list[Row] = list(read(given.csv))
     for row in rows:
         if row["outcome"] == "exported" and not row["ratio_1"] and exported_to(given, row).is_dir():
             row |= timed(row, given)
-            write(given.csv, rows)
+            write(given.csv, COLUMNS, rows)
             print(f"{row['ratio_1'] or row['reason']} {row['network']} {row['stack']} {row['bits']}", flush=True)
 
 
@@ -218,7 +205,7 @@ def main() -> None:
         return
     for network, stack, bits in missing(given):
         row = measured(network, stack, bits, given)
-        write(given.csv, [*lines_of(given.csv), row])
+        append(given.csv, COLUMNS, row)
         print(f"{row['outcome']:9} {network} {stack} {bits}", flush=True)
 
 

@@ -11,9 +11,9 @@ They go to ``benchmarks/mixed.csv``; ``python -m benchmarks.pages`` writes them 
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
+from benchmarks.pages.lines import write
 from harness.leaderboard.stats.difference import difference
 from harness.store.store import Store
 from harness.trial.record import Record
@@ -71,10 +71,7 @@ def main() -> None:
     parser.add_argument("--store", required=True)
     parser.add_argument("--csv", type=Path, default=CSV)
     given = parser.parse_args()
-    with given.csv.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines_of(Store(given.store)))
+    write(given.csv, COLUMNS, lines_of(Store(given.store)))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ saw. Lines are appended to ``benchmarks/recommended.csv``; ``python -m benchmark
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages.lines import append
 from harness.machine.progress import Progress
 from harness.recommend.advise import Advice, Adviser, Question
 from harness.recommend.choice import ALIKE, preferred
@@ -122,12 +122,8 @@ def main() -> None:
     for name, limits in questions(whole):
         question = Question(spec, limits, preferred(limits), JUDGES, evaluate=False)
         advice = Adviser(question, store, Progress()).advise(candidates)
-        new = not given.csv.is_file()
-        with given.csv.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row := line(given.model, name, advice, known))
+        row = line(given.model, name, advice, known)
+        append(given.csv, COLUMNS, row)
         print(row, flush=True)
 
 

@@ -3,7 +3,7 @@
 For each number of sites one trial with the sites that cost most alone (what ``allocate(of=sites)`` solves for), and trials
 with as many sites drawn at random, all on the same images:
 
-    python benchmarks/widened_sites.py --model vit_tiny_patch16_224 --weights vit.safetensors --data imagenet \
+    python -m benchmarks.widened_sites --model vit_tiny_patch16_224 --weights vit.safetensors --data imagenet \
         --calib 64 --eval-limit 200 --sites 0,12,24,48 --out widened.csv
 
 The costs of the sites are measured once, on the last quarter of the calibration images; rows are added to the file, and
@@ -15,7 +15,6 @@ them into docs/diagnose.md.
 from __future__ import annotations
 
 import argparse
-import csv
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.pages.lines import append, read, write
 from harness.engines.allocation import solve
 from harness.engines.mixed import Judged, problem_of, spending, widths_of
 from harness.leaderboard.stats.difference import difference
@@ -34,7 +34,8 @@ from harness.store.store import Store
 from harness.trial.bits import FULL, Bits
 from harness.trial.spec import TrialSpec
 
-COLUMNS = ("sites", "chosen_by", "seed", "top1", "top1_fp32", "logit_sqnr_db", "id")
+METRICS = ("top1", "top1_fp32", "logit_sqnr_db")
+COLUMNS = ("sites", "chosen_by", "seed", *METRICS, "id")
 CURVE = Path(__file__).resolve().parent / "widened.csv"
 CURVE_COLUMNS = ("network", "stack", "bits", "sites", "top1_fp32", "allocate", "random", "difference", "low", "high")
 SENSITIVITIES = ("sqnr", "fisher", "hessian")
@@ -51,7 +52,7 @@ def main() -> None:
         calib=arguments.calib,
         eval_limit=arguments.eval_limit,
     )
-    done = rows_of(arguments.out)
+    done = {(row["sites"], row["chosen_by"], row["seed"]) for row in read(arguments.out)}
     wanted = [int(part) for part in arguments.sites.split(",")]
     for count, chosen_by, seed, bits in maps(base, wanted, arguments):
         if (str(count), chosen_by, str(seed)) in done:
@@ -61,10 +62,8 @@ def main() -> None:
         if record["status"] != "done":
             raise SystemExit(record["error"]["message"])
         metrics = record["metrics"]
-        add(
-            arguments.out,
-            (count, chosen_by, seed, metrics["top1"], metrics["top1_fp32"], metrics["logit_sqnr_db"], record["id"]),
-        )
+        row = {"sites": count, "chosen_by": chosen_by, "seed": seed, "id": record["id"]}
+        append(arguments.out, COLUMNS, row | {name: metrics[name] for name in METRICS})
     write_curve(arguments, Store.default(arguments.store))
 
 
@@ -106,15 +105,11 @@ def text_of(network: Fitted, bits: Bits, names: list[str]) -> str:
 
 def write_curve(arguments: argparse.Namespace, store: Store) -> None:
     """A line for each number of sites: what ``allocate`` reaches, what random choices reach, and the paired difference."""
-    with arguments.out.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    with CURVE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, CURVE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for count in dict.fromkeys(row["sites"] for row in rows):
-            at = [row for row in rows if row["sites"] == count]
-            line = {"network": arguments.model, "stack": arguments.method, "bits": arguments.bits, "sites": count}
-            writer.writerow(line | compared(at, store))
+    about = {"network": arguments.model, "stack": arguments.method, "bits": arguments.bits}
+    rows = read(arguments.out)
+    counts = dict.fromkeys(row["sites"] for row in rows)
+    curve = [about | {"sites": one} | compared([row for row in rows if row["sites"] == one], store) for one in counts]
+    write(CURVE, CURVE_COLUMNS, curve)
 
 
 def compared(rows: list[dict[str, str]], store: Store) -> dict[str, object]:
@@ -128,24 +123,6 @@ def compared(rows: list[dict[str, str]], store: Store) -> dict[str, object]:
     apart = difference(drawn, np.repeat(store.correct(best["id"])[:1], len(drawn), axis=0)).interval
     mean = sum(float(row["top1"]) for row in others) / len(others)
     return found | {"random": mean, "difference": apart.value, "low": apart.low, "high": apart.high}
-
-
-def rows_of(path: Path) -> set[tuple[str, str, str]]:
-    """What a file has already."""
-    if not path.exists():
-        return set()
-    with path.open(newline="", encoding="utf-8") as file:
-        return {(row["sites"], row["chosen_by"], row["seed"]) for row in csv.DictReader(file)}
-
-
-def add(path: Path, row: tuple[object, ...]) -> None:
-    """One more row."""
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(COLUMNS)
-        writer.writerow(row)
 
 
 def parsed() -> argparse.Namespace:

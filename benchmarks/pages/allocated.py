@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable
 from pathlib import Path
 
-from tabulate import tabulate
-
+from benchmarks.pages.lines import Row, read, table
 from benchmarks.pages.searches import ROOT
 
 WIDENED = ROOT / "benchmarks" / "widened.csv"
 MIXED = ROOT / "benchmarks" / "mixed.csv"
-Row = dict[str, str]
 
 
 def widened(path: Path = WIDENED) -> str:
     """Top-1 over the number of sites in full precision, chosen and drawn."""
     headers = ["sites in full precision", "chosen by `allocate`", "drawn at random", "difference"]
-    return _table(path, headers, _widened_line)
+    return table(read(path), headers, _widened_line)
 
 
 def mixed(path: Path = MIXED) -> str:
     """Four bits per weight on average against four bits everywhere."""
-    return _table(
-        path, ["network", "stack", "MB", "image forwards", "seconds", "top-1", "difference to uniform"], _mixed_line
-    )
-
-
-def _table(path: Path, headers: list[str], line: Callable[[Row], list[str]]) -> str:
-    if not path.is_file():
-        return "Not measured yet."
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = [line(row) for row in csv.DictReader(file)]
-    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True)
+    headers = ["network", "stack", "MB", "image forwards", "seconds", "top-1", "difference to uniform"]
+    return table(read(path), headers, _mixed_line)
 
 
 def _widened_line(row: Row) -> list[str]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from tabulate import tabulate
-
+from benchmarks.pages.lines import Row, network_name, read, table
 from benchmarks.pages.searches import ROOT
 
 ARITHMETIC = ROOT / "benchmarks" / "arithmetic.csv"
@@ -25,20 +23,22 @@ HEADERS = [
 
 def arithmetic(path: Path = ARITHMETIC) -> str:
     """Forward against full precision, and the distance of a network to itself."""
-    if not path.is_file():
-        return "Not measured yet."
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return tabulate([_line(row) for row in rows], HEADERS, tablefmt="pipe", disable_numparse=True)
+    return table(read(path), HEADERS, _line)
 
 
-def _line(row: dict[str, str]) -> list[str]:
-    name = f"`{row['network'].partition('_patch')[0].partition('.')[0]}`" + ("" if row["weights"] == "real" else " (random)")
-    start = [name, row["bits"], f"`{row['stack']}`", f"{float(row['share']):.0f} %", row["float"], row["integer"]]
+def _line(row: Row) -> list[str]:
+    start = [
+        network_name(row),
+        row["bits"],
+        f"`{row['stack']}`",
+        f"{float(row['share']):.0f} %",
+        row["float"],
+        row["integer"],
+    ]
     return [*start, row["float, oneDNN off"], _own(row), row["integer against float"]]
 
 
-def _own(row: dict[str, str]) -> str:
+def _own(row: Row) -> str:
     """Integer arithmetic against itself: one word where all three changes leave every byte."""
     texts = [row[f"integer, {change}"] for change in ("oneDNN off", "batch 7", "two threads")]
     return texts[0] if len(set(texts)) == 1 else "; ".join(texts)

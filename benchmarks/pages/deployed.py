@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
-from tabulate import tabulate
-
+from benchmarks.pages.lines import Row, network_name, read, table
 from benchmarks.pages.searches import ROOT
 
 DEPLOYED = ROOT / "benchmarks" / "deployed.csv"
@@ -23,24 +21,19 @@ HEADERS = [
     "integer work",
     "time",
 ]
-Row = dict[str, str]
 
 
 def deployed(path: Path = DEPLOYED) -> str:
     """Exported or refused, and what the exported files are like."""
-    if not path.is_file():
-        return "Not measured yet."
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read(path)
     networks = list(dict.fromkeys(row["network"] for row in rows))
     rows.sort(key=lambda row: networks.index(row["network"]))  # lines were measured in another order
-    lines = [_line(row) for row in rows]
-    return f"{tabulate(lines, HEADERS, tablefmt='pipe', disable_numparse=True)}\n\n{_about(rows)}"
+    shown = table(rows, HEADERS, _line)
+    return f"{shown}\n\n{_about(rows)}" if rows else shown
 
 
 def _line(row: Row) -> list[str]:
-    name = f"`{row['network'].partition('_patch')[0].partition('.')[0]}`" + ("" if row["weights"] == "real" else " (random)")
-    start = [name, row["bits"], f"`{row['stack']}`"]
+    start = [network_name(row), row["bits"], f"`{row['stack']}`"]
     if row["outcome"] != "exported":
         return [*start, f"{row['outcome']}: {_short(row['reason'])}", *["-"] * 6]
     runtime = f"{_number(row, 'top1_runtime')} ({_ends(row, 'low', 'high', '+.1f')})" if row["top1_runtime"] else "-"

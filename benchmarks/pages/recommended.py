@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
-from tabulate import tabulate
-
+from benchmarks.pages.lines import Row, read, table
 from benchmarks.pages.searches import ROOT
 
 RECOMMENDED = ROOT / "benchmarks" / "recommended.csv"
 HEADERS = ["network", "limits", "recommended", "MB", "drop expected", "measured", "best in hindsight", "MB", "drop", "place"]
-Row = dict[str, str]
 
 
 def recommended(path: Path = RECOMMENDED) -> str:
     """Three questions a network, each beside what labels would have chosen."""
-    if not path.is_file():
-        return "Not measured yet."
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    table = tabulate([_line(row) for row in rows], HEADERS, tablefmt="pipe", disable_numparse=True)
-    return f"{table}\n\n{_about(rows)}"
+    rows = read(path)
+    shown = table(rows, HEADERS, _line)
+    return f"{shown}\n\n{_about(rows)}" if rows else shown
 
 
 def _line(row: Row) -> list[str]:

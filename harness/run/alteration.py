@@ -14,11 +14,10 @@ from harness.quant.network.qmodel import QuantizedModel
 from harness.quant.network.state import load_state
 from harness.run.work import Done, Given
 from harness.store.reading import sha256_of
+from harness.store.store import STATE
 from harness.trial.identity import content_id
 from harness.trial.record import Record
 from harness.trial.spec import FLOAT_LAYERNORM
-
-STATE = "quantizers.safetensors"
 
 
 def original_id(identity: Mapping[str, Any]) -> str:

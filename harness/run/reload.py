@@ -19,7 +19,7 @@ from harness.quant.network.qmodel import QuantizedModel, quantizable
 from harness.quant.network.state import load_state
 from harness.run.prepare import device_of
 from harness.store.reading import reason_of, sha256_of
-from harness.store.store import Store
+from harness.store.store import STATE, Store
 from harness.trial.record import Record
 from harness.trial.spec import FLOAT
 
@@ -126,7 +126,7 @@ def _state_file(store: Store, record: Record) -> Path:
         error = record["error"]
         reason = f"it has {record['status']} ({error['kind']}: {' '.join(error['message'].split())})"
         raise UsageError(f"trial {trial} has no quantized network: {reason}", f"run it again: {record['command']}")
-    path = store.folder(trial) / "quantizers.safetensors"
+    path = store.folder(trial) / STATE
     if path.is_file():
         return path
     if "imported" in record:

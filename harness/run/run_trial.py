@@ -35,7 +35,7 @@ from harness.run.session import Session
 from harness.run.stages import Stages
 from harness.run.work import Done, Given
 from harness.store.reading import sha256_of
-from harness.store.store import Store, write_aside
+from harness.store.store import STATE, Store, write_aside
 from harness.text import parse_size
 from harness.trial.bit_check import check_sites
 from harness.trial.record import Record
@@ -148,7 +148,7 @@ def _write_state(given: Given, done: Done, model: QuantizedModel) -> None:
     folder = given.store.folder(given.prepared.id)
     folder.mkdir(parents=True, exist_ok=True)
     if model.external is None:
-        path = folder / "quantizers.safetensors"
+        path = folder / STATE
         write_aside(path, lambda aside: save_state(model, aside))
         done.results["files"] = {path.name: sha256_of(path)}
 

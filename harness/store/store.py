@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "HARNESS_HOME"
 DEFAULT_ROOT = "runs"
-BESIDE = ("correct.npy", "quantizers.safetensors")  # what belongs to a record and would be written over with it
+STATE = "quantizers.safetensors"  # of a trial: its finished network
+BESIDE = ("correct.npy", STATE)  # what belongs to a record and would be written over with it
 WHILE_IT_RUNS = ("log.txt", "heartbeat.json")
 DEEPEST = 200  # folders above a store
 LEAST_SPACE = 2**16  # bytes: a record and the quantizers of a small network
