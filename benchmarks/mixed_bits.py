@@ -5,15 +5,17 @@ First the trials, one network at a time, then the lines:
     harness sweep --experiment four_bits --model deit_tiny_patch16_224.fb_in1k --weights FILE --store STORE
     python -m benchmarks.mixed_bits --store STORE
 
-They go to ``benchmarks/mixed.csv``; ``python -m benchmarks.pages`` writes them into docs/diagnose.md.
+They go to ``benchmarks/mixed.csv``, in place of earlier lines of the same trials; ``python -m benchmarks.pages`` writes them into
+docs/diagnose.md.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.pages.lines import write
+from benchmarks.pages.lines import read, write
 from harness.leaderboard.stats.difference import difference
 from harness.store.store import Store
 from harness.trial.record import Record
@@ -71,7 +73,17 @@ def main() -> None:
     parser.add_argument("--store", required=True)
     parser.add_argument("--csv", type=Path, default=CSV)
     given = parser.parse_args()
-    write(given.csv, COLUMNS, lines_of(Store(given.store)))
+    known = {_trial(line): line for line in (*read(given.csv), *lines_of(Store(given.store)))}
+    write(given.csv, COLUMNS, sorted(known.values(), key=_place))
+
+
+def _trial(line: Mapping[str, object]) -> tuple[object, ...]:
+    return line["network"], line["stack"], line["bits"]
+
+
+def _place(line: Mapping[str, object]) -> tuple[str, bool]:
+    """Networks together, the uniform widths of each first."""
+    return str(line["network"]), str(line["stack"]).startswith("allocate(")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ floats differ in their last bits, a value near a tie is rounded the other way, a
 means by kind of tensor are compared (``digest.py`` says how near they must be, and why).
 """
 
+import re
 from dataclasses import replace
 
 import pytest
 
+from harness.method.registry import PACKAGES, available
 from tests.golden import book
 from tests.golden.digest import State
 from tests.golden.trials import BY_NAME, Identity, Runs, tolerance_of
@@ -23,6 +25,13 @@ def runs(tmp_path_factory) -> Runs:
 
 def test_the_file_and_the_list_name_the_same_trials():
     assert GOLDEN.keys() == BY_NAME.keys(), f"run {book.REGENERATE}"
+
+
+def test_every_method_that_needs_no_extra_has_a_trial():
+    tried = " ".join(BY_NAME)
+    known = [info.name for info in available().values() if info.target.startswith(PACKAGES) and not info.extra]
+    assert len(known) > 30
+    assert [name for name in known if not re.search(rf"\b{name}\b", tried)] == []
 
 
 @pytest.mark.parametrize("name", [name for name in BY_NAME if name in GOLDEN])

@@ -62,6 +62,12 @@ SEARCHING = (
     small("adalog(candidates=32,steps=1,rounds=1,images=4)", "w4a4"),
     small("ptq4vit(steps=6,rounds=1)", "w6a6"),
     small("easyquant(steps=6)", "w4a4"),
+    small("rotate+minmax", "w8a8", arithmetic=INTEGER),
+    small("minmax+ocs", "w4a8", arithmetic=INTEGER),
+    small("minmax+lapq(images=8,evaluations=3,batch=8)", "w4a8", arithmetic=INTEGER),
+    small("repqvit+gptaq(batch=8)", "w4a4", arithmetic=INTEGER),
+    small("repqvit+comq(batch=8)", "w4a4", arithmetic=INTEGER),
+    small("allocate(budget=4,sensitivity=fisher,lowest=3,highest=5,images=2)+minmax", "w8a8", arithmetic=INTEGER),
 )
 
 
