@@ -15,6 +15,7 @@ from harness.baselines.engines.reparameterisation import FRACTIONS, ZeroPoint, r
 from harness.baselines.engines.smooth_stages import Effort, learn_weights
 from harness.data.sets import CalibrationSet
 from harness.engines.placement_settings import SITES
+from harness.errors import IncompatibleError
 from harness.graph.operations import Kind
 from harness.graph.sites import Site
 from harness.machine.progress import Task
@@ -92,8 +93,18 @@ class Isvit(Method[IsvitConfig]):
     quick: ClassVar[Mapping[str, Any]] = {"iterations": 2, "scale_images": 8}
 
     def apply(self, model: QuantizedModel, calibration: CalibrationSet, context: Context) -> None:
-        """Three stages; interruptible after each block of the two that learn."""
+        """Three stages; interruptible after each block of the two that learn.
+
+        Raises:
+            IncompatibleError: The network was rotated: learned blocks are compared with those of the turned network, and the
+                first stage changes the weights that turn it.
+        """
         c = self.config
+        if model.turned_streams and c.stages == "three":
+            raise IncompatibleError(
+                "rotate and isvit do not go together: the first stage would change the network that it is compared with",
+                "use rotate+isvit(stages=two), or leave rotate out",
+            )
         images = first_images(calibration, c.images, context)
         kept = context.checkpoint.resume(model)
         facts = kept[0] if kept else {"stage": "activations", "done": 0, "losses": {}}

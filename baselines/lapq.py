@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
@@ -46,7 +46,7 @@ class LapqConfig:
     "lapq",
     role=Role.REFINE,
     needs=("scheme", "scales"),
-    version=1,
+    version=2,
     paper="Nahshan et al., Loss Aware Post-Training Quantization, Machine Learning 2021",
 )
 class Lapq(Method[LapqConfig]):
@@ -101,9 +101,10 @@ class _Ranges:
         self.evaluations = 0
 
     def scaled(self, name: str, factor: float) -> Uniform:
-        """A site's quantizer with its range times a factor."""
+        """A site's quantizer with its range times a factor: the zero point stays, also one that is no whole number."""
         quantizer = self.sites[name]
-        return quantizer.with_range(quantizer.minimum * factor, quantizer.maximum * factor)
+        low, high = quantizer.minimum * factor, quantizer.maximum * factor
+        return replace(quantizer, scale=quantizer.scale * factor, minimum=low, maximum=high)
 
     def loss(self, factors: Vector) -> float:
         """Mean cross-entropy with these factors, which stay installed."""

@@ -39,7 +39,7 @@ class OcsConfig:
     role=Role.RANGE,
     needs=("scheme", "scales"),
     provides=("scales",),
-    version=1,
+    version=2,
     paper="Zhao et al., Improving Neural Network Quantization without Retraining using Outlier Channel Splitting, ICML 2019",
 )
 class Ocs(Method[OcsConfig]):
@@ -91,6 +91,7 @@ def split_format(weight: Tensor, quantizer: Uniform, ratio: float) -> Split:
         low=low,
         high=high,
         grown=count * weight[:, 0].numel(),
+        correction=quantizer.correction,
     )
 
 

@@ -5,8 +5,8 @@ First the trials, one network at a time, then the lines:
     harness sweep --experiment four_bits --model deit_tiny_patch16_224.fb_in1k --weights FILE --store STORE
     python -m benchmarks.mixed_bits --store STORE
 
-They go to ``benchmarks/mixed.csv``, in place of earlier lines of the same trials; ``python -m benchmarks.pages`` writes them into
-docs/diagnose.md.
+They go to ``benchmarks/mixed.csv``, in place of earlier lines of the same trials; ``python -m benchmarks.pages`` writes them
+into docs/diagnose.md.
 """
 
 from __future__ import annotations

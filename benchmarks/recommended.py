@@ -40,11 +40,11 @@ def questions(full_precision_bytes: int) -> list[tuple[str, Limits]]:
     Args:
         full_precision_bytes: Of the network; sizes are shares of it.
     """
-    sixth, quarter = full_precision_bytes // 6, round(full_precision_bytes / 3.8)
+    sixth, bytes_each = full_precision_bytes // 6, round(full_precision_bytes / 3.5)
     return [
         ("at most 1 point lost", Limits(drop=1.0)),
         ("at most a sixth of the bytes", Limits(size=sixth)),
-        ("ONNX, at most 1 / 3.8 of the bytes", Limits(size=quarter, target="onnx")),
+        ("ONNX, at most 1 / 3.5 of the bytes", Limits(size=bytes_each, target="onnx")),
     ]
 
 

@@ -16,6 +16,7 @@ from harness.engines.held_out import parted
 from harness.engines.mixed import Judged, problem_of, spending, widths_of
 from harness.engines.sensitivity import Sensitivity
 from harness.errors import IncompatibleError
+from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.machine.progress import Progress
 from harness.method.base import Context, Method
@@ -71,7 +72,7 @@ class AllocateConfig:
 @register(
     "allocate",
     role=Role.ALLOCATE,
-    version=2,
+    version=3,
     paper="Yao et al., HAWQ-V3: Dyadic Neural Network Quantization, ICML 2021; Wang et al., HAQ: Hardware-Aware Automated "
     "Quantization with Mixed Precision, CVPR 2019",
 )
@@ -131,7 +132,7 @@ class _Work:
         names: list[str] = []
         for width in (width for width in self.widths if width != FULL):
             self._scheme_at(self._uniform(width))
-            names = names or self._sites()
+            names = names or self._sites(width)
             judged = Judged(self.model, self.held, self.context.budget, self.context.progress, self._signs)
             costs[width] = judged.costs(names, self.config.sensitivity)
         costs[FULL] = {}
@@ -171,12 +172,11 @@ class _Work:
         return choice
 
     def _note(self, problem: Allocation, choice: Choice) -> None:
-        fixed = self.config.budget - problem.budget
         widths = list(widths_of(problem, choice).values())
         self.notes |= {
             "sites": len(choice),
             "cost": problem.cost_of(choice),
-            "spent": problem.spent_by(choice) + fixed,
+            "spent": problem.spent_by(choice) + problem.fixed,
             "widths": {str(width): widths.count(width) for width in sorted(set(widths))},
         }
 
@@ -189,10 +189,16 @@ class _Work:
         attention = None if self.config.of == "bitops" else bits.attention
         return Bits(width, activation, attention, bits.rules)
 
-    def _sites(self) -> list[str]:
-        """The sites to choose for: those that the scheme quantizes and no rule of the trial names."""
+    def _sites(self, width: int) -> list[str]:
+        """The sites to choose for: those that the scheme quantizes at the asked width and no rule of the trial names.
+
+        A site with another width than the asked one has its own (the image has at least 8 bits): what it costs at others is
+        not known.
+        """
         model, of = self.model, self.config.of
         free = [name for name in model.sites if name in model.quantizers and not self._is_ruled(name)]
+        if of != "sites":
+            free = [name for name in free if model.quantizers[name].bits == width]
         if of in ("weights", "size"):
             free = [name for name in free if model.sites[name].place is Place.PARAMETER]
         if of == "bitops":
@@ -204,8 +210,13 @@ class _Work:
         return free
 
     def _is_ruled(self, name: str) -> bool:
+        """Whether a rule of the trial says this site's width; one for activations says nothing of weights."""
         site = self.model.sites[name]
-        return any(rule.pattern.matches(site) for rule in self.context.bits.rules)
+        found = [rule for rule in self.context.bits.rules if rule.pattern.matches(site)]
+        if site.place is Place.PARAMETER:
+            return any(rule.weight is not None for rule in found)
+        given = [(rule.activation, rule.attention if site.kind is Kind.SOFTMAX else None) for rule in found]
+        return any(width is not None for widths in given for width in widths)
 
     def _scheme_at(self, bits: Bits) -> None:
         """Apply the scheme at these widths to the images that do not judge."""

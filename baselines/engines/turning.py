@@ -113,8 +113,9 @@ class Turning:
             if module.weight is not None:
                 layer.weight = layer.weight * module.weight.double().repeat(copies)
             self._inputs(node, matrix)
-        if module.weight is not None and module.bias is not None:
-            self.model.replaced_norms[norm.node] = torch.ones_like(module.weight), torch.zeros_like(module.bias)
+        kept = module.bias if module.weight is None else module.weight
+        if kept is not None:  # a norm may have a gain and no offset
+            self.model.replaced_norms[norm.node] = torch.ones_like(kept), torch.zeros_like(kept)
 
 
 def _parameters(operation: WeightedOperation) -> tuple[Tensor, Tensor]:

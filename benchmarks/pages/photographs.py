@@ -17,10 +17,11 @@ from harness.leaderboard.stats.difference import difference
 
 
 def accuracies(found: Sequence[Board]) -> str:
-    """Stacks by networks and bit-widths, best mean over all of them first."""
+    """Stacks that were measured at every width by networks and bit-widths, best mean over all of them first."""
     columns = [(board, network) for network in networks_of(found) for board in found if network in board.networks]
     recipes = {recipe for board in found for recipe in board.recipes}
-    ordered = sorted(recipes, key=lambda recipe: (-_mean(recipe, columns), recipe.stack))
+    everywhere = [one for one in recipes if all((one, network) in board.cells for board, network in columns)]
+    ordered = sorted(everywhere, key=lambda recipe: (-_mean(recipe, columns), recipe.stack))
     lines = [
         [f"`{recipe.label}`", *(written_cell(board, recipe, network, 1) for board, network in columns)] for recipe in ordered
     ]
@@ -47,8 +48,7 @@ def full_precision(found: Sequence[Board]) -> str:
 
 
 def _mean(recipe: Recipe, columns: Sequence[tuple[Board, Network]]) -> float:
-    cells = [board.cells.get((recipe, network)) for board, network in columns]
-    return sum(cell.mean for cell in cells if cell is not None) / len(columns)
+    return sum(board.cells[recipe, network].mean for board, network in columns) / len(columns)
 
 
 def neighbours(found: Sequence[Board], evidence: Evidence) -> str:

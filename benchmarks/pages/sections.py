@@ -8,14 +8,17 @@ from benchmarks.pages import embedded, photographs
 from benchmarks.pages.allocated import mixed, widened
 from benchmarks.pages.arithmetic import arithmetic
 from benchmarks.pages.deployed import deployed
+from benchmarks.pages.peers import learned, peers, turned
 from benchmarks.pages.recommended import recommended
 from benchmarks.pages.searches import ROOT, searches
 from harness.leaderboard.board.from_file import boards_of
 
 RECORDS = ROOT / "leaderboard" / "results" / "records.parquet"
 PHOTOGRAPHS = ROOT / "leaderboard" / "results" / "photographs" / "records.parquet"
+PEERS = ROOT / "leaderboard" / "results" / "peers" / "records.parquet"
 PAGES = (
     "README.md",
+    "docs/peers.md",
     "docs/results.md",
     "docs/methods.md",
     "docs/deploy.md",
@@ -31,6 +34,7 @@ def sections() -> dict[str, str]:
     return {
         **_embedded(),
         **_photographs(),
+        **_peers(),
         "searches": searches(),
         "deployed": deployed(),
         "recommended": recommended(),
@@ -57,7 +61,14 @@ def _photographs() -> dict[str, str]:
             "photographs-steps": photographs.steps(found, evidence),
             "neighbours": photographs.neighbours(found, evidence),
             "published-order": photographs.published_order(found, evidence),
+            "learned": learned(found, evidence),
+            "turned": turned(found, evidence),
         }
+
+
+def _peers() -> dict[str, str]:
+    with boards_of(PEERS) as (found, evidence):
+        return {"peers": peers(found, evidence)}
 
 
 def written(text: str, known: dict[str, str]) -> str:

@@ -8,7 +8,8 @@ Entropies are Quantformer's measure of concentration.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +24,7 @@ from harness.graph.sites import Place
 from harness.machine.progress import Progress
 from harness.quant.format.log_int_softmax import LogIntSoftmax
 from harness.quant.network.qmodel import QuantizedModel
+from harness.quant.network.state import restore, state_of
 
 BATCH = 8
 MAP_AXES = 4  # images, heads, queries, keys
@@ -111,7 +113,9 @@ def attention(subject: Subject, images: int, progress: Progress) -> Attention:
     batches = subject.held_out.split(BATCH)
     with progress.task("attention", len(batches)) as task:
         for number, batch in enumerate(task.track(batches)):
-            full, quantized = _maps(model, batch, after, quantize=False), _maps(model, batch, after, quantize=True)
+            with as_loaded(model):
+                full = _maps(model, batch, after, quantize=False)
+            quantized = _maps(model, batch, after, quantize=True)
             for site in full:
                 sums[site].add(quantized[site], full[site])
             if number * BATCH < images:
@@ -121,6 +125,17 @@ def attention(subject: Subject, images: int, progress: Progress) -> Attention:
     rows = [row for site, one in sums.items() if one.queries for row in one.rows(site, blocks[site])]
     found.ranks = pd.DataFrame(rows, columns=list(COLUMNS))
     return found
+
+
+@contextmanager
+def as_loaded(model: QuantizedModel) -> Iterator[None]:
+    """While the block runs, the network is the checkpoint's: some steps put other weights in place of its own."""
+    before = state_of(model)
+    model.clear()
+    try:
+        yield
+    finally:
+        restore(model, *before)
 
 
 def _keep(kept: dict[str, np.ndarray], new: Mapping[str, np.ndarray], most: int) -> None:

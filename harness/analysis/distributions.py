@@ -86,7 +86,7 @@ def distributions(subject: Subject) -> list[Distribution]:
     """All weights and all values before LayerNorms, in execution order."""
     model = subject.model
     found = [
-        _of(model, name, WEIGHT, operation.present_weight, operation.site.axis)
+        _of(model, name, WEIGHT, operation.present_weight, operation.site.axis, operation.rounded_weight)
         for name, operation in model.weights.items()
         if operation.present_weight.ndim > 1
     ]
@@ -109,7 +109,9 @@ def _before_norms(model: QuantizedModel, images: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def _of(model: QuantizedModel, site: str, kind: str, values: Tensor, axis: int) -> Distribution:
+def _of(
+    model: QuantizedModel, site: str, kind: str, values: Tensor, axis: int, rounded: Tensor | None = None
+) -> Distribution:
     segment = model.segments[model.segment_of(site)]
     quantizer = model.quantizers.get(site)
     channels = values.detach().cpu().movedim(axis, 0).flatten(1)
@@ -120,7 +122,7 @@ def _of(model: QuantizedModel, site: str, kind: str, values: Tensor, axis: int) 
         kind,
         shares,
         "no quantizer here" if quantizer is None else f"{quantizer.bits} bits, {quantizer.granularity}",
-        _grid(quantizer, values, channels.shape[0]),
+        _grid(quantizer, values if rounded is None else rounded, channels.shape[0]),
     )
 
 

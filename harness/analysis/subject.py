@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness.data.sets import DataSource
-from harness.data.sources import open_source
+from harness.data.sources import open_judged
 from harness.engines.held_out import parted
 from harness.errors import UsageError
 from harness.quant.network.qmodel import QuantizedModel
 from harness.run.reload import QuantizedNetwork, load_quantized
 from harness.store.store import Store
 from harness.trial.record import Record
-from harness.trial.spec import FLOAT, TrialSpec
+from harness.trial.spec import DATA, FLOAT, TrialSpec
 
 FEWEST = 2  # images of each side: a contrastive loss needs a negative
 SHARE = 0.25  # of the trial's own images, where the calibration side has no others
@@ -69,7 +69,12 @@ def open_subject(store: Store, record: Record, spec: TrialSpec, images: int) -> 
         raise UsageError(f"{images} images asked for, expected at least {FEWEST}")
     network = load_quantized(store, record["id"], weights=spec.weights, device=spec.device)
     network.model.arithmetic = FLOAT  # pictures of one network at many scales: sums in floating point are much faster
-    source = open_source(spec.data)
+    if spec.calib_source != DATA:
+        raise UsageError(
+            f"trial {record['id']} was calibrated on images that {spec.calib_source} made, and these are not kept",
+            "analyze a trial that was calibrated on the data's own images",
+        )
+    source = open_judged(spec)
     if source.fingerprint != record["data"]["fingerprint"]:
         raise UsageError(
             f"the images in {spec.data!r} are not those of trial {record['id']}", "say where they are with --data"

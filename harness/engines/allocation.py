@@ -32,7 +32,8 @@ class Allocation:
         cost: What each width of each site costs, ``(sites, widths)``; smaller is better.
         spent: What each width of each site spends by itself, ``(sites, widths)``.
         products: Pairs of sites, and what one bit of the one times one bit of the other spends.
-        budget: What may be spent.
+        budget: What these sites may spend.
+        fixed: What others spend already, for messages.
     """
 
     sites: tuple[str, ...]
@@ -41,6 +42,7 @@ class Allocation:
     spent: NDArray[np.float64]
     products: tuple[tuple[int, int, float], ...]
     budget: float
+    fixed: float = 0.0
 
     def cost_of(self, choice: Choice) -> float:
         """What a choice costs."""
@@ -83,9 +85,9 @@ class Allocation:
         """
         choice = (0,) * len(self.sites)
         if not self.fits(choice):
-            least = self.spent_by(choice)
+            least = self.spent_by(choice) + self.fixed
             raise IncompatibleError(
-                f"a budget of {self.budget:.6g} is below what the narrowest widths spend, {least:.6g}",
+                f"a budget of {self.budget + self.fixed:.6g} is below what the narrowest widths spend, {least:.6g}",
                 f"use a budget of at least {least:.6g}, or a smaller lowest=",
             )
         return choice
@@ -142,7 +144,21 @@ def solve(problem: Allocation) -> Choice:
     if result.x is None:
         raise IncompatibleError(f"the solver found no widths that keep a budget of {problem.budget:.6g}: {result.message}")
     table = result.x[: sites * widths].reshape(sites, widths)
-    return tuple(int(column) for column in table.argmax(axis=1))
+    choice = tuple(int(column) for column in table.argmax(axis=1))
+    if problem.fits(choice):
+        return choice
+    return _narrowed(problem, choice)  # the solver's own tolerance is wider than that of sums
+
+
+def _narrowed(problem: Allocation, choice: Choice) -> Choice:
+    """Narrow what costs least by it, until the budget is kept."""
+    now = list(choice)
+    while not problem.fits(tuple(now)):
+        steps = [
+            (problem.cost[site, width - 1] - problem.cost[site, width], site) for site, width in enumerate(now) if width
+        ]
+        now[min(steps)[1]] -= 1
+    return tuple(now)
 
 
 def _one_width_each(sites: int, widths: int, count: int) -> LinearConstraint:

@@ -87,6 +87,9 @@ class Diagnosis:
             f"without their {first.sites} quantizers agreement goes from {self.whole.agreement:.1f} to "
             f"{first.without.agreement:.1f} % and SQNR from {self.whole.sqnr_db:.1f} to {first.without.sqnr_db:.1f} dB"
         )
+        if first.gain_db < CLEAR_DB:
+            best = f"leaving one out gives {first.gain_db:+.1f} dB at best ({first.tensors})"
+            return f"no class of tensors is the problem: {best}"
         if second is not None and first.gain_db - second.gain_db < CLEAR_DB:
             return f"no class of tensors stands out; of {first.tensors}: {change}"
         rest = f"; of no other class by more than {second.gain_db:+.1f} dB ({second.tensors})" if second else ""
@@ -188,7 +191,9 @@ def _facts(model: QuantizedModel, images: Tensor, names: Iterable[str]) -> dict[
     formats = dict(model.quantizers)
     with holding(model, {}):
         model.observe(images, lambda name, x: values.update({name: x.clone()}) if name in wanted else None)
+    rounded: dict[str, Tensor] = {}
     for name in wanted:
         if model.sites[name].place is Place.PARAMETER:
             values[name] = model.weights[name].present_weight
-    return {name: facts_of(model.sites[name], formats[name], values[name]) for name in wanted}
+            rounded[name] = model.weights[name].rounded_weight
+    return {name: facts_of(model.sites[name], formats[name], values[name], rounded.get(name)) for name in wanted}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +63,10 @@ class Judged:
 
         def watch(name: str, x: Tensor) -> None:
             if name in formats:
-                found[name] = float(error_of(self.model, name, formats[name], x).double().square().sum()) / len(x)
+                # The first axis need not be that of the images: windows of attention are many of one image.
+                shared = self.model.sites[name].place is Place.CONSTANT
+                images = 1 if shared else len(self.images)
+                found[name] = float(error_of(self.model, name, formats[name], x).double().square().sum()) / images
 
         with holding(self.model, {}):
             self.model.observe(self.images, watch)
@@ -97,8 +100,9 @@ def spending(
         model: With the quantizers of a scheme; sites outside ``names`` keep the widths they have.
         names: The sites to choose for.
         widths: Possible widths.
-        of: ``weights``: bits of all weights together, as a share of their number. ``size``: megabytes of the stored model.
-            ``bitops``: billions of bit-operations per image. ``sites``: sites with more than the narrowest width.
+        of: ``weights``: bits of all weights together, also of those outside ``names``, as a share of their number. ``size``:
+            megabytes of the stored model. ``bitops``: billions of bit-operations per image. ``sites``: sites with more than
+            the narrowest width.
     """
     bits = torch.tensor(widths, dtype=torch.float64)
     if of == "sites":
@@ -107,11 +111,16 @@ def spending(
         return _work(model, names, bits)
     elements = torch.tensor([model.sites[name].elements for name in names], dtype=torch.float64)
     if of == "weights":
-        return elements[:, None] * bits / elements.sum(), [], 0.0
+        count = sum(model.sites[name].elements for name in model.weights)
+        return elements[:, None] * bits / count, [], _bits_of(model, set(model.weights) - set(names)) / count
     own = elements[:, None] * bits / 8 / MEGA
-    now = [model.quantizers[name].bits if name in model.quantizers else FULL for name in names]
-    stored = float((elements * torch.tensor(now)).sum()) / 8 / MEGA
-    return own, [], size_bytes(model) / MEGA - stored
+    return own, [], size_bytes(model) / MEGA - _bits_of(model, names) / 8 / MEGA
+
+
+def _bits_of(model: QuantizedModel, names: Iterable[str]) -> float:
+    """Bits of some weights together, as they are quantized now."""
+    now = {name: model.quantizers[name].bits if name in model.quantizers else FULL for name in names}
+    return float(sum(model.sites[name].elements * width for name, width in now.items()))
 
 
 def _work(model: QuantizedModel, names: list[str], bits: Tensor) -> tuple[Tensor, list[tuple[int, int, float]], float]:
@@ -156,7 +165,7 @@ def problem_of(
     own, pairs, fixed = spent
     table = torch.tensor([[costs[width].get(name, 0.0) for width in widths] for name in names], dtype=torch.float64)
     falling = table.cummin(dim=1).values
-    return Allocation(tuple(names), widths, falling.numpy(), own.numpy(), tuple(pairs), budget - fixed)
+    return Allocation(tuple(names), widths, falling.numpy(), own.numpy(), tuple(pairs), budget - fixed, fixed)
 
 
 def widths_of(problem: Allocation, choice: Choice) -> dict[str, int]:

@@ -87,22 +87,24 @@ class SiteFacts:
 
 
 @torch.no_grad()
-def facts_of(site: Site, quantizer: NumberFormat, x: Tensor) -> SiteFacts:
+def facts_of(site: Site, quantizer: NumberFormat, x: Tensor, rounded: Tensor | None = None) -> SiteFacts:
     """Look at the values of a site as its quantizer sees them.
 
     Args:
         site: The site.
         quantizer: Its quantizer.
         x: All its values, in full precision.
+        rounded: Of a weight, what its quantizer gets: a method may have rounded it already. None for an activation.
     """
     rows = channel_rows(x, site.axis)
     energy = rows.double().square().sum(dim=1)
     ordered = energy.sort(descending=True).values / energy.sum().clamp_min(1e-300)
-    codes = quantizer.codes(x)
+    codes = quantizer.codes(x if rounded is None else rounded)
+    used = quantizer(x) if rounded is None else quantizer.weight(rounded, x)
     tokens = codes.ndim == 3 and site.place is not Place.PARAMETER
     counts = _different(codes.flatten(0, 1)) if tokens else None
     return SiteFacts(
-        sqnr_db=sqnr_db([quantizer(x)], [x]),
+        sqnr_db=sqnr_db([used], [x]),
         channels=len(rows),
         top_channel=float(ordered[0]),
         energy_channels=int((ordered.cumsum(0) < MOST).sum()) + 1,

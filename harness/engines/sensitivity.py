@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from harness.quant.format.base import NumberFormat
 from harness.quant.network.qmodel import QuantizedModel
 
 Formats = Mapping[str, NumberFormat]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,25 @@ def holding(model: QuantizedModel, formats: Formats) -> Iterator[None]:
         _install(model, before)
 
 
+@contextmanager
+def uncorrected(model: QuantizedModel) -> Iterator[None]:
+    """While the block runs, biases that were corrected for errors of quantizers and layers beside blocks do not act."""
+    shifts, layers = dict(model.bias_shifts), dict(model.compensations)
+    _replace(model.bias_shifts, model.transform_shifts)
+    _replace(model.compensations, {})
+    try:
+        yield
+    finally:
+        _replace(model.bias_shifts, shifts)
+        _replace(model.compensations, layers)
+
+
+def _replace(kept: dict[str, T], now: Mapping[str, T]) -> None:
+    found = dict(now)
+    kept.clear()
+    kept.update(found)
+
+
 def _install(model: QuantizedModel, formats: Formats) -> None:
     model.quantizers.clear()
     model.quantizers.update(formats)
@@ -93,8 +114,9 @@ class Sensitivity:
             return self._distance(self.model.run(batch) for batch in self._batches)
 
     def leave_one_in(self, task: Task) -> dict[str, Distance]:
-        """Only the quantizer of one site acts, site by site."""
-        return self._one_by_one({}, lambda name: {name: self.formats[name]}, task)
+        """Only the quantizer of one site acts, site by site, and no correction of what the others do."""
+        with uncorrected(self.model):
+            return self._one_by_one({}, lambda name: {name: self.formats[name]}, task)
 
     def leave_one_out(self, task: Task) -> dict[str, Distance]:
         """All quantizers but one act, site by site."""
@@ -107,8 +129,9 @@ class Sensitivity:
         return {name: [10 ** (-one.sqnr_db / 10) for one in distances] for name, distances in found}
 
     def group_in(self, names: Iterable[str]) -> Distance:
-        """Only the quantizers of these sites act."""
-        return self.whole({name: self.formats[name] for name in names})
+        """Only the quantizers of these sites act, and no correction of what the others do."""
+        with uncorrected(self.model):
+            return self.whole({name: self.formats[name] for name in names})
 
     def group_out(self, names: Iterable[str]) -> Distance:
         """All quantizers but those of these sites act."""

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.deploy.file_size import CODE_BITS, exported_bytes
 from harness.deploy.refusals import refusals
 from harness.errors import UsageError
 from harness.machine.progress import Progress
 from harness.recommend.choice import Prefer, chosen, front, nearest_miss
 from harness.recommend.halving import Outcome, halve
-from harness.recommend.limits import Limits
+from harness.recommend.limits import Limits, expected_drop_of
 from harness.recommend.portfolio import Candidate
 from harness.run import run_trial as trials
-from harness.run.reload import load_quantized
+from harness.run.reload import QuantizedNetwork, load_quantized
 from harness.run.session import Session
 from harness.store.store import Store
 from harness.trial.record import Record
@@ -60,6 +61,7 @@ class Advice:
         best: The recommended one; None where none keeps to the limits.
         front: Those that no smaller one beats, smallest first.
         evaluated: Trials on the evaluation side by candidate.
+        unevaluated: Why those could not be run that have none.
         passes: Image forwards spent by the competition; what was known already counts.
     """
 
@@ -68,6 +70,7 @@ class Advice:
     best: Outcome | None
     front: Sequence[Outcome]
     evaluated: dict[Candidate, Record] = field(default_factory=dict)
+    unevaluated: dict[Candidate, str] = field(default_factory=dict)
     passes: float = 0.0
 
     @property
@@ -103,7 +106,7 @@ class Adviser:
         best, best_by_size = chosen(outcomes, limits, self._question.prefer), front(outcomes)
         advice = Advice(self._question, outcomes, best, best_by_size, passes=self._passes)
         if self._question.evaluate:
-            advice.evaluated.update(self._evaluated(best, best_by_size))
+            self._evaluate(advice)
         return advice
 
     def _judged(self, candidate: Candidate, calib: int) -> Outcome:
@@ -112,19 +115,23 @@ class Adviser:
         self._progress.say(f"{candidate}: {calib} calibration images")
         try:
             record = trials.run_trial(spec, self._store, self._progress, session=self._session).record
+            if record["status"] == "done":
+                expected_drop_of(record)
         except UsageError as error:
             return Outcome(candidate, calib, None, str(error))
         self._passes += sum(stage.get("image_forwards", 0.0) for stage in record["stages"])
         return Outcome(candidate, calib, record)
 
-    def _evaluated(self, best: Outcome | None, others: Sequence[Outcome]) -> dict[Candidate, Record]:
-        """The chosen recipe and the front on the evaluation side, once each."""
-        found: dict[Candidate, Record] = {}
-        for one in dict.fromkeys(outcome.candidate for outcome in ([best] if best else []) + list(others)):
+    def _evaluate(self, advice: Advice) -> None:
+        """The chosen recipe and the front on the evaluation side, once each; what cannot begin there is named."""
+        chosen_first = [*([advice.best] if advice.best else []), *advice.front]
+        for one in dict.fromkeys(outcome.candidate for outcome in chosen_first):
             self._progress.say(f"{one}: evaluation images")
             spec = self._spec(one, judge=EVALUATION)
-            found[one] = trials.run_trial(spec, self._store, self._progress, session=self._session).record
-        return found
+            try:
+                advice.evaluated[one] = trials.run_trial(spec, self._store, self._progress, session=self._session).record
+            except UsageError as error:
+                advice.unevaluated[one] = str(error)
 
     def _spec(self, candidate: Candidate, **more: Any) -> TrialSpec:
         return dataclasses.replace(self._question.spec, method=candidate.stack, bits=candidate.bits, **more)
@@ -140,5 +147,13 @@ class Adviser:
         steps = [step["name"] for step in record["spec"]["stack"]]
         found = refusals(network.model, steps, float_layernorm=False)
         if not found:
-            return ""
+            return self._too_large(network)
         return f"not for {self._question.limits.target}: {found[0].reason} at {len(found)} sites; {found[0].fix} has a form"
+
+    def _too_large(self, network: QuantizedNetwork) -> str:
+        """Why the exported file would break the limit on bytes: a runtime's codes have eight bits at least."""
+        limits, size = self._question.limits, exported_bytes(network.model)
+        if limits.size is None or size <= limits.size:
+            return ""
+        there = f"{size:,} bytes there with codes of {CODE_BITS} bits"
+        return f"not for {limits.target}: {there}, at most {limits.size:,} allowed"

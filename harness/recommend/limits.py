@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import UsageError
-from harness.trial.record import Record
+from harness.trial.record import ExpectedDrop, Record
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Limits:
 
     Attributes:
         drop: Points of top-1 that may be lost, as full precision's own probabilities expect it.
-        size: Bytes that the network may have.
+        size: Bytes that the network may have: its stored codes, or with a target those of the exported file too.
         seconds: That quantizing may take.
         target: What it is exported for.
 
@@ -33,7 +33,7 @@ class Limits:
                 raise UsageError(f"--max-{name} {value} is not possible: expected 0 or more")
 
     def never(self, record: Record) -> list[str]:
-        """What stays broken with more calibration images: size and time only grow with them."""
+        """What is taken as broken for good: more calibration images take longer, and sizes hardly depend on them."""
         broken = []
         if self.size is not None and record["size_bytes"] > self.size:
             broken.append(f"{record['size_bytes']:,} bytes, at most {self.size:,} allowed")
@@ -43,11 +43,26 @@ class Limits:
 
     def broken(self, record: Record) -> list[str]:
         """All that a finished candidate breaks; empty where it keeps to everything."""
-        drop = record["expected_drop"]["value"]
+        drop = expected_drop_of(record)["value"]
         broken = self.never(record)
         if self.drop is not None and drop > self.drop:
             broken.append(f"expected to lose {drop:.2f} points, at most {self.drop:g} allowed")
         return broken
+
+
+def expected_drop_of(record: Record) -> ExpectedDrop:
+    """What full precision's own probabilities expect to be lost.
+
+    Raises:
+        UsageError: The record is older than this figure.
+    """
+    found = record.get("expected_drop")
+    if found is None:
+        raise UsageError(
+            f"record {record['id']} has no expected drop: it was made by an earlier version",
+            "run its command again with --force, or recommend with another --store",
+        )
+    return found
 
 
 def seconds_of(record: Record) -> float:

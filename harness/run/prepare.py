@@ -27,7 +27,7 @@ from harness.store.prefix_states import CALIBRATION_FINGERPRINT, origin_id, pref
 from harness.trial.bit_check import check_paths
 from harness.trial.bits import Bits
 from harness.trial.identity import content_id
-from harness.trial.spec import FEATURES, TrialSpec
+from harness.trial.spec import FEATURES, HELD_OUT, TrialSpec
 
 SHOWN = 3  # names of shared images in a message
 
@@ -122,6 +122,11 @@ def _asked(spec: TrialSpec, known: Known) -> tuple[Bits, stacks.Stack, torch.dev
     if spec.task == FEATURES and stack.protocol == Protocol.PAPER:
         raise UsageError(
             f"stack {str(stack)!r} looks at top-1 on evaluation images, and --task {FEATURES} has none",
+            "give it settings of the strict protocol",
+        )
+    if spec.judge == HELD_OUT and stack.protocol == Protocol.PAPER:
+        raise UsageError(
+            f"stack {str(stack)!r} chooses by the images that judge, and --judge {HELD_OUT} is to say what others would",
             "give it settings of the strict protocol",
         )
     return bits, stack, known.of("device", spec.device, lambda: device_of(spec.device))

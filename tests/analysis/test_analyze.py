@@ -5,11 +5,15 @@ import re
 
 import pandas as pd
 import pytest
+import torch
 
+from harness.analysis.attention import attention
 from harness.analysis.before import before_search
 from harness.analysis.landscape import scales_of
+from harness.analysis.subject import open_subject
 from harness.cli.main import main
 from harness.data.sources import EmbeddedSource
+from harness.machine.progress import Progress
 from harness.run.run_trial import run_trial
 from harness.store.analyses import analysed, analysis_folder
 from harness.store.store import Store
@@ -133,3 +137,34 @@ def test_a_trial_without_blocks_with_scales_says_so(tmp_path, trial_of):  # noqa
     out = tmp_path / "full"
     assert main(["analyze", record["id"], "--store", str(trial_of.store.root), "--out", str(out), *QUICK]) == 0
     assert "No block of this network has scales to move." in (out / "index.html").read_text()
+
+
+def test_a_trial_that_was_judged_on_held_out_images(tmp_path, trial_of):  # noqa: F811
+    """Such trials are what a recommendation leaves behind; their data are a part of the calibration side."""
+    spec = TrialSpec("minmax", bits="w4a8", calib=8, eval_limit=20, device="cpu", judge="held_out")
+    record = run_trial(spec, trial_of.store).record
+    subject = open_subject(trial_of.store, record, spec, 4)
+    assert len(subject.calibration) == len(subject.held_out) == 4
+
+
+def test_images_that_were_made_are_not_there(trial_of, capsys):  # noqa: F811
+    spec = TrialSpec("minmax", bits="w4a8", calib=4, eval_limit=20, device="cpu", calib_source="psaq(iterations=2)")
+    record = run_trial(spec, trial_of.store).record
+    assert main(["analyze", record["id"], "--store", str(trial_of.store.root), *QUICK]) == 2
+    assert "was calibrated on images that psaq(iterations=2) made" in capsys.readouterr().err
+
+
+def test_attention_in_full_precision_is_the_checkpoint_s(tmp_path, trial_of):  # noqa: F811
+    """Also where a step has learned other weights."""
+    spec = TrialSpec("isvit(iterations=3,lr=0.01,scale_images=8)", bits="w4a8", calib=8, eval_limit=20, device="cpu")
+    record = run_trial(spec, trial_of.store).record
+    subject = open_subject(trial_of.store, record, spec, 4)
+    before = subject.model(subject.held_out)
+    found = attention(subject, 4, Progress()).full
+    assert torch.equal(subject.model(subject.held_out), before)
+    subject.model.clear()
+    seen = {}
+    subject.model.observe(subject.held_out, lambda name, x: seen.update({name: x.clone()}))
+    assert found
+    for name, maps in found.items():
+        assert torch.equal(torch.from_numpy(maps), seen[name][:4])

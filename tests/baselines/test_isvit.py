@@ -5,6 +5,7 @@ import torch
 
 from harness.baselines import isvit
 from harness.baselines.engines import smooth_stages
+from harness.errors import IncompatibleError
 from harness.graph.operations import Kind
 from harness.method.checkpoint import Checkpoint
 from harness.method.stack import check
@@ -140,3 +141,12 @@ def test_an_interrupted_run_ends_with_the_same_bytes(stop, model, calibration, c
     found, _ = state_of(model)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_behind_a_rotation_only_without_its_first_stage(model, calibration, context):
+    """What learned weights are compared with is the turned network, which the first stage would change."""
+    small = "iterations=3,lr=0.01,batch=4,scale_images=8"
+    with pytest.raises(IncompatibleError, match="rotate and isvit do not go together"):
+        apply(model, calibration, context, f"rotate+isvit({small})")
+    model.clear()
+    apply(model, calibration, context, f"rotate+isvit({small},stages=two)")

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from harness.baselines.lapq import NORMS, fitted_exponent
+from harness.baselines.lapq import NORMS, _Ranges, fitted_exponent
 from tests.baselines.applying import apply
 
 
@@ -26,3 +27,13 @@ def test_norms_shrink_ranges_and_the_search_lowers_the_loss(model, calibration, 
     assert notes["loss"] <= notes["start_loss"]
     smaller = [(model.quantizers[name].scale <= scale * 1.2).all().item() for name, scale in before.items()]
     assert sum(smaller) > 0.9 * len(smaller)
+
+
+@torch.no_grad()
+def test_a_factor_of_one_is_the_network_it_was_given(model, calibration, context):
+    """Also where zero points are no whole numbers."""
+    apply(model, calibration, context, "repqvit")
+    before = model(calibration.images[:4])
+    ranges = _Ranges(model, calibration.images[:4].split(2))
+    ranges.loss(np.ones(len(ranges.sites)))
+    assert torch.equal(model(calibration.images[:4]), before)

@@ -57,3 +57,12 @@ def test_the_grown_size_is_counted(model, calibration, context):
     further = sum(-(-weight.shape[1] // 10) for weight in read.values())
     assert notes["grown_codes"] == grown
     assert size_bytes(model) - before == grown // 2 + 2 * further
+
+
+def test_a_correction_before_it_stays(model, calibration, context):
+    apply(model, calibration, context, "fqvit+biascorr", bits="w4a8")
+    before = {name for name in model.weights if model.quantizers[name].correction}
+    model.clear()
+    apply(model, calibration, context, "fqvit+biascorr+ocs", bits="w4a8")
+    assert len(before) > 20
+    assert {name for name in model.weights if model.quantizers[name].correction} == before

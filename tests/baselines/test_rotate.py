@@ -1,10 +1,14 @@
 """Rotation: exact in full precision on every family it takes, refused by name elsewhere, and what its matrices are."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
+from torch.nn import LayerNorm
 
 from harness.baselines.engines.orthogonal import hadamard, keeping_means, orthogonal
 from harness.data.sets import CalibrationSet
@@ -168,3 +172,24 @@ def test_matrices_are_orthogonal_and_keep_means_where_asked(form, size, seed, ke
     ones = torch.ones(size, dtype=torch.float64)
     assert torch.allclose(matrix @ matrix.T, torch.eye(size, dtype=torch.float64), atol=1e-9)
     assert not keep or torch.allclose(matrix @ ones, ones, atol=1e-9)
+
+
+def test_a_norm_without_an_offset(context):
+    """Its gain moves into what reads it, and must not act twice."""
+    made = VisionTransformer(
+        img_size=32,
+        patch_size=8,
+        embed_dim=24,
+        depth=2,
+        num_heads=2,
+        num_classes=5,
+        norm_layer=partial(LayerNorm, bias=False),
+    ).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    model, images = quantizable(made, (3, 32, 32), "without_offsets"), torch.randn(4, 3, 32, 32)
+    expected = model.full_precision(images)
+    apply(model, CalibrationSet(images), context, "rotate")
+    assert model.turned_streams
+    assert (model(images) - expected).abs().max() < 1e-4 * expected.abs().max()

@@ -4,16 +4,23 @@ from itertools import product
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.data.sets import CalibrationSet
 from harness.engines.allocation import Allocation, brute_force, evolve, greedy, solve
-from harness.engines.mixed import problem_of, spending
+from harness.engines.mixed import Judged, problem_of, spending
+from harness.engines.sensitivity import holding
 from harness.errors import IncompatibleError, StackError, UsageError
+from harness.graph.operations import Kind
+from harness.machine.memory import Budget
+from harness.machine.progress import Progress
 from harness.method.stack import check
 from harness.method.widths import map_of, present_bits
 from harness.quant.network.inventory import bit_operations, size_bytes
+from harness.quant.network.qmodel import quantizable
 from harness.run.run_trial import run_trial
 from harness.store.store import Store
 from harness.sweep.grid import ladder_of
@@ -151,6 +158,36 @@ def test_budgets_are_kept_by_the_network_itself(model, calibration, settings):
     else:
         assert 0.95 * budget < bits <= budget
     assert all(model.quantizers[name].bits == width for name, width in model.widths.items() if width != 32)
+    assert "of=sites" in settings or not [name for name in model.widths if model.sites[name].kind is Kind.INPUT]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rule", "chosen", "budget"), [("blocks.*.mlp=w8", 14, 7), ("blocks.*.mlp=a6", 26, 5.5)])
+def test_a_budget_of_weights_counts_those_that_a_rule_names(model, calibration, rule, chosen, budget):
+    settings = f"budget={budget},images=2,sensitivity=fisher,lowest=3,highest=6"
+    apply(check(f"allocate({settings})+minmax").steps, model, calibration, f"w8a8;{rule}")
+    elements = {name: model.sites[name].elements for name in model.weights}
+    bits = sum(model.quantizers[name].bits * count for name, count in elements.items()) / sum(elements.values())
+    assert 0.95 * budget < bits <= budget
+    assert len(model.widths) == chosen
+    assert all(model.quantizers[name].bits == 8 for name in set(elements) - set(model.widths))
+
+
+def test_errors_within_windows_are_summed_over_the_image():
+    """Windows of attention lie along the first axis, many of one image."""
+    torch.manual_seed(0)
+    made = timm.create_model("swin_tiny_patch4_window7_224", depths=(2, 1, 1, 1), img_size=112, num_classes=5).eval()
+    model, images = quantizable(made, (3, 112, 112), "swin"), torch.randn(2, 3, 112, 112)
+    apply(check("minmax").steps, model, CalibrationSet(images), "w4a4")
+    name = "layers.0.blocks.0.attn.softmax:softmax"
+    seen = {}
+    with torch.no_grad(), holding(model, {}):
+        model.observe(images, lambda site, x: seen.update({site: x.clone()}))
+    judged = Judged(model, images, Budget(), Progress(), torch.sign)
+    found = judged._squared_errors({name: model.quantizers[name]})[name]
+    error = model.quantizers[name](seen[name]) - seen[name]
+    assert len(seen[name]) > len(images)
+    assert found == pytest.approx(float(error.double().square().sum()) / len(images), rel=1e-6)
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """What quantizing a site costs: against whole runs, finite differences, closed forms, and values made for a reason."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from harness.engines.diagnosis import diagnose
@@ -17,6 +20,7 @@ from harness.machine.progress import Progress, Task
 from harness.method.stack import check
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.uniform import from_range
+from harness.quant.network.qmodel import quantizable
 from harness.run.held_out import fitted
 from harness.testing.applying import outcome
 from harness.trial.spec import TrialSpec
@@ -54,6 +58,19 @@ def test_one_in_and_one_out_are_those_of_whole_runs_at_half_the_cost(quantized, 
         assert without[name] == measure.whole({other: one for other, one in formats.items() if other != name})
     assert measure.group_in(formats) == measure.whole(formats)
     assert measure.group_out(formats).sqnr_db > 100
+
+
+@pytest.mark.parametrize("stack", ["fqvit+biascorr(form=empirical,batch=4)", "repqvit+qwt(batch=4)"])
+def test_no_correction_acts_beside_a_quantizer_alone(model, calibration, stack):
+    """A bias that makes up for errors of other quantizers is an error where these do not act."""
+    outcome(check(stack), model, calibration, "w4a4")
+    images, logits = calibration.images[:4], model(calibration.images[:4])
+    measure = Sensitivity(model, images, Budget())
+    assert measure.whole({}).sqnr_db < 60
+    assert measure.group_in([]).sqnr_db > 100
+    some = next(name for name in model.weights if name in model.quantizers)
+    assert measure.group_in([some]).sqnr_db == measure.leave_one_in(Task())[some].sqnr_db
+    assert torch.equal(model(images), logits)
 
 
 def test_the_error_adds_up_over_segments(quantized, calibration):
@@ -100,6 +117,31 @@ def test_gradients_leave_nothing_behind(quantized, calibration):
     buffers = [buffer for segment in quantized.segments for buffer in segment.module.buffers()]
     assert not any(buffer.requires_grad or buffer.grad is not None for buffer in buffers)
     assert quantized.chain.runtime.observe is None
+
+
+class Skipping(nn.Module):
+    """A convolution beside a skip connection: both read the same value."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x):
+        y = torch.relu(self.a(x))
+        return self.head((y + self.b(y)).mean((2, 3)))
+
+
+def test_an_operand_has_the_gradient_of_its_own_reader():
+    network, image = Skipping().eval(), torch.randn(1, 3, 8, 8)
+    model = quantizable(network, (3, 8, 8), "skipping")
+    with differentiable(model, image) as (values, logits):
+        predicted_loss(logits).backward()
+        found = values["b:conv[x]"].grad
+    y = torch.relu(network.a(image))
+    read = y.detach().requires_grad_()
+    predicted_loss(network.head((y.detach() + network.b(read)).mean((2, 3)))).backward()
+    torch.testing.assert_close(found, read.grad)
 
 
 def test_the_trace_of_a_classifiers_hessian(quantized, calibration):
@@ -166,6 +208,24 @@ def test_a_diagnosis_names_the_class_that_was_harmed(quantized, calibration):
     assert len(found.worst) == 4
     assert set(found.worst) <= set(quantized.quantizers)
     assert sum(found.forward_passes.values()) > len(found.sites)
+
+
+def test_a_diagnosis_says_when_leaving_a_class_out_gives_nothing(quantized, calibration):
+    found = diagnose(quantized, calibration.images[:2], Budget(), Progress(), worst=1)
+    worse = [replace(one, gain_db=-1.0 - number) for number, one in enumerate(found.classes)]
+    assert "is the problem: leaving one out gives -1.0 dB at best" in replace(found, classes=worse).verdict()
+    assert replace(found, classes=worse).verdict().startswith("no class of tensors")
+
+
+def test_facts_of_a_weight_are_those_of_the_codes_it_has(model, calibration):
+    """GPTQ rounds by itself: the nearest codes are not the ones in use."""
+    outcome(check("minmax+gptq(batch=4)"), model, calibration, "w3a8")
+    found = diagnose(model, calibration.images[:2], Budget(), Progress(), worst=200)
+    weights = [name for name in found.worst if name in model.rounded_weights]
+    assert weights
+    for name in weights:
+        used, wanted = model.weights[name].quantized_weight(), model.weights[name].present_weight
+        assert found.worst[name].sqnr_db == pytest.approx(sqnr_db([used], [wanted]))
 
 
 def test_nothing_to_diagnose(model, calibration):

@@ -8,10 +8,12 @@ import pytest
 
 from harness.cli.main import main
 from harness.data.sources import EmbeddedSource
+from harness.errors import UsageError
 from harness.machine.progress import Progress
 from harness.recommend.advise import Adviser, Question
 from harness.recommend.limits import Limits
 from harness.recommend.portfolio import Candidate
+from harness.run.run_trial import run_trial
 from harness.store.store import Store
 from harness.trial.spec import TrialSpec
 
@@ -82,6 +84,46 @@ def test_a_target_refuses_what_has_no_integer_form(asked, capsys):
     assert reasons["fqvit"].startswith("not for onnx: ")
     assert "integer_layernorm=off" in reasons["fqvit"]
     assert "minmax" in facts["recommended"]["stack"]
+
+
+def test_a_limit_on_bytes_is_one_of_the_exported_file_too(asked, capsys):
+    """Four-bit codes are bytes in the file of a runtime."""
+    words = ["--bits", "w4a8", "--no-evaluation", "--max-bytes", "500KB"]
+    _, facts = answer(capsys, *asked, *words)
+    assert facts["recommended"] is not None
+    code, facts = answer(capsys, *asked, *words, "--target", "onnx")
+    assert code == 1
+    reasons = [one["reason"] for one in facts["tried"] if one["stack"].startswith("minmax")]
+    assert all("bytes there with codes of 8 bits, at most 500,000 allowed" in one for one in reasons)
+
+
+def test_what_cannot_be_evaluated_takes_no_answer_away(asked, capsys, monkeypatch):
+    """The whole competition was paid for when the evaluation side turns out not to fit."""
+
+    def refuse(spec, *rest, **more):
+        if spec.judge == "evaluation":
+            raise UsageError("7 classes, expected 10")
+        return run_trial(spec, *rest, **more)
+
+    monkeypatch.setattr("harness.run.run_trial.run_trial", refuse)
+    code, facts = answer(capsys, *asked, "--max-drop", "100", "--bits", "w8a8")
+    assert code == 0
+    assert facts["recommended"]["bits"] == "w8a8"
+    assert {(one["status"], one["reason"]) for one in facts["evaluated"]} == {("not run", "7 classes, expected 10")}
+    assert main([*asked, "--max-drop", "100", "--bits", "w8a8"]) == 0
+    assert "not run, 7 classes, expected 10" in capsys.readouterr().out
+
+
+def test_records_without_an_expected_drop_are_named(asked, capsys):
+    words = ["--bits", "w8a8", "--seed", "5", "--no-evaluation"]
+    _, facts = answer(capsys, *asked, *words)
+    store = Store.default(asked[asked.index("--store") + 1])
+    for one in facts["tried"]:
+        record = dict(store.get(one["id"]))
+        del record["expected_drop"]
+        store.save(record)
+    assert main([*asked, *words]) == 1
+    assert "has no expected drop: it was made by an earlier version" in capsys.readouterr().out
 
 
 def test_the_choice_never_opens_the_evaluation_images(tmp_path, monkeypatch):

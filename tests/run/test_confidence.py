@@ -69,3 +69,13 @@ def test_doubt_has_the_bytes_of_all_probabilities_and_asks_for_few(classes, monk
     assert result.doubt[0].dtype == np.float64
     assert result.doubt[0].tobytes() == expected.numpy().tobytes()
     assert asked == [200 - result.n_agree]
+
+
+@pytest.mark.parametrize("count", [30, 1000])
+def test_images_without_a_disagreement_rule_none_out(count):
+    """About the rule of three: none seen in n images leaves 3 / n possible."""
+    result, logits = Evaluation(), torch.randn(count, 10)
+    result.add(logits, logits, torch.zeros(count, dtype=torch.long))
+    found = result.expected_drop()
+    assert found["value"] == found["low"] == 0
+    assert 200 / count < found["high"] < 400 / count

@@ -157,6 +157,7 @@ def test_strict_methods_get_no_evaluation(store, monkeypatch):
     [
         (["--method", "fqvit+evol"], "Did you mean evolq"),
         (["--method", "fqvit+minmax+evolq(pases=1)"], "has 2 problems"),
+        (["--method", "fqvit+evolq(selection=evaluation)", "--judge", "held_out"], "chooses by the images that judge"),
         (["--method", "fqvit", "--bits", "w4b8"], "bits 'w4b8' not understood"),
         (["--method", "fqvit", "--data", "/no/such/folder"], "does not exist"),
         (["--method", "fqvit", "--calib", "0"], "0 calibration images asked for"),

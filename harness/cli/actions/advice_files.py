@@ -40,7 +40,10 @@ def facts_of(answer: Advice, store: Store) -> dict[str, Any]:
         "recommended": tried[answer.best.candidate] if answer.best else None,
         "nearest": tried[answer.nearest.candidate] if answer.nearest else None,
         "front": [tried[one.candidate] for one in answer.front],
-        "evaluated": [_evaluated(candidate, record, store) for candidate, record in answer.evaluated.items()],
+        "evaluated": [
+            *(_evaluated(candidate, record, store) for candidate, record in answer.evaluated.items()),
+            *(_unevaluated(candidate, reason) for candidate, reason in answer.unevaluated.items()),
+        ],
     }
 
 
@@ -61,7 +64,7 @@ def _tried(one: Outcome, answer: Advice) -> dict[str, Any]:
         "seconds": seconds_of(done) if done else None,
         "sqnr_db": done["metrics"]["logit_sqnr_db"] if done else None,
         "agreement": done["metrics"]["agreement"] if done else None,
-        "expected_drop": done["expected_drop"] if done else None,
+        "expected_drop": done.get("expected_drop") if done else None,
         "id": record["id"] if record else None,
         "command": _command(one, answer),
         "reason": one.reason,
@@ -89,8 +92,12 @@ def _evaluated(candidate: Candidate, record: Record, store: Store) -> dict[str, 
         "top1_fp32": metrics["top1_fp32"],
         "n_images": metrics["n_images"],
         "difference": {"value": found.value, "low": found.low, "high": found.high},
-        "expected_drop": record["expected_drop"],
+        "expected_drop": record.get("expected_drop"),
     }
+
+
+def _unevaluated(candidate: Candidate, reason: str) -> dict[str, Any]:
+    return {"stack": candidate.stack, "bits": candidate.bits, "id": None, "status": "not run", "reason": reason}
 
 
 def write(answer: Advice, facts: Mapping[str, Any], store: Store, into: ReportFolder) -> list[Path]:

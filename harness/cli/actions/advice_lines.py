@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 MISSING = "-"
@@ -9,8 +10,15 @@ MISSING = "-"
 
 def table_rows(facts: dict[str, Any]) -> list[dict[str, str]]:
     """What was tried, the best of each width first."""
-    tried = sorted(facts["tried"], key=lambda one: (one["bits"], one["reason"] != "", -(one["sqnr_db"] or -999)))
+    tried = sorted(facts["tried"], key=lambda one: (one["bits"], one["reason"] != "", -_ratio(one)))
     return [_row(one, facts) for one in tried]
+
+
+def _ratio(one: dict[str, Any]) -> float:
+    """Signal over error in dB; without an error it has no number."""
+    if one["sqnr_db"] is not None:
+        return float(one["sqnr_db"])
+    return -math.inf if one["size_bytes"] is None else math.inf
 
 
 def _row(one: dict[str, Any], facts: dict[str, Any]) -> dict[str, str]:
@@ -78,7 +86,7 @@ def _evaluated(facts: dict[str, Any]) -> list[str]:
 
 def _outcome(one: dict[str, Any]) -> str:
     if one["status"] != "done":
-        return f"failed, {one['reason']}"
+        return f"{one['status']}, {one['reason']}"
     lost = one["difference"]
     interval = f"{lost['value']:+.2f}, 95 %: {lost['low']:+.2f} to {lost['high']:+.2f}"
     return f"top-1 {one['top1']:.2f} of {one['top1_fp32']:.2f} on {one['n_images']:,} images ({interval})"

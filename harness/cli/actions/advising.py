@@ -17,7 +17,7 @@ from harness.recommend.choice import preferred
 from harness.recommend.limits import Limits
 from harness.recommend.portfolio import read_portfolio
 from harness.store.store import Store
-from harness.trial.spec import HELD_OUT, TrialSpec
+from harness.trial.spec import DATA, HELD_OUT, TrialSpec
 
 ANY = "minmax"  # stands for the stack until there is one
 
@@ -48,6 +48,8 @@ def _spec(arguments: argparse.Namespace, progress: Progress) -> TrialSpec:
     """
     spec = TrialSpec(method=ANY, **given(arguments))
     source = open_judged(dataclasses.replace(spec, judge=HELD_OUT), progress.say)
+    if spec.calib_source != DATA:  # made, as many as are asked for
+        return spec
     if arguments.calib is None:
         return dataclasses.replace(spec, calib=min(spec.calib, source.calibration_size))
     check_count(source.calibration_size, spec.calib, f"two thirds of {source.name}")

@@ -14,7 +14,7 @@ JUDGES = 500
 # Candidates, or what a choice does not need.
 NOT_ASKED = ("method", "bits", "judge", "task", "corrupt", "noise_floor", "float_layernorm")
 EXAMPLES = """  harness recommend --max-drop 1                      the smallest recipe that loses at most a point
-  harness recommend --max-bytes 450KB --target onnx   the most accurate one that small that a runtime computes
+  harness recommend --max-bytes 800KB --target onnx   the most accurate one that small that a runtime computes
   harness recommend --model deit_tiny_patch16_224 --data /path/to/imagenet --max-drop 1 --max-seconds 600
   harness recommend --bits w8a8,w4a8 --portfolio mine.yaml --out advice
 candidates compete on held-out calibration images, without labels; the evaluation images are opened once, at the end, for the

@@ -98,16 +98,20 @@ def full_precision_bytes(model: QuantizedModel) -> int:
     return sum(buffer.numel() * buffer.element_size() for buffer in buffers.values())
 
 
-def size_bytes(model: QuantizedModel) -> int:
+def size_bytes(model: QuantizedModel, least: int = 1) -> int:
     """Bytes of the stored model: codes of quantized tensors, their scales and zero points, the rest in float32.
 
     Linear layers beside blocks (QwT) count in half precision.
+
+    Args:
+        model: The network.
+        least: Bits that a stored code has at least: 1 packs all codes tightly, runtimes mostly have bytes.
     """
     total = float(full_precision_bytes(model)) + _parameter_bytes(model)
     for name, described in _described(model).items():
         site = model.sites[name]
         if site.place in (Place.PARAMETER, Place.CONSTANT):
-            total -= site.elements * (FULL_PRECISION_BITS - described.bits) / 8
+            total -= site.elements * (FULL_PRECISION_BITS - max(described.bits, least)) / 8
     corrected = [model.sites[name] for name, quantizer in model.quantizers.items() if quantizer.correction]
     total += sum(SCALE_BYTES * site.channels for site in corrected)  # an offset each; the gain folds into the scale
     total += sum(shift.numel() * SCALE_BYTES for name, shift in model.bias_shifts.items() if not _has_bias(model, name))

@@ -58,6 +58,8 @@ class Operand(nn.Module):
         """Observe or fake-quantize what the operation reads, or pass it on."""
         runtime = self.runtime
         if runtime.observe is not None:
+            if x.requires_grad:  # a gradient kept here is that of this reader, not of all readers of the value
+                x = x.view_as(x)
             runtime.observe(self.name, x)
         quantizer = runtime.edits.quantizers.get(self.name) if runtime.quantize else None
         return x if quantizer is None else runtime.activation(quantizer, x)
