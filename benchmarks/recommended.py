@@ -113,13 +113,14 @@ def main() -> None:
     parser.add_argument("--data", default="embedded")
     parser.add_argument("--calib", type=int, default=256)
     parser.add_argument("--store", type=Path, default=Path("runs/recommended"))
+    parser.add_argument("--only", default="", help="questions whose limits have this word: lost, sixth, ONNX")
     parser.add_argument("--csv", type=Path, default=CSV)
     given = parser.parse_args()
     store, candidates = Store(given.store), read_portfolio(None)
     spec = TrialSpec("minmax", model=given.model, weights=given.weights, data=given.data, calib=given.calib)
     known = hindsight(candidates, spec, store)
     whole = next(iter(known.values()))["size_bytes_fp32"]
-    for name, limits in questions(whole):
+    for name, limits in (one for one in questions(whole) if given.only in one[0]):
         question = Question(spec, limits, preferred(limits), JUDGES, evaluate=False)
         advice = Adviser(question, store, Progress()).advise(candidates)
         row = line(given.model, name, advice, known)
