@@ -53,13 +53,10 @@ class RelumlpConfig:
     images: Annotated[int, Field(ge=1, description="calibration images used, if the trial has as many")] = 1024
 
 
-# Parts of a rotated network can only be run with its changed weights, and so with ReLU.
-TOGETHER = "relumlp on a rotated network would have its own ReLU as the target of every reconstruction"
-
-
 @register(
     "relumlp",
     role=Role.TRANSFORM,
+    excludes=("rotate",),  # parts of a rotated network run with its changed weights only, and so with ReLU as every target
     paper="Wu et al., APHQ-ViT: Post-Training Quantization with Average Perturbation Hessian Based Reconstruction for "
     "Vision Transformers, CVPR 2025",
 )
@@ -73,12 +70,10 @@ class Relumlp(Method[RelumlpConfig]):
         """MLP after MLP; leaves those whose activations are not quantized. Interruptible after each segment.
 
         Raises:
-            IncompatibleError: The network has no MLP with GELU, or it was rotated.
+            IncompatibleError: The network has no MLP with GELU.
         """
         if not any(context.bits.at(site).activation < FLOAT_BITS for site in model.sites.values()):
             return
-        if model.turned_streams:
-            raise IncompatibleError(TOGETHER, "leave rotate or relumlp out")
         mlps = mlps_of(model)
         if not mlps:
             raise IncompatibleError(

@@ -73,14 +73,10 @@ class Rotate(Method[RotateConfig]):
         """Needs images for ``signs=aligned`` only; does nothing where nothing is quantized.
 
         Raises:
-            IncompatibleError: No residual stream of the network can be turned exactly, or ``relumlp`` came before.
+            IncompatibleError: No residual stream of the network can be turned exactly.
         """
         if context.bits.full_precision:
             return
-        if model.edits.rectified:
-            raise IncompatibleError(
-                "rotate behind relumlp would give every reconstruction a target with ReLU", "leave rotate or relumlp out"
-            )
         bases = bases_of(model.chain.captured)
         streams = streams_of(bases)
         _check(model, streams)

@@ -15,7 +15,7 @@ from harness.engines.allocation import Allocation, Choice, evolve, greedy, solve
 from harness.engines.held_out import parted
 from harness.engines.mixed import Judged, problem_of, spending, widths_of
 from harness.engines.sensitivity import Sensitivity
-from harness.errors import IncompatibleError
+from harness.errors import IncompatibleError, Problem
 from harness.graph.operations import Kind
 from harness.graph.sites import Place
 from harness.machine.progress import Progress
@@ -68,6 +68,13 @@ class AllocateConfig:
     rounds: Annotated[int, Field(ge=1, description="evolution: how often the best has children")] = 10
     children: Annotated[int, Field(ge=1, description="evolution: children each time")] = 4
 
+    def contradictions(self) -> list[Problem]:
+        """Widths that leave none to choose."""
+        if self.lowest <= self.highest:
+            return []
+        text = f"lowest={self.lowest} is above highest={self.highest}, which leaves no width to choose"
+        return [Problem(text, "use a lowest of at most highest")]
+
 
 @register(
     "allocate",
@@ -98,10 +105,6 @@ class _Work:
     """One allocation."""
 
     def __init__(self, model: QuantizedModel, calibration: CalibrationSet, config: AllocateConfig, context: Context) -> None:
-        if config.lowest > config.highest:
-            raise IncompatibleError(
-                f"allocate(lowest={config.lowest},highest={config.highest}) has no widths", "use lowest below highest"
-            )
         if context.scheme is None:
             raise IncompatibleError("allocate chooses widths for a scheme, and knows of none", "use allocate+fqvit")
         self.model = model

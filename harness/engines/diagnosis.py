@@ -83,9 +83,11 @@ class Diagnosis:
         """Which tensor class is the problem, in one sentence."""
         first, *others = self.classes
         second = others[0] if others else None
+        before, after = f"{self.whole.agreement:.1f}", f"{first.without.agreement:.1f}"
+        agreement = f"stays at {after}" if before == after else f"goes from {before} to {after}"
         change = (
-            f"without their {first.sites} quantizers agreement goes from {self.whole.agreement:.1f} to "
-            f"{first.without.agreement:.1f} % and SQNR from {self.whole.sqnr_db:.1f} to {first.without.sqnr_db:.1f} dB"
+            f"without their {first.sites} quantizers agreement on {self.images} images {agreement} % "
+            f"and SQNR goes from {self.whole.sqnr_db:.1f} to {first.without.sqnr_db:.1f} dB"
         )
         if first.gain_db < CLEAR_DB:
             best = f"leaving one out gives {first.gain_db:+.1f} dB at best ({first.tensors})"

@@ -38,6 +38,7 @@ class MethodInfo:
         source: Package or distribution it comes from.
         target: ``module:Class``.
         extra: Optional extra of this distribution that installs the library it needs.
+        excludes: Methods that cannot be in the same stack.
     """
 
     name: str
@@ -50,6 +51,7 @@ class MethodInfo:
     source: str = ""
     target: str = ""
     extra: str = ""
+    excludes: frozenset[str] = frozenset()
 
     @property
     def leads(self) -> bool:
@@ -69,6 +71,7 @@ def register(
     version: int = 1,
     paper: str = "",
     extra: str = "",
+    excludes: tuple[str, ...] = (),
 ) -> Callable[[K], K]:
     """Class decorator that makes a ``Method`` or ``CalibrationSource`` known.
 
@@ -87,6 +90,7 @@ def register(
             source=owner_of(cls.__module__),
             target=f"{cls.__module__}:{cls.__qualname__}",
             extra=extra,
+            excludes=frozenset(excludes),
         )
         return cls
 

@@ -2,7 +2,8 @@
 
 Configs are dataclasses whose fields are ``Annotated[type, Field(description=..., ge=...)]`` with defaults. A config may
 carry ``PRESETS``: named sets of values that fill the fields not given explicitly, chosen by its field ``preset``. It may
-carry ``IMPLIES`` (``implied.py``), and ``REFUSED``: problems, by setting and value, that say why it is no choice here.
+carry ``IMPLIES`` (``implied.py``), and ``REFUSED``: problems, by setting and value, that say why it is no choice here. A
+method ``contradictions`` may name values that do not go together.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def build(config: type[T], given: Mapping[str, Any], owner: str) -> tuple[T | No
         return None, problems
     built, clashes = settled(built, given, owner)
     problems += clashes
+    problems += [Problem(f"{owner}: {one.text}", one.fix) for one in getattr(built, "contradictions", list)()]
     problems += [_infinite(name, value, owner) for name, value in as_dict(built).items() if _is_infinite(value)]
     return (canonical(built), problems) if not problems else (None, problems)
 

@@ -65,6 +65,7 @@ def _info_of_class(node: ast.ClassDef, call: ast.Call, module: str, source: str)
         role=Role(values["role"]),
         needs=_words(values, "needs"),
         provides=_words(values, "provides"),
+        excludes=_words(values, "excludes"),
         version=_of_type(values, "version", int, 1),
         paper=_of_type(values, "paper", str, ""),
         summary=first_line(ast.get_docstring(node)),

@@ -169,6 +169,7 @@ def check(text: str) -> Stack:
             problems.append(Problem(f"{info.name} makes calibration images, it is no step of a stack", fix))
             continue
         problems += _order_problems(info, provided, scheme, seen, text)
+        problems += _excluded(info, seen)
         problems += _missing_scheme(info, parsed, known)
         scheme = scheme or (info.name if info.role is Role.SCHEME else "")
         provided |= info.provides
@@ -186,6 +187,13 @@ def _with_schemes(steps: list[StackStep]) -> tuple[StackStep, ...]:
     """The steps, those that choose widths with the scheme that they choose them for."""
     scheme = next((step for step in steps if step.info.role is Role.SCHEME), None)
     return tuple(replace(step, scheme=scheme) if step.info.role is Role.ALLOCATE else step for step in steps)
+
+
+def _excluded(info: MethodInfo, seen: Mapping[str, MethodInfo]) -> Iterator[Problem]:
+    """Steps before this one that cannot be in a stack with it."""
+    for name, one in seen.items():
+        if name in info.excludes or info.name in one.excludes:
+            yield Problem(f"{name} and {info.name} do not go together", f"leave {name} or {info.name} out")
 
 
 def _missing_scheme(info: MethodInfo, parsed: list[Step], known: Mapping[str, MethodInfo]) -> Iterator[Problem]:

@@ -75,8 +75,8 @@ class Advice:
 
     @property
     def nearest(self) -> Outcome | None:
-        """The most accurate candidate, where none keeps to the limits."""
-        return None if self.best is not None else nearest_miss(self.outcomes)
+        """The candidate that misses the limits least, where none keeps to them."""
+        return None if self.best is not None else nearest_miss(self.outcomes, self.question.limits)
 
 
 class Adviser:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from harness.recommend.halving import Outcome
-from harness.recommend.limits import Limits
+from harness.recommend.limits import Limits, seconds_of
 
 ALIKE = 1.02  # times as many bytes: a few bytes of scales are no reason to prefer a worse recipe
 Prefer = Literal["size", "accuracy"]
@@ -28,14 +28,21 @@ def chosen(outcomes: Sequence[Outcome], limits: Limits, prefer: Prefer) -> Outco
     return max(fit, key=lambda one: one.merit)
 
 
-def nearest_miss(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """The most accurate of those that reached the end, for whoever must relax a limit."""
-    return max(finalists(outcomes), key=lambda one: one.merit, default=None)
+def nearest_miss(outcomes: Sequence[Outcome], limits: Limits) -> Outcome | None:
+    """For whoever must relax a limit: the most accurate at the end, else the smallest or quickest that went out."""
+    if ends := finalists(outcomes):
+        return max(ends, key=lambda one: one.merit)
+    out = [one for one in outcomes if _done(one) and limits.never(one.record)]  # type: ignore[arg-type]
+    return min(out, key=size_of if limits.size is not None else time_of, default=None)
 
 
 def finalists(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Those that were run with all calibration images and are in."""
-    return [one for one in outcomes if not one.reason and one.record is not None and one.record["status"] == "done"]
+    return [one for one in outcomes if not one.reason and _done(one)]
+
+
+def _done(one: Outcome) -> bool:
+    return one.record is not None and one.record["status"] == "done"
 
 
 def front(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -52,3 +59,9 @@ def size_of(outcome: Outcome) -> int:
     """Bytes of the quantized network."""
     assert outcome.record is not None
     return outcome.record["size_bytes"]
+
+
+def time_of(outcome: Outcome) -> float:
+    """Seconds that quantizing took."""
+    assert outcome.record is not None
+    return seconds_of(outcome.record)

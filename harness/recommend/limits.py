@@ -19,7 +19,7 @@ class Limits:
         target: What it is exported for.
 
     Raises:
-        UsageError: A number is below zero.
+        UsageError: A number is below zero, or of bytes or seconds there are none.
     """
 
     drop: float | None = None
@@ -28,9 +28,11 @@ class Limits:
     target: str | None = None
 
     def __post_init__(self) -> None:
-        for name, value in {"drop": self.drop, "bytes": self.size, "seconds": self.seconds}.items():
-            if value is not None and not value >= 0:
-                raise UsageError(f"--max-{name} {value} is not possible: expected 0 or more")
+        if self.drop is not None and not self.drop >= 0:
+            raise UsageError(f"--max-drop {self.drop} is not possible: expected 0 or more")
+        for name, value in {"bytes": self.size, "seconds": self.seconds}.items():
+            if value is not None and not value > 0:
+                raise UsageError(f"--max-{name} {value} is not possible: expected more than 0")
 
     def never(self, record: Record) -> list[str]:
         """What is taken as broken for good: more calibration images take longer, and sizes hardly depend on them."""

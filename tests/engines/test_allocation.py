@@ -240,6 +240,11 @@ def test_its_place_in_a_stack(text, said):
         check(text)
 
 
+def test_widths_that_leave_no_choice_are_refused_before_any_work():
+    with pytest.raises(StackError, match="lowest=6 is above highest=5, which leaves no width to choose"):
+        check("allocate(lowest=6,highest=5)+minmax")
+
+
 def test_ladders_begin_with_the_scheme():
     assert list(ladder_of(check("allocate+minmax+omse"))) == ["allocate+minmax", "allocate+minmax+omse"]
 
@@ -247,7 +252,6 @@ def test_ladders_begin_with_the_scheme():
 @pytest.mark.slow
 def test_what_it_cannot_do_is_refused(model, calibration):
     for text, bits, said in (
-        ("allocate(lowest=6,highest=5)+minmax", "w8a8", "has no widths"),
         ("allocate(budget=1.5,sensitivity=fisher,images=1,highest=3)+minmax", "w8a8", "use a budget of at least 2"),
         ("allocate(sensitivity=fisher,images=1,highest=3)+minmax", "w8a8;*=8", "finds no site"),
     ):

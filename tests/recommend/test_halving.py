@@ -87,7 +87,7 @@ def test_the_smallest_within_the_drop_or_the_most_accurate_within_the_size():
     assert chosen(outcomes, Limits(drop=1), "size").candidate.stack == "narrow"
     assert chosen(outcomes, Limits(drop=1), "accuracy").candidate.stack == "wide"
     assert chosen(outcomes, Limits(drop=0.01), "size") is None
-    assert nearest_miss(outcomes).candidate.stack == "wide"
+    assert nearest_miss(outcomes, Limits()).candidate.stack == "wide"
     assert [one.candidate.stack for one in front(outcomes)] == ["too lossy", "narrower by its scales", "narrow", "wide"]
 
 

@@ -74,8 +74,11 @@ def test_no_recipe_keeps_to_the_limits(asked, capsys):
     assert "at most 0 allowed" in facts["nearest"]["broken"][0]
     assert main([*asked, "--max-bytes", "10"]) == 1
     said = capsys.readouterr().out
-    assert "no recipe reached the end" in said
+    assert "none keeps to the limits; the nearest, minmax" in said
     assert "at most 10 allowed" in said
+    code, facts = answer(capsys, *asked, "--max-bytes", "10")
+    sizes = {one["size_bytes"] for one in facts["tried"]}
+    assert facts["nearest"]["size_bytes"] == min(sizes)
 
 
 def test_a_target_refuses_what_has_no_integer_form(asked, capsys):
@@ -150,6 +153,8 @@ def test_the_choice_never_opens_the_evaluation_images(tmp_path, monkeypatch):
         (["--max-bytes", "3 apples"], "--max-bytes '3 apples' not understood"),
         (["--target", "onx"], "unknown target 'onx'. Did you mean onnx?"),
         (["--max-drop", "-1"], "--max-drop -1.0 is not possible"),
+        (["--max-bytes", "0"], "--max-bytes 0 is not possible: expected more than 0"),
+        (["--max-seconds", "0"], "--max-seconds 0.0 is not possible: expected more than 0"),
         (["--judges", "0"], "--judges 0 is not possible"),
         (["--bits", "w4"], "w4"),
         (["--calib", "5000"], "expected 1 to 1334"),

@@ -66,8 +66,8 @@ def _none(facts: dict[str, Any]) -> list[str]:
     near = facts["nearest"]
     if near is None:
         return ["recommended  none: no recipe reached the end, see the reasons above"]
-    broken = "; ".join(near["broken"])
-    return [f"recommended  none keeps to the limits; the most accurate, {near['stack']} {near['bits']}: {broken}"]
+    broken = "; ".join(near["broken"]) or near["reason"]
+    return [f"recommended  none keeps to the limits; the nearest, {near['stack']} {near['bits']}: {broken}"]
 
 
 def _sure(best: dict[str, Any], facts: dict[str, Any]) -> str:

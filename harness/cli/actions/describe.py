@@ -65,6 +65,7 @@ def _method(arguments: argparse.Namespace) -> int:
 
 def _method_as_json(info: MethodInfo, settings: list[Setting], presets: Presets, implies: Implies) -> str:
     about = {**asdict(info), "needs": sorted(info.needs), "provides": sorted(info.provides)}
+    about["excludes"] = sorted(info.excludes)
     described = {"settings": [asdict(setting) for setting in settings], "presets": presets, "implies": implies}
     return json.dumps({**about, **described}, indent=1)
 
@@ -73,7 +74,8 @@ def _method_as_text(info: MethodInfo, settings: list[Setting], presets: Presets,
     lines = [
         f"{info.name}  ({info.role}, version {info.version}, from {info.source})\n{info.summary}",
         f"paper     {info.paper or '-'}",
-        f"needs     {', '.join(sorted(info.needs)) or '-'}\nprovides  {', '.join(sorted(info.provides)) or '-'}\n",
+        f"needs     {', '.join(sorted(info.needs)) or '-'}\nprovides  {', '.join(sorted(info.provides)) or '-'}\n"
+        + (f"not with  {', '.join(sorted(info.excludes))}\n" if info.excludes else ""),
     ]
     for setting in settings:
         lines.append(f"  {setting.name} = {_plain(setting.default)}  [{setting.expected}]\n      {setting.description}")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.cli.actions.listing import print_table
 from harness.cli.actions.printing import plain
-from harness.cli.commands.diagnose import MOST_WORST
+from harness.cli.commands.diagnose import HELD_OUT, MOST_WORST
 from harness.cli.trial_options import given
 from harness.engines.diagnosis import Diagnosis, diagnose
 from harness.errors import UsageError
@@ -21,6 +21,7 @@ from harness.machine.terminal import terminal_progress
 from harness.run.held_out import Fitted, fitted
 from harness.store.csv_file import write_csv
 from harness.store.store import write_json
+from harness.trial.bit_rules import address_of
 from harness.trial.spec import TrialSpec
 
 FORMS = ("svg", "png")
@@ -34,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--worst has {arguments.worst}, expected 0 to {MOST_WORST:,}")
     folder = ReportFolder(arguments.out, overwrite=arguments.overwrite) if arguments.out else None
     progress = terminal_progress(arguments.quiet)
-    network = fitted(TrialSpec(**given(arguments)), arguments.held_out, progress)
+    spec = TrialSpec(**given(arguments))
+    network = fitted(spec, _held_out(spec.calib) if arguments.held_out is None else arguments.held_out, progress)
     found = diagnose(network.model, network.held, network.budget, progress, arguments.worst)
     content = {**_about(network), **plain(found.as_dict())}
     if folder is not None:
@@ -44,6 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _show(found, network)
     return 0
+
+
+def _held_out(calib: int) -> int:
+    """Images to judge on where nothing is asked: a quarter of them where there are no more than usually judge."""
+    return HELD_OUT if calib > HELD_OUT else max(calib // 4, 1)
 
 
 def _about(network: Fitted) -> dict[str, Any]:
@@ -61,17 +68,18 @@ def _about(network: Fitted) -> dict[str, Any]:
 def _write(folder: ReportFolder, content: dict[str, Any], found: Diagnosis, network: Fitted) -> None:
     """The table of all sites, everything as JSON, and the picture."""
     folder.write("diagnosis.json", lambda path: write_json(path, content))
-    folder.write("diagnosis.csv", lambda path: write_csv(pd.DataFrame(rows(found)), path))
+    folder.write("diagnosis.csv", lambda path: write_csv(pd.DataFrame(rows(found, network)), path))
     strip = _strip(found, network)
     for form in FORMS:
         folder.write(f"diagnosis.{form}", lambda path, form=form: draw(strip, path, form))  # type: ignore[misc]
 
 
-def rows(found: Diagnosis) -> list[dict[str, Any]]:
+def rows(found: Diagnosis, network: Fitted) -> list[dict[str, Any]]:
     """One row per site, flat."""
     return [
         {
             "site": one.site,
+            "rule": as_rule(network, one.site),
             "tensors": one.tensors,
             "segment": one.segment,
             "bits": one.bits,
@@ -117,10 +125,11 @@ def _show(found: Diagnosis, network: Fitted) -> None:
     )
     print()
     known = {one.site: one for one in found.sites}
-    print_table([_site_row(asdict(known[name])) for name in found.worst])
+    print("worst sites, named as --bits takes them: which cost most alone and whose leaving out gives most, by turns")
+    print_table([_site_row(asdict(known[name]), as_rule(network, name)) for name in found.worst])
     for name, facts in found.worst.items():
         why = "; ".join(facts.words) or "nothing stands out"
-        print(f"{name}: its own SQNR is {facts.sqnr_db:.1f} dB: {why}")
+        print(f"{as_rule(network, name)}: its own SQNR is {facts.sqnr_db:.1f} dB: {why}")
     print(f"\nverdict  {found.verdict()}")
     spent = ", ".join(f"{name.replace('_', ' ')} {count:g}" for name, count in found.forward_passes.items() if count)
     print(f"cost     {sum(found.forward_passes.values()):.1f} forward passes of the held-out images ({spent})")
@@ -130,8 +139,13 @@ def _class_row(one: dict[str, Any]) -> dict[str, str]:
     return {"quantized tensors": one["tensors"], "sites": str(one["sites"]), **_distances(one)}
 
 
-def _site_row(one: dict[str, Any]) -> dict[str, str]:
-    return {"site": one["site"], "bits": str(one["bits"]), **_distances(one), "Fisher": f"{one['fisher']:.2e}"}
+def as_rule(network: Fitted, name: str) -> str:
+    """A site as a rule of ``--bits`` that is about it alone: ``blocks.0:add`` would be about every sum there."""
+    return address_of(network.model.sites[name]) if ":" in name else name
+
+
+def _site_row(one: dict[str, Any], site: str) -> dict[str, str]:
+    return {"site": site, "bits": str(one["bits"]), **_distances(one), "Fisher": f"{one['fisher']:.2e}"}
 
 
 def _distances(one: dict[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.cli.commands.options import add_json
 from harness.cli.trial_options import add_trial
 
+NOT_ASKED = ("float_layernorm", "eval_limit", "judge", "noise_floor", "corrupt")  # nothing is evaluated
 HELD_OUT, WORST, MOST_WORST = 32, 8, 1000
 EXAMPLES = """  harness diagnose --method fqvit                          the embedded network, w8a8
   harness diagnose --method repqvit --bits w4a4 --out diagnosis   also diagnosis.csv, .json, .svg and .png
@@ -22,9 +23,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     trial = parser.add_argument_group("trial (what is diagnosed)")
     how = parser.add_argument_group("how it runs")
-    add_trial(trial, how, without=("float_layernorm",))  # the stack alone is looked at
+    add_trial(trial, how, without=NOT_ASKED)
     how.add_argument(
-        "--held-out", type=int, default=HELD_OUT, metavar="<n>", help=f"images to judge on (default: {HELD_OUT})"
+        "--held-out",
+        type=int,
+        metavar="<n>",
+        help=f"images to judge on (default: {HELD_OUT}, or a quarter of --calib where that has no more)",
     )
     how.add_argument("--worst", type=int, default=WORST, metavar="<n>", help=f"sites to explain (default: {WORST})")
     how.add_argument("--out", type=Path, metavar="<dir>", help="write table, JSON and picture into this folder")
