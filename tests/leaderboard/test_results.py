@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -97,13 +98,23 @@ def test_every_trial_of_the_embedded_board_is_done(tmp_path, capsys):
     assert done == total > 100
 
 
+def test_every_trial_of_the_peers_is_done(tmp_path, capsys):
+    store = ["--store", str(tmp_path / "store")]
+    assert main(["store", "import", str(RESULTS / "peers" / "records.parquet"), "--origin", "committed", *store]) == 0
+    capsys.readouterr()
+    done, total = planned(capsys, "--experiment", "peers", *store)
+    assert done == total > 30
+
+
 @requires_images
 def test_every_trial_on_the_photographs_is_done(tmp_path, capsys):
     store = ["--store", str(tmp_path / "store")]
     records = RESULTS / "photographs" / "records.parquet"
     assert main(["store", "import", str(records), "--origin", "committed", *store]) == 0
     capsys.readouterr()
-    for network in (DEIT, VIT):
+    for network, experiment in product((DEIT, VIT), ("photographs", "rotated")):
         named = ["--model", network.stem, "--weights", str(network), "--data", str(IMAGES)]
-        done, total = planned(capsys, "--experiment", "photographs", *named, *store)
-        assert done == total > 50
+        done, total = planned(capsys, "--experiment", experiment, *named, *store)
+        assert done == total > 10
+    done, total = planned(capsys, "--experiment", "reconstructions", "--weights", str(DEIT), "--data", str(IMAGES), *store)
+    assert done == total > 5
