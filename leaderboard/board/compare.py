@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from harness.errors import UsageError, nearest
@@ -12,6 +13,7 @@ from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.grouping import Group, Network, Row, Setting, data_name, gathered, without_doubles
 from harness.leaderboard.board.labels import told_apart
 from harness.leaderboard.stats.difference import Difference, Estimate, difference
+from harness.leaderboard.stats.inference import accuracy
 from harness.method.stack import check
 from harness.text import split_outside
 from harness.trial.spec import FEATURES, calibrated
@@ -25,10 +27,11 @@ class Pair:
     """Two results on the same images.
 
     Attributes:
-        setting: What they have in common, as text.
+        setting: What they have in common, as text; it says so where right is what full precision predicts.
         ids: Records of the first and of the second, by common seed.
         seeds: The seeds.
-        first: Accuracy of the first over images and seeds; over the images of one seed without per-image results.
+        first: Accuracy of the first over images and seeds; over the images of one seed without per-image results. Its
+            interval is Wilson's for one seed, and never leaves 0 to 100 %.
         second: Of the second.
         difference: Second minus first; None without per-image results.
         verdict: The conclusion in words.
@@ -128,6 +131,7 @@ def _names(places: Sequence[Place], members: Sequence[Sequence[Group]]) -> dict[
     """What the places are called: no two of them the same."""
     names = [
         f"{network.model}, {setting.bits}, {data_name(groups)}, {calibrated(setting.calib, setting.calib_source)}"
+        f"{f', {setting.judges}' if setting.held_out else ''}"
         for (setting, network), groups in zip(places, members, strict=True)
     ]
     labels = told_apart(names, [{**network.parts(), **setting.parts()} for setting, network in places])
@@ -169,11 +173,19 @@ def _pair(setting: str, one: Group, other: Group, evidence: Evidence) -> Pair:
         setting=setting,
         ids=ids,
         seeds=tuple(int(row["seed"]) for row, _ in _common(one, other)),
-        first=evidence.accuracy(firsts),
-        second=evidence.accuracy(seconds),
+        first=_possible(evidence.accuracy(firsts), first),
+        second=_possible(evidence.accuracy(seconds), second),
         difference=found,
         verdict=_verdict(found),
     )
+
+
+def _possible(found: Estimate, correct: np.ndarray | None) -> Estimate:
+    """An accuracy with an interval of possible values: Wilson's for one seed, else cut off at 0 and 100."""
+    if correct is not None and len(correct) == 1:
+        return replace(found, interval=accuracy(int(correct.sum()), correct.shape[1]))
+    own = found.interval
+    return replace(found, interval=replace(own, low=max(0.0, own.low), high=min(100.0, own.high)))
 
 
 def _verdict(found: Difference | None) -> str:
