@@ -8,17 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError
 from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.board.grouping import Group, Network, Row, Setting, data_name, gathered, without_doubles
+from harness.leaderboard.board.grouping import Group, Row, data_name, gathered, without_doubles
 from harness.leaderboard.board.labels import told_apart
+from harness.leaderboard.board.unshared import Place, unshared
 from harness.leaderboard.stats.difference import Difference, Estimate, difference
 from harness.leaderboard.stats.inference import accuracy
-from harness.method.stack import check
-from harness.text import split_outside
-from harness.trial.spec import FEATURES, calibrated
+from harness.trial.spec import calibrated
 
-Place = tuple[Setting, Network]
 WORDS = {"better": "the second is better", "worse": "the first is better", "equal": "no difference on any image"}
 
 
@@ -46,56 +44,13 @@ class Pair:
     verdict: str
 
 
-def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Done records by id (or its beginning), stack, or ``column=value`` filters joined by commas outside parentheses.
-
-    Raises:
-        UsageError: Nothing matches.
-    """
-    done = rows[(rows["status"] == "done") & (rows["task"] != FEATURES)]
-    found = _equal(done, "stack", _canonical(what))
-    if not len(found) and what.isalnum():
-        found = done[done["id"].str.startswith(what)]
-    if not len(found) and "=" in what.partition("(")[0]:
-        found = _filtered(done, what)
-    if not len(found):
-        known = sorted(set(map(str, done["stack"])))
-        raise UsageError(
-            f"no done record matches {what!r}.{nearest(what, known)} Expected an id, a stack ({', '.join(known[:6])}, ...) "
-            "or filters such as stack=fqvit,bits=w4a8"
-        )
-    return found
-
-
-def _equal(rows: pd.DataFrame, column: str, wanted: str) -> pd.DataFrame:
-    """Rows with that text in a column; compared by Python, because a command line may hold what no column of text can."""
-    return rows[[str(value) == wanted for value in rows[column]]]
-
-
-def _canonical(what: str) -> str:
-    try:
-        return str(check(what))
-    except UsageError:
-        return what
-
-
-def _filtered(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    for part in map(str.strip, split_outside(what)):
-        column, _, value = part.partition("=")
-        if column not in rows:
-            raise UsageError(f"unknown column {column!r}.{nearest(column, map(str, rows.columns))}")
-        wanted = _canonical(value) if column == "stack" else value
-        rows = _equal(rows, column, wanted)
-    return rows
-
-
 def compare(first: pd.DataFrame, second: pd.DataFrame, evidence: Evidence) -> list[Pair]:
     """Compare wherever both have records of the same setting and network; several of a setting are paired by seed.
 
     A stack of several versions makes a pair for each of them.
 
     Raises:
-        UsageError: They have no setting in common, or one side has several stacks there.
+        UsageError: They have no setting or no seed in common, or one side has several stacks there.
     """
     known = gathered(pd.concat([first, second]).drop_duplicates("id"))  # together, for labels that tell both sides apart
     ones, others = _by_place(known, set(first["id"])), _by_place(known, set(second["id"]))
@@ -109,9 +64,9 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, evidence: Evidence) -> li
         if _common(one, other)
     ]
     if not found:
-        raise UsageError(
-            "the two have no setting in common: expected records on the same model, data, bits, calibration size and images"
-        )
+        places = list(dict.fromkeys([*ones, *others]))
+        names = _names(places, [[*ones.get(place, []), *others.get(place, [])] for place in places])
+        raise unshared(ones, others, names)
     return found
 
 

@@ -4,9 +4,13 @@ import json
 
 import pytest
 
+from harness.cli.commands.compare import EXAMPLES
 from harness.cli.main import main
+from harness.leaderboard.board.selection import FILTERS
 from harness.leaderboard.stats.inference import accuracy
+from harness.store.table import COLUMNS
 from tests.leaderboard.synthetic import IMAGES, add, steps
+from tests.store.test_store import record
 
 HELD_OUT = "1,000 held-out calibration images judged by full precision"
 
@@ -64,3 +68,76 @@ def test_several_seeds_stay_within_what_is_possible(store, compared):
     assert pair["first"]["interval"]["high"] == 100
     assert pair["second"]["interval"]["low"] == 0
     assert "[98.33, 100.00]" in compared("fqvit", "fqvit+omse")
+
+
+def test_without_records_it_says_so(compared, tmp_path):
+    (tmp_path / "empty").mkdir()
+    said = compared("minmax", "fqvit", code=2, place=tmp_path / "empty")
+    assert said == f"error: no records in {tmp_path / 'empty'} (start with: harness run --method fqvit)\n"
+    assert f"there is no folder '{tmp_path / 'none'}'" in compared("minmax", "fqvit", code=2, place=tmp_path / "none")
+
+
+def test_without_done_records_no_list_is_empty(store, compared):
+    store.save(record("f" * 16, "failed"))
+    assert "'minmax': no trial is done" in compared("minmax", "fqvit", code=2)
+
+
+def test_a_failed_trial_says_why(store, compared):
+    add(store, "fqvit", 800)
+    store.save(record("f" * 16, "failed", stack="fqvit+omse", command="harness run --method fqvit+omse"))
+    for what in ("ffff", "fqvit+omse", "stack=fqvit+omse,seed=0"):
+        said = compared("fqvit", what, code=2)
+        assert f"no done record matches '{what}': trial {'f' * 16} has failed (oom: no memory)" in said
+        assert "run it again: harness run --method fqvit+omse" in said
+
+
+def test_a_done_record_is_found_beside_a_failed_one(store, compared):
+    for stack in ("fqvit", "fqvit+omse"):
+        add(store, stack, 800)
+    store.save(record("f" * 16, "failed", stack="fqvit"))
+    assert "verdict" in compared("fqvit", "fqvit+omse")
+
+
+def test_it_says_what_each_side_has_and_what_differs(store, compared):
+    add(store, "fqvit", 800, bits="w4a8")
+    add(store, "fqvit", 800, bits="w3a8", calib=16)
+    add(store, "fqvit+omse", 810)
+    said = compared("fqvit", "fqvit+omse", code=2)
+    assert "no setting in common: the first has [m, w" in said
+    assert "[m, w4a8, d, 8 calibration images]" in said
+    assert "the second has [m, w8a8, d, 8 calibration images]" in said
+    assert "what differs: bits (w4a8 against w8a8)" in said
+    assert "calibration (" not in said, "only the nearest two are told apart"
+
+
+def test_what_differs_may_be_hidden(store, compared):
+    add(store, "fqvit", 800)
+    add(store, "fqvit+omse", 810, data={"name": "d", "fingerprint": "other!"})
+    assert "what differs: data (data f against data other!)" in compared("fqvit", "fqvit+omse", code=2)
+
+
+def test_seeds_that_differ_are_named(store, compared):
+    for seed in range(2):
+        add(store, "fqvit", 800, seed)
+        add(store, "fqvit+omse", 810, seed + 2)
+    said = compared("fqvit", "fqvit+omse", code=2)
+    assert "no seed in common: in m, w8a8, d, 8 calibration images the first has seeds 0, 1, the second 2, 3" in said
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ("fqvit,foo=1", "filter 'fqvit' of 'fqvit,foo=1' is not column=value (for example stack=fqvit; columns are stack,"),
+        ("stack=fqvit,foo=1", "unknown column 'foo' (columns are stack, model, bits"),
+        ("seed,stack=fqvit", "(for example seed=VALUE;"),
+        ("stakc=fqvit", "unknown column 'stakc'. Did you mean stack"),
+    ],
+)
+def test_filters_that_are_none(store, compared, filters, expected):
+    add(store, "fqvit", 800)
+    assert expected in compared(filters, "stack=fqvit", code=2)
+
+
+def test_columns_of_filters_are_named_in_the_help():
+    assert set(FILTERS) <= set(COLUMNS)
+    assert f"columns of filters: {', '.join(FILTERS)}\n" in EXAMPLES
