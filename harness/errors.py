@@ -89,6 +89,11 @@ class Problem:
     text: str
     fix: str
 
+    def __str__(self) -> str:
+        """Both as one sentence; a question, such as ``Did you mean evolq?``, stays one."""
+        joined = " Fix: " if self.text.endswith("?") else "; fix: "
+        return f"{self.text.removesuffix('.')}{joined}{self.fix}"
+
 
 class StackError(UsageError):
     """All problems of a stack at once.
@@ -101,7 +106,7 @@ class StackError(UsageError):
         self.stack = stack
         self.problems = problems
         lines = [f"stack {stack!r} has {len(problems)} problem{'s' if len(problems) > 1 else ''}:"]
-        lines += [f"  - {problem.text}; fix: {problem.fix}" for problem in problems]
+        lines += [f"  - {problem}" for problem in problems]
         super().__init__("\n".join(lines))
 
 

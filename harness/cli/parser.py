@@ -6,10 +6,48 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from harness.errors import nearest
+from harness.text import shortened
+
+_NEGATIVE = re.compile(r"-[\d.]")
+
+
+def whole(text: str) -> int:
+    """A whole number of the command line.
+
+    Raises:
+        ArgumentTypeError: It is none; with what is expected.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"got {shortened(text)!r}, expected a whole number such as {_meant(text)}"
+        ) from None
+
+
+def _meant(text: str) -> str:
+    """The whole number that was written in another way, or any one."""
+    try:
+        found = float(text)
+    except ValueError:
+        return "32"
+    return str(int(found)) if abs(found) < 10**15 and found.is_integer() else "32"
+
+
+def number(text: str) -> float:
+    """A number of the command line.
+
+    Raises:
+        ArgumentTypeError: It is none; with what is expected.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {shortened(text)!r}, expected a number such as 1 or 0.5") from None
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,6 +55,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+        self.register("type", int, whole)
+        self.register("type", float, number)
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print help or a complaint; argparse's own passes over a disk that is full, and exits with 0."""
@@ -41,7 +81,20 @@ class Parser(argparse.ArgumentParser):
                 self.exit(2, f"error: {word}: '--' is no value. See: {self.prog} --help\n")
             if name.startswith("--") and name != "--" and not any(option.startswith(name) for option in options):
                 self.exit(2, f"error: unknown option {name}.{nearest(name, options)} See: {self.prog} --help\n")
-        return super().parse_known_args(words, namespace)
+        return super().parse_known_args(list(self._joined(words)), namespace)
+
+    def _joined(self, words: Sequence[str]) -> Iterator[str]:
+        """``--memory -3GB`` as ``--memory=-3GB``: argparse takes the size for an option, and misses a value."""
+        taking = {name for action in self._actions if action.nargs is None for name in action.option_strings}
+        rest = iter(words)
+        for word in rest:
+            value = next(rest, None) if word in taking else None
+            if value is None:
+                yield word
+            elif _NEGATIVE.match(value):
+                yield f"{word}={value}"
+            else:
+                yield from (word, value)
 
 
 class CommandParser(Parser):

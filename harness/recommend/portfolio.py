@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from harness.errors import UsageError
+from harness.method import registry
 from harness.method import stack as stacks
 from harness.trial.bits import Bits
 
@@ -34,6 +36,11 @@ class Candidate:
         return f"{self.stack} {self.bits}"
 
 
+def listed(widths: str | None) -> list[str]:
+    """Widths joined by commas; none where nothing is given."""
+    return widths.split(",") if widths else []
+
+
 def read_portfolio(path: Path | None, widths: Iterable[str] = ()) -> list[Candidate]:
     """The candidates of a file, each once, in its order.
 
@@ -42,19 +49,46 @@ def read_portfolio(path: Path | None, widths: Iterable[str] = ()) -> list[Candid
         widths: Replace those of every recipe; empty for the file's own.
 
     Raises:
-        UsageError: It cannot be read, is of another form, or a stack or width is not understood.
+        UsageError: It cannot be read, is of another form, or a stack or width is not understood; with the recipe's number.
     """
-    place = path or BUILT_IN
-    chosen = list(widths)
-    found = [
-        Candidate(str(stacks.check(str(recipe["method"]))), str(Bits.parse(str(bits))))
-        for recipe in _recipes(place)
-        for bits in chosen or recipe["bits"]
-    ]
+    chosen = [str(Bits.parse(one)) for one in widths]
+    found: list[Candidate] = []
+    for place, recipe in _recipes(path or BUILT_IN):
+        with _named(place):
+            stack = str(stacks.check(recipe["method"]))
+            found += [Candidate(stack, bits) for bits in chosen or [str(Bits.parse(one)) for one in recipe["bits"]]]
     return list(dict.fromkeys(found))
 
 
-def _recipes(path: Path) -> list[dict[str, Any]]:
+def check_portfolio(path: Path | None, widths: Iterable[str] = ()) -> None:
+    """Refuse what can be seen without the modules of methods, so without torch: form, widths, names of methods.
+
+    Args:
+        path: As in ``read_portfolio``.
+        widths: Likewise.
+
+    Raises:
+        UsageError: As there.
+    """
+    known, chosen = registry.available(), [Bits.parse(one) for one in widths]
+    for place, recipe in _recipes(path or BUILT_IN):
+        with _named(place):
+            if any(step.name not in known for step in stacks.parse(recipe["method"])):
+                stacks.check(recipe["method"])
+            _ = chosen or [Bits.parse(one) for one in recipe["bits"]]
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Say which recipe a mistake is in."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{place}: {error.message}", error.hint) from error
+
+
+def _recipes(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The recipes of a file, each with its place in words."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -64,10 +98,11 @@ def _recipes(path: Path) -> list[dict[str, Any]]:
     recipes = content.get("recipes") if isinstance(content, dict) else None
     if not isinstance(recipes, list) or not recipes:
         raise UsageError(f"portfolio {str(path)!r} has no recipes", FORM)
-    for number, recipe in enumerate(recipes, start=1):
-        if not _is_recipe(recipe):
-            raise UsageError(f"recipe {number} of portfolio {str(path)!r} is {recipe!r}", FORM)
-    return recipes
+    found = [(f"recipe {number} of portfolio {str(path)!r}", recipe) for number, recipe in enumerate(recipes, start=1)]
+    wrong = next((f"{place} is {recipe!r}" for place, recipe in found if not _is_recipe(recipe)), None)
+    if wrong is not None:
+        raise UsageError(wrong, FORM)
+    return found
 
 
 def _is_recipe(recipe: Any) -> bool:

@@ -71,8 +71,8 @@ class SitePattern:
         path, colon, operation = text.strip().partition(":")
         inside = path.endswith(INSIDE) or not colon
         path = path.removesuffix(INSIDE) or path
-        if not _PATH.fullmatch(path) or (colon and not _OPERATION.fullmatch(operation)):
-            raise UsageError(f"sites {shortened(text.strip())!r} not understood: {GRAMMAR}")
+        if _bracket(path) or not _PATH.fullmatch(path) or (colon and not _OPERATION.fullmatch(operation)):
+            raise UsageError(f"sites {shortened(text.strip())!r} not understood: {_bracket(text)}{GRAMMAR}")
         return cls(path, inside, operation)
 
     def __str__(self) -> str:
@@ -100,6 +100,22 @@ class SitePattern:
             while self.inside and "." in path:
                 path = path.rpartition(".")[0]
                 yield path
+
+
+def _bracket(text: str) -> str:
+    """What is said of a ``[`` or ``]`` without its other half; empty where there is none."""
+    rest = re.sub(r"\[!?\]?[^\]]*\]", "", text)  # as fnmatch reads it, a ] at the beginning is one of the characters
+    found = next((character for character in rest if character in "[]"), "")
+    return f"its {found!r} is never {'closed' if found == '[' else 'opened'}; " if found else ""
+
+
+def _wrong_part(text: str) -> str:
+    """What of a rule is not understood: its widths, or its sites where there is no equals sign."""
+    _, equals, widths = text.partition("=")
+    if not equals:
+        return _bracket(text)
+    given = shortened(widths.strip())
+    return f"{given!r} are no widths, expected such as w8, a8, w8a8 or 8; " if given else "no widths after =; "
 
 
 def paths_of(site: Addressed) -> tuple[str, ...]:
@@ -151,10 +167,12 @@ class BitRule:
         Raises:
             UsageError: It does not follow the grammar.
         """
+        if not text.strip():
+            raise UsageError(f"bits have an empty rule, two semicolons with nothing between them: {GRAMMAR}")
         sites, equals, widths = text.partition("=")
         match = _WIDTHS.fullmatch(widths.strip().lower())
         if not equals or match is None:
-            raise UsageError(f"bits {shortened(text.strip())!r} not understood: {GRAMMAR}")
+            raise UsageError(f"bits {shortened(text.strip())!r} not understood: {_wrong_part(text)}{GRAMMAR}")
         every, weight, activation, attention = (None if group is None else int(group) for group in match.groups())
         if every is not None:
             return cls(SitePattern.parse(sites), every, every, None, every=True)

@@ -65,7 +65,7 @@ class Bits:
                 f"{nearest(shortened(first.lower()), _COMMON)}"
             )
         weight, activation, attention = match.groups()
-        given = [rule for rule in rules if rule.strip()]
+        given = rules[:-1] if rules and not rules[-1].strip() else rules  # a semicolon at the end is no rule
         return cls(int(weight), int(activation), int(attention) if attention else None, parse_rules(given))
 
     def __str__(self) -> str:

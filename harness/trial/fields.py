@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from harness.errors import UsageError, nearest
-from harness.text import user_path
+from harness.text import shortened, user_path
 from harness.trial.readers import reader_data
 
 METADATA = "trial"
@@ -197,7 +197,8 @@ class SpecField:
         try:
             return int(str(value))
         except ValueError:
-            raise UsageError(f"{self.name} {value!r} is not possible: expected a whole number") from None
+            label, given = self.name.replace("_", " "), shortened(str(value))
+            raise UsageError(f"{label} {given!r} is not possible: expected a whole number such as 32") from None
 
 
 def about(help: str, metavar: str, part: Part, **more: Any) -> Mapping[str, About]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError
 from harness.leaderboard.board.evidence import Evidence
-from harness.leaderboard.board.grouping import Group, Network, Row, Setting, data_name, gathered, without_doubles
+from harness.leaderboard.board.grouping import Group, Row, data_name, gathered, without_doubles
 from harness.leaderboard.board.labels import told_apart
+from harness.leaderboard.board.unshared import Place, unshared
 from harness.leaderboard.stats.difference import Difference, Estimate, difference
-from harness.method.stack import check
-from harness.text import split_outside
-from harness.trial.spec import FEATURES, calibrated
+from harness.leaderboard.stats.inference import accuracy
+from harness.trial.spec import calibrated
 
-Place = tuple[Setting, Network]
 WORDS = {"better": "the second is better", "worse": "the first is better", "equal": "no difference on any image"}
 
 
@@ -25,10 +25,11 @@ class Pair:
     """Two results on the same images.
 
     Attributes:
-        setting: What they have in common, as text.
+        setting: What they have in common, as text; it says so where right is what full precision predicts.
         ids: Records of the first and of the second, by common seed.
         seeds: The seeds.
-        first: Accuracy of the first over images and seeds; over the images of one seed without per-image results.
+        first: Accuracy of the first over images and seeds; over the images of one seed without per-image results. Its
+            interval is Wilson's for one seed, and never leaves 0 to 100 %.
         second: Of the second.
         difference: Second minus first; None without per-image results.
         verdict: The conclusion in words.
@@ -43,56 +44,13 @@ class Pair:
     verdict: str
 
 
-def select(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    """Done records by id (or its beginning), stack, or ``column=value`` filters joined by commas outside parentheses.
-
-    Raises:
-        UsageError: Nothing matches.
-    """
-    done = rows[(rows["status"] == "done") & (rows["task"] != FEATURES)]
-    found = _equal(done, "stack", _canonical(what))
-    if not len(found) and what.isalnum():
-        found = done[done["id"].str.startswith(what)]
-    if not len(found) and "=" in what.partition("(")[0]:
-        found = _filtered(done, what)
-    if not len(found):
-        known = sorted(set(map(str, done["stack"])))
-        raise UsageError(
-            f"no done record matches {what!r}.{nearest(what, known)} Expected an id, a stack ({', '.join(known[:6])}, ...) "
-            "or filters such as stack=fqvit,bits=w4a8"
-        )
-    return found
-
-
-def _equal(rows: pd.DataFrame, column: str, wanted: str) -> pd.DataFrame:
-    """Rows with that text in a column; compared by Python, because a command line may hold what no column of text can."""
-    return rows[[str(value) == wanted for value in rows[column]]]
-
-
-def _canonical(what: str) -> str:
-    try:
-        return str(check(what))
-    except UsageError:
-        return what
-
-
-def _filtered(rows: pd.DataFrame, what: str) -> pd.DataFrame:
-    for part in map(str.strip, split_outside(what)):
-        column, _, value = part.partition("=")
-        if column not in rows:
-            raise UsageError(f"unknown column {column!r}.{nearest(column, map(str, rows.columns))}")
-        wanted = _canonical(value) if column == "stack" else value
-        rows = _equal(rows, column, wanted)
-    return rows
-
-
 def compare(first: pd.DataFrame, second: pd.DataFrame, evidence: Evidence) -> list[Pair]:
     """Compare wherever both have records of the same setting and network; several of a setting are paired by seed.
 
     A stack of several versions makes a pair for each of them.
 
     Raises:
-        UsageError: They have no setting in common, or one side has several stacks there.
+        UsageError: They have no setting or no seed in common, or one side has several stacks there.
     """
     known = gathered(pd.concat([first, second]).drop_duplicates("id"))  # together, for labels that tell both sides apart
     ones, others = _by_place(known, set(first["id"])), _by_place(known, set(second["id"]))
@@ -106,9 +64,9 @@ def compare(first: pd.DataFrame, second: pd.DataFrame, evidence: Evidence) -> li
         if _common(one, other)
     ]
     if not found:
-        raise UsageError(
-            "the two have no setting in common: expected records on the same model, data, bits, calibration size and images"
-        )
+        places = list(dict.fromkeys([*ones, *others]))
+        names = _names(places, [[*ones.get(place, []), *others.get(place, [])] for place in places])
+        raise unshared(ones, others, names)
     return found
 
 
@@ -128,6 +86,7 @@ def _names(places: Sequence[Place], members: Sequence[Sequence[Group]]) -> dict[
     """What the places are called: no two of them the same."""
     names = [
         f"{network.model}, {setting.bits}, {data_name(groups)}, {calibrated(setting.calib, setting.calib_source)}"
+        f"{f', {setting.judges}' if setting.held_out else ''}"
         for (setting, network), groups in zip(places, members, strict=True)
     ]
     labels = told_apart(names, [{**network.parts(), **setting.parts()} for setting, network in places])
@@ -169,11 +128,19 @@ def _pair(setting: str, one: Group, other: Group, evidence: Evidence) -> Pair:
         setting=setting,
         ids=ids,
         seeds=tuple(int(row["seed"]) for row, _ in _common(one, other)),
-        first=evidence.accuracy(firsts),
-        second=evidence.accuracy(seconds),
+        first=_possible(evidence.accuracy(firsts), first),
+        second=_possible(evidence.accuracy(seconds), second),
         difference=found,
         verdict=_verdict(found),
     )
+
+
+def _possible(found: Estimate, correct: np.ndarray | None) -> Estimate:
+    """An accuracy with an interval of possible values: Wilson's for one seed, else cut off at 0 and 100."""
+    if correct is not None and len(correct) == 1:
+        return replace(found, interval=accuracy(int(correct.sum()), correct.shape[1]))
+    own = found.interval
+    return replace(found, interval=replace(own, low=max(0.0, own.low), high=min(100.0, own.high)))
 
 
 def _verdict(found: Difference | None) -> str:

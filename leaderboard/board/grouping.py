@@ -59,9 +59,14 @@ class Setting:
         Args:
             data: Name of the data.
         """
+        return f"{self.bits}, {data}, {calibrated(self.calib, self.calib_source)}, {self.judges}{self.mark}"
+
+    @property
+    def judges(self) -> str:
+        """How many images accuracy is measured on, and what is right there."""
         images = "?" if self.images is None else f"{self.images:,}"
         kind = "held-out calibration images judged by full precision" if self.held_out else "evaluation images"
-        return f"{self.bits}, {data}, {calibrated(self.calib, self.calib_source)}, {images} {kind}{self.mark}"
+        return f"{images} {kind}"
 
     @property
     def mark(self) -> str:

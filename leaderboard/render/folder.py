@@ -94,7 +94,7 @@ class ReportFolder:
 
     def _unwritable(self, error: OSError) -> UsageError:
         hint = "expected a folder, a part of this path is a file" if isinstance(error, _NO_FOLDER) else ""
-        return UsageError(f"report folder {str(self.folder)!r} cannot be written: {error.strerror or error}", hint)
+        return UsageError(f"folder {str(self.folder)!r} cannot be written: {error.strerror or error}", hint)
 
 
 def _known(marker: Path) -> set[str] | None:

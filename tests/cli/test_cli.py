@@ -3,6 +3,7 @@
 import pytest
 
 from harness.cli.main import main
+from harness.errors import StackError
 from harness.method.stack import check
 
 
@@ -37,10 +38,31 @@ def said(capsys, monkeypatch, tmp_path):
         (["run"], "--method"),
         (["run", "--method", "fqvit", "--seed", "-1"], "expected 0 or more"),
         (["list", "methods", "--timm", "deit*"], "--timm lists models"),
+        (["recommend", "--max-bytes", "-5MB"], "--max-bytes '-5MB' not understood: expected a size such as 700000, 450KB"),
+        (["run", "--method", "fqvit", "--memory", "-3GB"], "memory '-3GB' not understood: expected a size such as 8GB"),
+        (["run", "--method", "fqvit", "--calib", "1e3"], "--calib: got '1e3', expected a whole number such as 1000"),
+        (["plan", "--method", "fqvit", "--calib", "x3"], "calib 'x3' is not possible: expected a whole number such as 32"),
+        (["run", "--method", "fqvit", "--eval-limit", "nan"], "--eval-limit: got 'nan', expected a whole number such as 32"),
+        (["recommend", "--max-drop", "abc"], "--max-drop: got 'abc', expected a number such as 1 or 0.5"),
+        (["run", "--method", "fqvit", "--bits", "--seed"], "--bits: expected one argument"),
     ],
 )
 def test_mistakes_are_explained(said, arguments, hint):
     assert hint in said(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("stack", "said"),
+    [
+        ("fqvit(foo=1)", "no setting 'foo'; fix: use one of"),
+        ("fqvit+evolq(pases=1)", "no setting 'pases'. Did you mean passes or preset or first_pass? Fix: use one of"),
+        ("minmax+fqvit", "decide which sites exist; fix: keep one of"),
+    ],
+)
+def test_a_problem_and_its_fix_are_a_sentence(stack, said):
+    with pytest.raises(StackError) as refused:
+        check(stack)
+    assert said in str(refused.value)
 
 
 def test_hints_come_from_the_arguments_not_from_the_process(said, monkeypatch):

@@ -286,8 +286,18 @@ def test_the_command(store, tmp_path, capsys):
     capsys.readouterr()
     assert main(["report", "--format", "mdd", "--store", str(store.root)]) == 2
     assert "Did you mean md" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
     assert main(["report", "--store", str(tmp_path / "empty")]) == 0
     assert "no records" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--json"], ["--submissions", "."]])
+def test_a_store_that_is_not_there(tmp_path, capsys, more, monkeypatch):
+    monkeypatch.setenv("HARNESS_HOME", str(tmp_path / "none yet"))
+    assert main(["report", "--store", str(tmp_path / "typo"), *more]) == 2
+    assert f"there is no folder '{tmp_path / 'typo'}'" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+    assert main(["report"]) == 0, "the usual one is made by the first trial"
 
 
 def compared(store, capsys, *words, code=0):

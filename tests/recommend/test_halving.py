@@ -1,12 +1,15 @@
 """Who goes on, who is chosen, and what is never looked at."""
 
+import subprocess
+import sys
+
 import pytest
 
 from harness.errors import UsageError
 from harness.recommend.choice import chosen, front, nearest_miss, preferred
 from harness.recommend.halving import Outcome, halve, rounds
 from harness.recommend.limits import Limits
-from harness.recommend.portfolio import Candidate, read_portfolio
+from harness.recommend.portfolio import Candidate, check_portfolio, read_portfolio
 
 
 def record(merit, size=1000, drop=0.5, seconds=1.0, status="done"):
@@ -109,16 +112,45 @@ def test_the_built_in_portfolio_is_understood_and_widths_can_be_replaced():
         ("recipes: [minmax]", "recipe 1 of portfolio .* is 'minmax'"),
         ("recipes: [{method: minmax, bits: w8a8}]", "recipe 1 of portfolio"),
         ("recipes: [{method: minmax, bits: []}]", "recipe 1 of portfolio"),
-        ("recipes: [{method: minmx, bits: [w8a8]}]", "minmax"),
-        ("recipes: [{method: minmax, bits: [w8]}]", "w8"),
+        ("recipes: [{method: minmx, bits: [w8a8]}]", r"recipe 1 of portfolio .*mine.yaml': (.|\n)*minmax"),
+        ("recipes: [{method: minmax, bits: [w8a8]}, {method: minmax, bits: [w8]}]", "recipe 2 of portfolio .*: bits 'w8'"),
+        ("recipes: [{method: minmax+, bits: [w8a8]}]", "recipe 1 of portfolio .*: stack 'minmax[+]'"),
         ("recipes: [", "is no YAML"),
     ],
 )
 def test_a_portfolio_that_is_not_understood(tmp_path, text, message):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(UsageError, match=message):
+    for read in (read_portfolio, check_portfolio):
+        with pytest.raises(UsageError, match=message):
+            read(path)
+
+
+def test_settings_of_a_portfolio_are_looked_at_with_the_methods(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipes: [{method: minmax, bits: [w8a8]}, {method: fqvit(foo=1), bits: [w8a8]}]")
+    check_portfolio(path)
+    with pytest.raises(UsageError, match=r"recipe 2 of portfolio .*: stack (.|\n)*no setting 'foo'"):
         read_portfolio(path)
+
+
+def test_widths_that_replace_those_of_the_file_are_no_mistake_of_the_file():
+    for read in (read_portfolio, check_portfolio):
+        with pytest.raises(UsageError, match=r"^bits 'w4' not understood"):
+            read(None, ["w4"])
+
+
+def test_a_portfolio_is_checked_before_torch_is_there(tmp_path):
+    """Seconds pass until torch is loaded: a misspelt method needs none of them."""
+    (tmp_path / "mine.yaml").write_text("recipes: [{method: repqvitt, bits: [w8a8]}]")
+    code = (
+        "import sys; from harness.cli.main import main; "
+        f"code = main(['recommend', '--portfolio', {str(tmp_path / 'mine.yaml')!r}, '--quiet']); "
+        "print(code, 'torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "2 False\n"
+    assert "recipe 1 of portfolio" in ended.stderr
 
 
 def test_a_portfolio_that_is_not_there(tmp_path):

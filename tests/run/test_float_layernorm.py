@@ -10,10 +10,11 @@ from harness.cli.actions.extra_lines import altered_line
 from harness.cli.main import main
 from harness.data.sources import open_source
 from harness.leaderboard.board.boards import boards
-from harness.leaderboard.board.compare import compare, select
+from harness.leaderboard.board.compare import compare
 from harness.leaderboard.board.evidence import Evidence
 from harness.leaderboard.board.export import long_rows
 from harness.leaderboard.board.grouping import groups
+from harness.leaderboard.board.selection import select
 from harness.leaderboard.published.matching import measured
 from harness.leaderboard.report import markdown
 from harness.machine.progress import Progress

@@ -88,6 +88,8 @@ def test_every_site_has_an_address_of_its_own():
         ("w4a8;head=w8a8;head=w6", "w4a8;head=w8a8;head=w6"),
         ("w4a8;head=w08", "w4a8;head=w8"),
         ("w8a8;head=8", "w8a8"),
+        ("w4a8;", "w4a8"),
+        ("w4a8;blocks.[!0-2]=w8;blocks.[]a]=w6;blocks.[[0]=w5", "w4a8;blocks.[!0-2]=w8;blocks.[]a]=w6;blocks.[[0]=w5"),
     ],
 )  # fmt: skip
 def test_canonical_form(text, canonical):
@@ -129,6 +131,14 @@ def test_the_canonical_form_means_the_same(rules):
         ("w4a8; head=w9", "weight bits 9 in 'head=w9' are not possible: expected 2 to 8"),
         ("w4a8; head=1", "bits 1 in 'head=1'"),
         ("head=w8", "then rules for single sites"),
+        ("w4a8; blocks.[0-2=w8", r"sites 'blocks.\[0-2' not understood: its '\[' is never closed; a rule is"),
+        ("w4a8; blocks.[0-2", r"its '\[' is never closed"),
+        ("w4a8; blocks.0-2]=w8", r"its '\]' is never opened"),
+        ("w4a8; blocks.0:matmul[a=8", r"its '\[' is never closed"),
+        ("w4a8;;head=w8", "an empty rule, two semicolons with nothing between them"),
+        ("w4a8; head=w8; ;", "an empty rule"),
+        ("w4a8; head=w8a", "'w8a' are no widths, expected such as w8"),
+        ("w4a8; head=", "no widths after ="),
     ],
 )
 def test_wrong_rules_are_explained(text, message):

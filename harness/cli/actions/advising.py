@@ -15,7 +15,7 @@ from harness.machine.progress import Progress
 from harness.recommend.advise import Adviser, Question
 from harness.recommend.choice import preferred
 from harness.recommend.limits import Limits
-from harness.recommend.portfolio import read_portfolio
+from harness.recommend.portfolio import listed, read_portfolio
 from harness.store.store import Store
 from harness.trial.spec import DATA, HELD_OUT, TrialSpec
 
@@ -28,7 +28,7 @@ def facts(arguments: argparse.Namespace, limits: Limits, store: Store, progress:
     Raises:
         UsageError: Something in what was asked is not as expected; no trial was run.
     """
-    candidates = read_portfolio(arguments.portfolio, arguments.widths.split(",") if arguments.widths else ())
+    candidates = read_portfolio(arguments.portfolio, listed(arguments.widths))
     folder = ReportFolder(arguments.out, overwrite=arguments.overwrite) if arguments.out else None
     prefer = arguments.prefer or preferred(limits)
     spec = _spec(arguments, progress)

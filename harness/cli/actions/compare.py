@@ -7,20 +7,24 @@ import json
 from dataclasses import asdict
 
 from harness.cli.actions.printing import plain, warn
-from harness.leaderboard.board.compare import Pair, compare, select
+from harness.cli.actions.reading import START, store_to_read
+from harness.errors import UsageError
+from harness.leaderboard.board.compare import Pair, compare
 from harness.leaderboard.board.evidence import Evidence
+from harness.leaderboard.board.selection import select
 from harness.leaderboard.stats.difference import Estimate
 from harness.leaderboard.stats.inference import Interval
 from harness.machine.terminal import terminal_progress
-from harness.store.store import Store
 from harness.store.table_cache import rows
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    store = Store.default(arguments.store)
+    store = store_to_read(arguments.store)
     found = rows(store, terminal_progress(quiet=True))
     warn(found.broken)
+    if not len(found.table):
+        raise UsageError(f"no records in {store.root}", START)
     pairs = compare(
         select(found.table, arguments.first), select(found.table, arguments.second), Evidence(store, found.table)
     )

@@ -15,6 +15,7 @@ from harness.errors import UsageError, nearest
 from harness.machine.signals import nothing_at_stake
 from harness.machine.terminal import terminal_progress
 from harness.recommend.limits import Limits
+from harness.recommend.portfolio import check_portfolio, listed
 from harness.store.store import Store
 
 UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
@@ -23,6 +24,7 @@ UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "ki": 1024, "mi": 1024**2
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; exit code 1 when no recipe keeps to the limits."""
     limits = _limits(arguments)
+    check_portfolio(arguments.portfolio, listed(arguments.widths))
     if arguments.judges < 1:
         raise UsageError(f"--judges {arguments.judges} is not possible: expected at least 1")
     store, progress = Store.default(arguments.store), terminal_progress(arguments.quiet)

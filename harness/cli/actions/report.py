@@ -15,6 +15,7 @@ import pandas as pd
 from rich.console import Console
 
 from harness.cli.actions.printing import plain, warn
+from harness.cli.actions.reading import START, store_to_read
 from harness.cli.commands.report import COSTS, DEFAULT, FORMATS, METRICS
 from harness.errors import UsageError, nearest
 from harness.leaderboard.board.boards import boards
@@ -53,11 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _chosen(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> Store:
     """The records that were asked for; submissions are added to a copy, never to the store."""
-    own = Store.default(arguments.store)
-    if arguments.records is None and arguments.submissions is None:
+    own = None if arguments.records is not None else store_to_read(arguments.store)
+    if own is not None and arguments.submissions is None:
         return own
     submissions = _submissions(arguments.submissions)
-    store = _opened(arguments.records or own.root, stack)
+    store = _opened(arguments.records if own is None else own.root, stack)
     for path in submissions:
         by = str(header_of(path).get("by", path.stem))
         warn(merge(store, path, by).refused)
@@ -117,7 +118,7 @@ def report(
     found = rows(store, progress)
     warn(found.broken)
     if not len(found.table):
-        print(f"no records in {store.root} (start with: harness run --method fqvit)", file=sys.stderr)
+        print(f"no records in {store.root} ({START})", file=sys.stderr)
         return 0
     if arguments.cite:
         print(bibtex(found.table))
