@@ -96,7 +96,9 @@ class _Ranges:
     def __init__(self, model: QuantizedModel, batches: tuple[Tensor, ...]) -> None:
         self.model = model
         self.batches = batches
-        self.sites = {name: one for name, one in model.quantizers.items() if isinstance(one, Uniform)}
+        # Powell's method takes the ranges in turn: in execution order, in which a loaded state need not have them.
+        formats = ((name, model.quantizers.get(name)) for name in model.sites)
+        self.sites = {name: one for name, one in formats if isinstance(one, Uniform)}
         self.classes = [model.full_precision(images).argmax(1) for images in batches]
         self.evaluations = 0
 

@@ -98,6 +98,7 @@ def test_a_broken_pipe_to_another_process_is_not_silent(capsys, store, monkeypat
     def broken(*given, **more):
         raise BrokenPipeError(32, "Broken pipe")
 
+    store.root.mkdir(exist_ok=True)
     monkeypatch.setattr("harness.store.store.Store.records", broken)
     assert "Broken pipe" in told(capsys, "report", "--json", "--store", str(store.root))
 

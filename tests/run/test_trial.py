@@ -168,7 +168,7 @@ def test_strict_methods_get_no_evaluation(store, monkeypatch):
         (["--method", "fqvit", "--preprocess", "crop_pct"], "expected key=value"),
         (["--method", "fqvit", "--batch", "0"], "expected at least 1"),
         (["--method", "fqvit", "--eval-limit", "0"], "at least 1"),
-        (["--method", "fqvit", "--calib", "many"], "invalid int value"),
+        (["--method", "fqvit", "--calib", "many"], "got 'many', expected a whole number such as 32"),
         (["--method", "fqvit", "--seed", "99999999999999999999"], "expected at most 2^63 - 1"),
     ],
 )
