@@ -6,12 +6,13 @@ import argparse
 import importlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from harness.errors import nearest
 from harness.text import shortened
 
+T = TypeVar("T")
 _NEGATIVE = re.compile(r"-[\d.]")
 
 
@@ -21,12 +22,7 @@ def whole(text: str) -> int:
     Raises:
         ArgumentTypeError: It is none; with what is expected.
     """
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"got {shortened(text)!r}, expected a whole number such as {_meant(text)}"
-        ) from None
+    return _read(int, text, f"a whole number such as {_meant(text)}")
 
 
 def _meant(text: str) -> str:
@@ -44,10 +40,14 @@ def number(text: str) -> float:
     Raises:
         ArgumentTypeError: It is none; with what is expected.
     """
+    return _read(float, text, "a number such as 1 or 0.5")
+
+
+def _read(kind: Callable[[str], T], text: str, expected: str) -> T:
     try:
-        return float(text)
+        return kind(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"got {shortened(text)!r}, expected a number such as 1 or 0.5") from None
+        raise argparse.ArgumentTypeError(f"got {shortened(text)!r}, expected {expected}") from None
 
 
 class Parser(argparse.ArgumentParser):

@@ -58,11 +58,11 @@ class BlockNoise:
 def holding(model: QuantizedModel, formats: Formats) -> Iterator[None]:
     """While the block runs, exactly these quantizers are installed."""
     before = dict(model.quantizers)
-    _install(model, formats)
+    _replace(model.quantizers, formats)
     try:
         yield
     finally:
-        _install(model, before)
+        _replace(model.quantizers, before)
 
 
 @contextmanager
@@ -82,11 +82,6 @@ def _replace(kept: dict[str, T], now: Mapping[str, T]) -> None:
     found = dict(now)
     kept.clear()
     kept.update(found)
-
-
-def _install(model: QuantizedModel, formats: Formats) -> None:
-    model.quantizers.clear()
-    model.quantizers.update(formats)
 
 
 class Sensitivity:

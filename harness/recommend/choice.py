@@ -32,17 +32,13 @@ def nearest_miss(outcomes: Sequence[Outcome], limits: Limits) -> Outcome | None:
     """For whoever must relax a limit: the most accurate at the end, else the smallest or quickest that went out."""
     if ends := finalists(outcomes):
         return max(ends, key=lambda one: one.merit)
-    out = [one for one in outcomes if _done(one) and limits.never(one.record)]  # type: ignore[arg-type]
+    out = [one for one in outcomes if one.done is not None and limits.never(one.done)]
     return min(out, key=size_of if limits.size is not None else time_of, default=None)
 
 
 def finalists(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Those that were run with all calibration images and are in."""
-    return [one for one in outcomes if not one.reason and _done(one)]
-
-
-def _done(one: Outcome) -> bool:
-    return one.record is not None and one.record["status"] == "done"
+    return [one for one in outcomes if not one.reason and one.done is not None]
 
 
 def front(outcomes: Sequence[Outcome]) -> list[Outcome]:

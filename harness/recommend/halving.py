@@ -36,11 +36,16 @@ class Outcome:
     reason: str = ""
 
     @property
+    def done(self) -> Record | None:
+        """The trial's record where it was done."""
+        return self.record if self.record is not None and self.record["status"] == "done" else None
+
+    @property
     def merit(self) -> float:
         """Signal over error of held-out logits in dB; larger is better."""
-        if self.record is None or self.record["status"] != "done":
+        if self.done is None:
             return -math.inf
-        ratio = self.record["metrics"]["logit_sqnr_db"]
+        ratio = self.done["metrics"]["logit_sqnr_db"]
         return EXACT_DB if ratio is None else ratio
 
 

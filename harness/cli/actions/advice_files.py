@@ -53,8 +53,7 @@ def _judges(answer: Advice) -> int:
 
 
 def _tried(one: Outcome, answer: Advice) -> dict[str, Any]:
-    record = one.record
-    done = record if record is not None and record["status"] == "done" else None
+    record, done = one.record, one.done
     end = done is not None and not one.reason
     return {
         "stack": one.candidate.stack,
