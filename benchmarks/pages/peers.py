@@ -32,15 +32,55 @@ def ordered(found: Sequence[Board], network: Network) -> list[Recipe]:
 
 
 def learned(found: Sequence[Board], evidence: Evidence) -> str:
-    """Reconstructions of the two ImageNet networks, beside RepQ-ViT, which they start from."""
-    lines = list(_pairs(found, evidence, lambda recipe: BASE if "iterations=" in recipe.stack else ""))
-    return _paired_table(lines, f"to `{BASE}`")
+    """Reconstructions by networks and bit-widths, each beside RepQ-ViT, which they start from; the best mean gain first."""
+    columns = [
+        (board, network)
+        for network in networks_of(found)
+        for board in found
+        if any(learns(recipe) for recipe, other in board.cells if other == network)
+    ]
+    rows = dict.fromkeys(recipe for board, _ in columns for recipe in board.recipes if learns(recipe))
+    ordered = sorted(rows, key=lambda recipe: (-_mean_gain(recipe, columns), recipe.label))
+    base = [f"{cell.mean:.1f}" if (cell := _named(board, BASE, network)) else "-" for board, network in columns]
+    lines = [[f"`{BASE}`", *base]]
+    for recipe in ordered:
+        cells = [_beside(board, recipe, network, evidence) for board, network in columns]
+        lines.append([f"`{recipe.label}`{_sign(recipe, columns)}", *cells])
+    headers = ["stack", *(f"{short(network)} {board.bits}" for board, network in columns)]
+    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True) if columns else "Not measured yet."
+
+
+def learns(recipe: Recipe) -> bool:
+    """Whether a stack learns by steps, as its name says."""
+    return "iterations=" in recipe.stack or "preset=short" in recipe.stack
+
+
+def _mean_gain(recipe: Recipe, columns: Sequence[tuple[Board, Network]]) -> float:
+    """Over RepQ-ViT, over the columns that have both."""
+    gains = [
+        cell.mean - base.mean
+        for board, network in columns
+        if (cell := board.cells.get((recipe, network))) and (base := _named(board, BASE, network))
+    ]
+    return sum(gains) / len(gains) if gains else 0.0
+
+
+def _beside(board: Board, recipe: Recipe, network: Network, evidence: Evidence) -> str:
+    cell = board.cells.get((recipe, network))
+    return "-" if cell is None else f"{cell.mean:.1f}, {_gain(_named(board, BASE, network), cell, evidence)}"
+
+
+def _sign(recipe: Recipe, columns: Sequence[tuple[Board, Network]]) -> str:
+    """Of an altered network."""
+    found = [cell for board, network in columns if (cell := board.cells.get((recipe, network)))]
+    return altered_sign(found[0].altered) if found else ""
 
 
 def turned(found: Sequence[Board], evidence: Evidence) -> str:
     """Stacks behind ``rotate`` beside themselves without it."""
     lines = list(_pairs(found, evidence, lambda recipe: _unturned(recipe.stack)))
-    return _paired_table(lines, "by rotation")
+    headers = ["network", "bits", "stack", "without", "top-1", "by rotation"]
+    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True) if lines else "Not measured yet."
 
 
 def _unturned(stack: str) -> str:
@@ -84,8 +124,3 @@ def _gain(base: BoardCell | None, cell: BoardCell, evidence: Evidence) -> str:
         return "-"
     interval = difference(first, second).interval
     return f"{interval.value:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
-
-
-def _paired_table(lines: Sequence[Sequence[str]], gain: str) -> str:
-    headers = ["network", "bits", "stack", "without", "top-1", gain]
-    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True) if lines else "Not measured yet."

@@ -16,10 +16,11 @@ from harness.leaderboard.published.ordering import ordering_markdown, orderings
 from harness.leaderboard.stats.difference import difference
 
 
-def accuracies(found: Sequence[Board]) -> str:
-    """Stacks that were measured at every width by networks and bit-widths, best mean over all of them first."""
-    columns = [(board, network) for network in networks_of(found) for board in found if network in board.networks]
-    recipes = {recipe for board in found for recipe in board.recipes}
+def accuracies(found: Sequence[Board], widths: Sequence[str]) -> str:
+    """Stacks that were measured at all of some widths by networks and bit-widths, best mean over all of them first."""
+    shown = [board for board in found if board.bits in widths]
+    columns = [(board, network) for network in networks_of(shown) for board in shown if network in board.networks]
+    recipes = {recipe for board in shown for recipe in board.recipes}
     everywhere = [one for one in recipes if all((one, network) in board.cells for board, network in columns)]
     ordered = sorted(everywhere, key=lambda recipe: (-_mean(recipe, columns), recipe.stack))
     lines = [

@@ -16,6 +16,8 @@ from harness.leaderboard.board.from_file import boards_of
 RECORDS = ROOT / "leaderboard" / "results" / "records.parquet"
 PHOTOGRAPHS = ROOT / "leaderboard" / "results" / "photographs" / "records.parquet"
 PEERS = ROOT / "leaderboard" / "results" / "peers" / "records.parquet"
+WIDTHS = ("w8a8", "w4a8", "w4a4", "w3a8")  # of the experiment photographs
+NARROW = ("w4a4", "w3a3")  # of the experiments rotated and reconstructions
 PAGES = (
     "README.md",
     "docs/peers.md",
@@ -56,7 +58,8 @@ def _embedded() -> dict[str, str]:
 def _photographs() -> dict[str, str]:
     with boards_of(PHOTOGRAPHS) as (found, evidence):
         return {
-            "photographs": photographs.accuracies(found),
+            "photographs": photographs.accuracies(found, WIDTHS),
+            "narrow": photographs.accuracies(found, NARROW),
             "photographs-full-precision": photographs.full_precision(found),
             "photographs-steps": photographs.steps(found, evidence),
             "neighbours": photographs.neighbours(found, evidence),

@@ -40,7 +40,7 @@ class DecodedSource(DataSource):
 
     def __init__(self, evaluated: Sequence[str]) -> None:
         self._evaluated = frozenset(evaluated)
-        self._evaluation_size = len(evaluated)
+        self._size = len(evaluated)
         self._drawn: dict[tuple[int, int], Mapping[str, str]] = {}
         self._decoding = Decoding()
 
@@ -90,9 +90,14 @@ class DecodedSource(DataSource):
         """Hash over the content of images of the calibration side."""
         return together(self._contents(index).values())
 
+    @property
+    def evaluation_size(self) -> int:
+        """Images of the evaluation side."""
+        return self._size
+
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """Stream images from the evaluation side."""
-        images = self._evaluation_images(spaced(self._evaluation_size, limit), preprocessing)
+        images = self._evaluation_images(spaced(self.evaluation_size, limit), preprocessing)
         if not self._keeps(preprocessing):
             return StreamedSet(images, self._decoding.device)
         return self._kept(images, self._evaluated_set(limit, preprocessing), self._evaluated.issuperset)
@@ -124,7 +129,7 @@ class DecodedSource(DataSource):
         return self._kept(images, wanted, lambda found: together(found) == content)
 
     def _evaluated_set(self, limit: int | None, preprocessing: Preprocessing) -> DecodedSet:
-        count = len(spaced(self._evaluation_size, limit))
+        count = len(spaced(self.evaluation_size, limit))
         content = f"evaluation {self.fingerprint} {count}"
         return DecodedSet(pixels_id(content, preprocessing), Shape(count, *preprocessing.input_size))
 

@@ -67,6 +67,11 @@ class HeldOutSource(DataSource):
         """Hash over the content of the drawn images."""
         return self._source.content_at(self._drawn(count, seed))
 
+    @property
+    def evaluation_size(self) -> int:
+        """One third of the whole's calibration images."""
+        return len(self._judges)
+
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """The second part, or evenly spaced images of it."""
         return _Unlabelled(self._source.calibration_set(self._judging(limit), preprocessing))

@@ -156,6 +156,11 @@ class DataSource(ABC):
         """
         return ""
 
+    @property
+    @abstractmethod
+    def evaluation_size(self) -> int:
+        """Number of images that evaluation has without a limit."""
+
     @abstractmethod
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """The evaluation images; with a limit, an evenly spaced choice of them."""

@@ -55,9 +55,14 @@ class EmbeddedSource(DataSource):
         """Training images by their numbers."""
         return preprocessing.from_bytes(self._arrays["calibration_images"][list(index)])
 
+    @property
+    def evaluation_size(self) -> int:
+        """10,000."""
+        return len(self._arrays["evaluation_labels"])
+
     def evaluation(self, limit: int | None, preprocessing: Preprocessing) -> EvaluationSet:
         """Test images."""
-        index = spaced(len(self._arrays["evaluation_labels"]), limit)
+        index = spaced(self.evaluation_size, limit)
         images = preprocessing.from_bytes(self._arrays["evaluation_images"][index])
         return TensorEvaluationSet(images, self._arrays["evaluation_labels"][index].long())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -88,6 +88,8 @@ def prepare(
     source = known.passing("source", sides, lambda: opened.once("source", sides, lambda: open_judged(spec, say)))
     made, drawn = _calibration(spec, source, known)
     model, source, preprocessing, common = _network(spec, source, opened, known)
+    if spec.eval_limit is not None and spec.eval_limit >= source.evaluation_size:
+        spec = replace(spec, eval_limit=None)  # the same images have one id
     if bits.rules:
         known.of("rules", (bits, spec.model, spec.weights), lambda: _check_rules(bits, model))
     asked = {"stack": known.of("steps", spec.method, stack.identity), "bits": str(bits), **spec.identity()}

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -92,6 +93,12 @@ def test_seed_bits_and_settings_change_the_id(store):
     ]
     assert len({base, *(trial.prepare(spec).id for spec in others)}) == 5
     assert trial.prepare(TrialSpec("fqvit", batch=3, device="cpu")).id == base
+
+
+def test_a_limit_above_the_number_of_images_is_no_other_trial():
+    spec = TrialSpec("minmax", calib=4, device="cpu")
+    ids = [trial.prepare(replace(spec, eval_limit=limit)).id for limit in (None, 10_000, 20_000, 9_999)]
+    assert ids[0] == ids[1] == ids[2] != ids[3]
 
 
 def test_a_record_has_the_load_of_its_machine(store, monkeypatch):
