@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -136,16 +137,31 @@ class OperationSearch:
 
     def _operand_error(self, name: str) -> Error:
         """Squared output error of the whole operation, or of each head."""
-        inputs = list(self.inputs.values())
+        output = self._output_with(name)
 
         def error(quantizer: NumberFormat) -> Tensor:
-            self.model.quantizers[name] = quantizer
-            rest = (output_of(self.model, self.operation, inputs) - self.target).square_()
+            rest = (output(quantizer) - self.target).square_()
             if quantizer.axis is None:
                 return rest.sum(dtype=torch.float64).reshape(1)
             return channel_rows(rest, HEADS).sum(dim=1, dtype=torch.float64)
 
         return error
+
+    def _output_with(self, name: str) -> Callable[[NumberFormat], Tensor]:
+        """The operation as a function of one operand's quantizer: what else it reads is quantized once."""
+        operation = self.operation
+        if isinstance(operation, WeightedOperation):
+            weight, bias, x = operation.quantized_weight(), operation.shifted_bias(), self.inputs[name]
+            return lambda quantizer: operation.function(quantizer(x), weight, bias)
+        present = self.model.quantizers
+        fixed = {one: present[one](x) if one in present else x for one, x in self.inputs.items() if one != name}
+
+        def output(quantizer: NumberFormat) -> Tensor:
+            sides = {**fixed, name: quantizer(self.inputs[name])}
+            product: Tensor = operation.function(*(sides[one] for one in self.inputs))
+            return product
+
+        return output
 
     def _weight_error(self, name: str) -> Error:
         """Squared output error of each output channel."""
