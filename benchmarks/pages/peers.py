@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 from tabulate import tabulate
@@ -15,6 +16,7 @@ from harness.leaderboard.stats.difference import difference
 
 BASE = "repqvit"
 TURNED = "rotate+"
+VALUES = ("fqvit", "fqvit+groupwise")  # stacks that quantize every value, of the experiment rotated_values
 
 
 def peers(found: Sequence[Board], evidence: Evidence) -> str:
@@ -81,6 +83,26 @@ def turned(found: Sequence[Board], evidence: Evidence) -> str:
     lines = list(_pairs(found, evidence, lambda recipe: _unturned(recipe.stack)))
     headers = ["network", "bits", "stack", "without", "top-1", "by rotation"]
     return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True) if lines else "Not measured yet."
+
+
+def turned_values(found: Sequence[Board], evidence: Evidence) -> str:
+    """Rotations before ``fqvit`` and ``fqvit+groupwise`` where both were measured, each beside ``fqvit``."""
+    lines = []
+    for board, network in [(one, network) for one in found for network in one.networks]:
+        rows = {recipe.stack: cell for (recipe, other), cell in board.cells.items() if other == network}
+        base = rows.get(VALUES[0])
+        if base is None or VALUES[1] not in rows:
+            continue
+        kept = [(stack, cell) for stack, cell in rows.items() if _behind_rotation(stack) in VALUES]
+        for stack, cell in sorted(kept, key=lambda pair: pair[1].mean):
+            lines.append([short(network), board.bits, f"`{stack}`", f"{cell.mean:.1f}", _gain(base, cell, evidence)])
+    headers = ["network", "bits", "stack", "top-1", f"to `{VALUES[0]}`"]
+    return tabulate(lines, headers, tablefmt="pipe", disable_numparse=True) if lines else "Not measured yet."
+
+
+def _behind_rotation(stack: str) -> str:
+    """The stack without its rotation, whatever the settings of that."""
+    return re.sub(r"^rotate(\([^)]*\))?\+", "", stack)
 
 
 def _unturned(stack: str) -> str:

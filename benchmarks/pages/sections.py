@@ -8,7 +8,7 @@ from benchmarks.pages import embedded, photographs
 from benchmarks.pages.allocated import mixed, widened
 from benchmarks.pages.arithmetic import arithmetic
 from benchmarks.pages.deployed import deployed
-from benchmarks.pages.peers import learned, peers, turned
+from benchmarks.pages.peers import learned, peers, turned, turned_values
 from benchmarks.pages.recommended import recommended
 from benchmarks.pages.searches import ROOT, searches
 from harness.leaderboard.board.from_file import boards_of
@@ -66,6 +66,7 @@ def _photographs() -> dict[str, str]:
             "published-order": photographs.published_order(found, evidence),
             "learned": learned(found, evidence),
             "turned": turned(found, evidence),
+            "turned-values": turned_values(found, evidence),
         }
 
 
