@@ -7,6 +7,7 @@ import re
 from benchmarks.pages import embedded, photographs
 from benchmarks.pages.allocated import mixed, widened
 from benchmarks.pages.arithmetic import arithmetic
+from benchmarks.pages.class_token import class_token
 from benchmarks.pages.deployed import deployed
 from benchmarks.pages.peers import learned, peers, turned, turned_values
 from benchmarks.pages.recommended import recommended
@@ -43,6 +44,7 @@ def sections() -> dict[str, str]:
         "arithmetic": arithmetic(),
         "widened": widened(),
         "mixed": mixed(),
+        "class-token": class_token(),
     }
 
 

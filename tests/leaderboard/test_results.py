@@ -112,9 +112,8 @@ def test_every_trial_on_the_photographs_is_done(tmp_path, capsys):
     records = RESULTS / "photographs" / "records.parquet"
     assert main(["store", "import", str(records), "--origin", "committed", *store]) == 0
     capsys.readouterr()
-    for network, experiment in product((DEIT, VIT), ("photographs", "rotated")):
+    both = ("photographs", "rotated", "reconstructions", "four_bit_peers")
+    for network, experiment in [*product((DEIT, VIT), both), (DEIT, "more_reconstructions"), (VIT, "rotated_values")]:
         named = ["--model", network.stem, "--weights", str(network), "--data", str(IMAGES)]
         done, total = planned(capsys, "--experiment", experiment, *named, *store)
-        assert done == total > 10
-    done, total = planned(capsys, "--experiment", "reconstructions", "--weights", str(DEIT), "--data", str(IMAGES), *store)
-    assert done == total > 5
+        assert done == total > 1, (network.stem, experiment)
