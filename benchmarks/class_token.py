@@ -45,12 +45,12 @@ STACKS = ("repqvit", "repqvit+", "isvit(")
 def main() -> None:
     arguments = parsed()
     store = Store.default(arguments.store)
+    source = open_source(arguments.data)
     rows = []
     for record in wanted(store, arguments.model, arguments.bits):
         network = load_quantized(store, record["id"], weights=arguments.weights, device="cpu")
         network.model.arithmetic = FLOAT
         drawn, count = record["calib"], arguments.images
-        source = open_source(arguments.data)
         images = source.calibration(drawn + count, record["seed"], network.preprocessing).images[drawn:]
         row = {"network": record["model"], "bits": record["bits"], "stack": record["stack"], "id": record["id"]}
         rows.append(row | {"images": count, "top1": round(record["metrics"]["top1"], 2)} | errors(network.model, images))

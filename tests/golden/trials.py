@@ -9,7 +9,7 @@ from harness.run.run_trial import Session, run_trial
 from harness.store.store import Store
 from harness.trial.identity import ID_VERSION
 from harness.trial.spec import FLOAT, INTEGER, TrialSpec
-from tests.golden.digest import COLLECTED, SEARCHED, State, machine, read_state
+from tests.golden.digest import COLLECTED, SEARCHED, SOLVED, State, machine, read_state
 from tests.threads import one_thread
 
 
@@ -133,4 +133,6 @@ class Runs:
 
 def tolerance_of(name: str) -> float:
     """How near a state must be to the file's on a machine that the file does not know."""
+    if name.startswith("repqvit+qwt"):
+        return SOLVED
     return COLLECTED if BY_NAME[name] in COLLECTING else SEARCHED
