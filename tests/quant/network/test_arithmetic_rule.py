@@ -82,7 +82,9 @@ def test_refusals_of_weighted_operations_say_why(quantized, calibration):
 
 
 def test_the_arithmetic_shows_in_the_last_bits_of_what_one_block_gives(quantized, calibration):
-    del quantized.quantizers[next(name for name in quantized.quantizers if name.endswith("blocks.0:add_1"))]
+    # With a quantizer behind it, a sum shows only where it crosses from one code to the next: on some CPUs nowhere.
+    for site in ("blocks.0.mlp.fc2:linear", "blocks.0:add_1"):
+        del quantized.quantizers[site]
     images = calibration.images
     exact = quantized.run(images, 0, 2)
     quantized.arithmetic = "float"
