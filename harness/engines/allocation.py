@@ -142,7 +142,8 @@ def solve(problem: Allocation) -> Choice:
         options={"mip_rel_gap": GAP},
     )
     if result.x is None:
-        raise IncompatibleError(f"the solver found no widths that keep a budget of {problem.budget:.6g}: {result.message}")
+        budget = problem.budget + problem.fixed
+        raise IncompatibleError(f"the solver found no widths that keep a budget of {budget:.6g}: {result.message}")
     table = result.x[: sites * widths].reshape(sites, widths)
     choice = tuple(int(column) for column in table.argmax(axis=1))
     if problem.fits(choice):
