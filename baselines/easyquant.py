@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from harness.baselines.engines.calibration_images import first_images
-from harness.baselines.engines.layer_search import LayerSearchSettings, search_layers
+from harness.baselines.engines.layer_grids import LayerSearchSettings
+from harness.baselines.engines.layer_search import search_layers
 from harness.data.sets import CalibrationSet
 from harness.engines.placement_settings import (
     NO_VALUES,

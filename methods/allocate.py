@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -14,17 +14,14 @@ from harness.data.sets import CalibrationSet
 from harness.engines.allocation import Allocation, Choice, evolve, greedy, solve
 from harness.engines.held_out import parted
 from harness.engines.mixed import Judged, problem_of, spending, widths_of
+from harness.engines.scheme_trials import SchemeTrials, is_ruled
 from harness.engines.sensitivity import Sensitivity
 from harness.errors import IncompatibleError, Problem
-from harness.graph.operations import Kind
 from harness.graph.sites import Place
-from harness.machine.progress import Progress
 from harness.method.base import Context, Method
-from harness.method.checkpoint import Checkpoint
 from harness.method.registration import Role, register
 from harness.method.widths import map_of, present_bits
 from harness.quant.network.qmodel import QuantizedModel
-from harness.quant.network.state import restore, state_of
 from harness.trial.bits import FULL, Bits
 
 
@@ -96,7 +93,7 @@ class Allocate(Method[AllocateConfig]):
         work = _Work(model, calibration, self.config, context)
         problem = work.problem()
         choice = work.solved(problem)
-        work.reset()
+        work.trials.reset()
         model.widths.update(work.widths_of(problem, choice))
         context.notes.update(work.notes, bit_map=map_of(model, context.bits))
 
@@ -105,21 +102,18 @@ class _Work:
     """One allocation."""
 
     def __init__(self, model: QuantizedModel, calibration: CalibrationSet, config: AllocateConfig, context: Context) -> None:
-        if context.scheme is None:
-            raise IncompatibleError("allocate chooses widths for a scheme, and knows of none", "use allocate+fqvit")
         self.model = model
         self.config = config
         self.context = context
-        self.scheme = context.scheme
         fitted, held = parted(calibration.images, config.held_out)
         if not len(held):
             raise IncompatibleError(
                 f"allocate holds a share of the calibration images out, and {len(calibration)} are too few for that",
                 "use more calibration images, or a larger held_out=",
             )
-        self.fitted, self.held = CalibrationSet(fitted), held[: config.images]
+        self.held = held[: config.images]
+        self.trials = SchemeTrials(model, CalibrationSet(fitted), context, "allocate")
         self._generator = context.generator("allocate hessian")
-        self._before = state_of(model)  # a step before may have rewritten weights
         self.notes: dict[str, Any] = {"images_fitted": len(fitted), "images_judging": len(self.held)}
 
     @property
@@ -134,7 +128,7 @@ class _Work:
         costs: dict[int, dict[str, float]] = {}
         names: list[str] = []
         for width in (width for width in self.widths if width != FULL):
-            self._scheme_at(self._uniform(width))
+            self.trials.apply(self._uniform(width))
             names = names or self._sites(width)
             judged = Judged(self.model, self.held, self.context.budget, self.context.progress, self._signs)
             costs[width] = judged.costs(names, self.config.sensitivity)
@@ -160,9 +154,9 @@ class _Work:
         with self.context.progress.task("evolution", self.config.rounds * self.config.children + 1) as task:
 
             def fitness(choice: Choice) -> float:
-                self.reset()
+                self.trials.reset()
                 self.model.widths.update(self.widths_of(problem, choice))
-                self._scheme_at(present_bits(self.model, self.context.bits))
+                self.trials.apply(present_bits(self.model, self.context.bits))
                 task.advance()
                 return Sensitivity(self.model, self.held, self.context.budget).whole(dict(self.model.quantizers)).sqnr_db
 
@@ -199,7 +193,9 @@ class _Work:
         not known.
         """
         model, of = self.model, self.config.of
-        free = [name for name in model.sites if name in model.quantizers and not self._is_ruled(name)]
+        free = [
+            name for name in model.sites if name in model.quantizers and not is_ruled(self.context.bits, model.sites[name])
+        ]
         if of != "sites":
             free = [name for name in free if model.quantizers[name].bits == width]
         if of in ("weights", "size"):
@@ -211,31 +207,6 @@ class _Work:
         if not free:
             raise IncompatibleError(f"allocate(of={of}) finds no site to choose a width for", "use a quantizing scheme")
         return free
-
-    def _is_ruled(self, name: str) -> bool:
-        """Whether a rule of the trial says this site's width; one for activations says nothing of weights."""
-        site = self.model.sites[name]
-        found = [rule for rule in self.context.bits.rules if rule.pattern.matches(site)]
-        if site.place is Place.PARAMETER:
-            return any(rule.weight is not None for rule in found)
-        given = [(rule.activation, rule.attention if site.kind is Kind.SOFTMAX else None) for rule in found]
-        return any(width is not None for widths in given for width in widths)
-
-    def _scheme_at(self, bits: Bits) -> None:
-        """Apply the scheme at these widths to the images that do not judge."""
-        widths = dict(self.model.widths)
-        self.reset()
-        self.model.widths.update(widths)
-        context = replace(self.context, bits=bits, notes={}, progress=Progress(), checkpoint=Checkpoint(), scheme=None)
-        self.scheme.apply(self.model, self.fitted, context)
-        if self.model.external is not None:
-            raise IncompatibleError(
-                f"{self.model.external.library} has one width for all sites", "use a scheme of this project, such as fqvit"
-            )
-
-    def reset(self) -> None:
-        """The network as it was before this step: without quantizers and without widths."""
-        restore(self.model, *self._before)
 
     def _signs(self, x: Tensor) -> Tensor:
         drawn = torch.randint(0, 2, x.shape, generator=self._generator)

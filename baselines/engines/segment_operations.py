@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from harness.graph.operations import Kind
 from harness.machine.memory import Budget, Kept
 from harness.quant.network.operators import MatMul, WeightedOperation
 from harness.quant.network.qmodel import QuantizedModel
@@ -20,6 +21,14 @@ Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]
 def operations_of(module: nn.Module) -> dict[str, Operation]:
     """The convolutions, linear operations and matrix products of a segment, in execution order."""
     return {name: one for name, one in module.named_modules() if isinstance(one, WeightedOperation | MatMul)}
+
+
+def is_scores(model: QuantizedModel, operation: Operation) -> bool:
+    """Whether this is attention's product of queries and keys."""
+    if isinstance(operation, WeightedOperation):
+        return False
+    left, right = (model.sites[side.name] for side in (operation.left, operation.right))
+    return bool(left.attention) and Kind.SOFTMAX not in (left.kind, right.kind)
 
 
 @contextmanager

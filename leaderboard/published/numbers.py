@@ -45,6 +45,7 @@ STACKS = {
     "PTQ4ViT": "ptq4vit",
     "BasePTQ": "easyquant(sequential=false)",
     "EasyQuant": "easyquant",
+    "PTQ for ViT (Liu et al.)": "rankaware",
     "QDrop": "repqvit+qdrop",
     "FIMA-Q": "adalog(preset=uniform)+fimaq",
     "BRECQ": "repqvit+brecq",

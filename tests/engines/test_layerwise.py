@@ -28,6 +28,7 @@ WALKING = {
     "ptq4vit(steps=2,rounds=1)": "w6a6",
     "ptq4vit(steps=2,rounds=1,gradient=quantized)": "w6a6",
     "easyquant(steps=2)": "w4a4",
+    "rankaware(steps=2,rounds=1)": "w4a4",
     "adalog(candidates=32,steps=1,rounds=1)": "w4a4",
     "fqvit+evolq(passes=1,cycles=1,batch=4,scope=block)": "w8a8",
     "fqvit+gradopt(passes=1,steps=1,batch=4,scope=block)": "w8a8",

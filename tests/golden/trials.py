@@ -62,11 +62,13 @@ SEARCHING = (
     small("adalog(candidates=32,steps=1,rounds=1,images=4)", "w4a4"),
     small("ptq4vit(steps=6,rounds=1)", "w6a6"),
     small("easyquant(steps=6)", "w4a4"),
+    small("rankaware(steps=6,rounds=2,images=4,bias=false)", "w4a4"),
     small("rotate+minmax", "w8a8", arithmetic=INTEGER),
     small("minmax+ocs", "w4a8", arithmetic=INTEGER),
     small("minmax+lapq(images=8,evaluations=3,batch=8)", "w4a8", arithmetic=INTEGER),
     small("repqvit+gptaq(batch=8)", "w4a4", arithmetic=INTEGER),
     small("repqvit+comq(batch=8)", "w4a4", arithmetic=INTEGER),
+    small("nuclear(budget=4.5,lowest=4,highest=6,images=2)+minmax(sites=operands)", "w6a6"),
     small("allocate(budget=4,sensitivity=fisher,lowest=3,highest=5,images=2)+minmax", "w8a8", arithmetic=INTEGER),
 )
 

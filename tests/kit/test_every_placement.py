@@ -6,6 +6,7 @@ from tests.lanes import NIGHTLY
 SEARCHES = (
     "easyquant(sites=deploy,steps=6,images=4)",
     "ptq4vit(sites=deploy,steps=6,rounds=1,images=4)",
+    "rankaware(sites=deploy,steps=6,rounds=1,images=4)",
     "adalog(sites=deploy,candidates=32,steps=1,rounds=1,images=4)",
 )
 

@@ -56,6 +56,7 @@ SEARCHES = {
     "repqvit": ("images=8", False, (0, 255)),
     "easyquant": ("steps=6", True, (-128, 127)),
     "ptq4vit": ("steps=6,rounds=1", True, (-128, 127)),
+    "rankaware": ("steps=6,rounds=1", False, (-128, 127)),
     "adalog": ("candidates=32,steps=1,rounds=1,images=4", True, (0, 255)),
 }
 
