@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 Pairs = Literal["sum", "mean"]
+CHUNK = 2**17  # scores at a time: what is added up stays in the cache
 EPSILON = 1e-14  # of a squared mean: rounding of sums in double precision
 
 
@@ -63,27 +64,27 @@ class RankedRows:
     def __init__(self, scores: Tensor, factor: float, ranking: Ranking) -> None:
         self._factor = factor
         self._margin = ranking.margin * factor  # (margin - p / factor)+ is (margin * factor - p)+ / factor
-        self._ranking = ranking
+        self._weight = ranking.weight
         ordered, self._order = scores.sort(dim=-1, descending=True)
         self._ties = list(_ties(_columns_first(ordered)))
         columns = scores.shape[-1]
-        self._pairs = scores[0].numel() // columns * (columns * (columns - 1) // 2)
+        pairs = scores[0].numel() // columns * (columns * (columns - 1) // 2)
+        self._count = len(scores) * (pairs if ranking.pairs == "mean" else 1)
 
     def loss(self, scores: Tensor) -> float:
         """The weighted loss of a candidate's scores, the mean over images."""
-        total = 0.0
-        for image, order in zip(scores, self._order, strict=True):
-            total += self._of_image(_columns_first(image.gather(-1, order)))
-        for distance, tied in enumerate(self._ties, start=1):
-            total += self._of_ties(_columns_first(scores.gather(-1, self._order)), distance, tied)
-        share = self._pairs if self._ranking.pairs == "mean" else 1
-        return self._ranking.weight * total / (len(scores) * share * self._factor)
+        if scores.shape[-1] == 1:
+            return 0.0
+        x = _columns_first(scores.gather(-1, self._order))
+        total = sum(self._of_rows(rows) for rows in x.split(max(1, CHUNK // len(x)), dim=1))
+        total += sum(self._of_ties(x, distance, tied) for distance, tied in enumerate(self._ties, start=1))
+        return self._weight * total / (self._count * self._factor)
 
-    def _of_image(self, x: Tensor) -> float:
+    def _of_rows(self, x: Tensor) -> float:
         """``x`` is ``(columns, rows)``, columns in the order of full precision."""
         least = x - self._margin
         sums = [(x[distance:] - least[:-distance]).clamp_(min=0).sum() for distance in range(1, len(x))]
-        return float(torch.stack(sums).sum(dtype=torch.float64)) if sums else 0.0
+        return float(torch.stack(sums).sum(dtype=torch.float64))
 
     def _of_ties(self, x: Tensor, distance: int, tied: Tensor) -> float:
         """What pairs without an order have more than was counted."""
