@@ -7,7 +7,7 @@ from harness.baselines.nuclear import sensitivity
 from harness.errors import IncompatibleError
 from harness.method.base import Context
 from harness.method.stack import check
-from harness.testing.applying import apply
+from harness.testing.applying import apply, bytes_of
 from harness.trial.bits import Bits
 
 SMALL = "nuclear(budget={},images=4,lowest=3,highest=6)+minmax(sites=operands)"
@@ -70,3 +70,15 @@ def test_a_budget_below_the_narrowest_widths_is_refused(model, calibration):
 def test_widths_that_leave_none_to_choose_are_refused():
     with pytest.raises(Exception, match="lowest=7 is above highest=5"):
         check("nuclear(lowest=7,highest=5)+minmax")
+
+
+def test_the_map_in_the_record_is_the_same_network(model, calibration):
+    first, scheme = check(SMALL.format(4.25)).steps
+    made = Context(Bits.parse("w5a5"), scheme=first.scheme.method)
+    first.method.apply(model, calibration, made)
+    apply([scheme], model, calibration, "w5a5")
+    expected = bytes_of(model)[0]
+    assert len({one.bits for one in model.quantizers.values()} - {8}) > 1
+    model.clear()
+    apply([scheme], model, calibration, made.notes["bit_map"])
+    assert bytes_of(model)[0] == expected
