@@ -103,7 +103,7 @@ def test_every_trial_of_the_peers_is_done(tmp_path, capsys):
     assert main(["store", "import", str(RESULTS / "peers" / "records.parquet"), "--origin", "committed", *store]) == 0
     capsys.readouterr()
     done, total = planned(capsys, "--experiment", "peers", *store)
-    assert done == total > 30
+    assert done == total > 34
 
 
 @requires_images
@@ -112,8 +112,8 @@ def test_every_trial_on_the_photographs_is_done(tmp_path, capsys):
     records = RESULTS / "photographs" / "records.parquet"
     assert main(["store", "import", str(records), "--origin", "committed", *store]) == 0
     capsys.readouterr()
-    both = (("photographs", 70), ("rotated", 20), ("reconstructions", 15), ("four_bit_peers", 3))
-    single = [(DEIT, ("more_reconstructions", 2)), (VIT, ("rotated_values", 7))]
+    both = (("photographs", 75), ("rotated", 20), ("reconstructions", 17), ("four_bit_peers", 3))
+    single = [(DEIT, ("more_reconstructions", 7)), (DEIT, ("three_bit_steps", 2)), (VIT, ("rotated_values", 7))]
     for network, (experiment, fewer) in [*product((DEIT, VIT), both), *single]:
         named = ["--model", network.stem, "--weights", str(network), "--data", str(IMAGES)]
         done, total = planned(capsys, "--experiment", experiment, *named, *store)
