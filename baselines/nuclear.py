@@ -15,7 +15,7 @@ from harness.baselines.engines.segment_operations import Operation, is_scores, o
 from harness.data.sets import CalibrationSet
 from harness.engines.allocation import solve
 from harness.engines.layerwise import Visit, walk
-from harness.engines.mixed import problem_of, widths_of
+from harness.engines.mixed import empty_span, problem_of, widths_of
 from harness.engines.scheme_trials import SchemeTrials, is_ruled
 from harness.engines.sensitivity import holding, uncorrected
 from harness.errors import IncompatibleError, Problem
@@ -43,10 +43,7 @@ class NuclearConfig:
 
     def contradictions(self) -> list[Problem]:
         """Widths that leave none to choose."""
-        if self.lowest <= self.highest:
-            return []
-        text = f"lowest={self.lowest} is above highest={self.highest}, which leaves no width to choose"
-        return [Problem(text, "use a lowest of at most highest")]
+        return empty_span(self.lowest, self.highest)
 
 
 @register(
@@ -154,7 +151,7 @@ def _judged(model: QuantizedModel, operations: dict[str, Operation], kind: str) 
     """The one operation whose output is looked at: attention's scores, or the last operation of the MLP."""
     own = [(name, one) for name, one in operations.items() if _is_attention(model, one) == (kind == ATTENTION)]
     scores = [(name, one) for name, one in own if is_scores(model, one)]
-    return (scores or own)[-1]
+    return (scores or own or [*operations.items()])[-1]
 
 
 def _is_attention(model: QuantizedModel, operation: Operation) -> bool:

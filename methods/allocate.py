@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.data.sets import CalibrationSet
 from harness.engines.allocation import Allocation, Choice, evolve, greedy, solve
 from harness.engines.held_out import parted
-from harness.engines.mixed import Judged, problem_of, spending, widths_of
+from harness.engines.mixed import Judged, empty_span, problem_of, spending, widths_of
 from harness.engines.scheme_trials import SchemeTrials, is_ruled
 from harness.engines.sensitivity import Sensitivity
 from harness.errors import IncompatibleError, Problem
@@ -67,10 +67,7 @@ class AllocateConfig:
 
     def contradictions(self) -> list[Problem]:
         """Widths that leave none to choose."""
-        if self.lowest <= self.highest:
-            return []
-        text = f"lowest={self.lowest} is above highest={self.highest}, which leaves no width to choose"
-        return [Problem(text, "use a lowest of at most highest")]
+        return empty_span(self.lowest, self.highest)
 
 
 @register(

@@ -11,6 +11,7 @@ from torch import Tensor
 from harness.engines.allocation import Allocation, Choice
 from harness.engines.fisher import error_of, fisher, traces
 from harness.engines.sensitivity import Sensitivity, holding
+from harness.errors import Problem
 from harness.graph.sites import Place
 from harness.machine.memory import Budget
 from harness.machine.progress import Progress
@@ -89,6 +90,14 @@ def _first(found: dict[str, list[float]]) -> dict[str, float]:
 
 def _only(formats: dict[str, list[NumberFormat]]) -> dict[str, NumberFormat]:
     return {name: one for name, (one,) in formats.items()}
+
+
+def empty_span(lowest: int, highest: int) -> list[Problem]:
+    """What is wrong with the widths to choose between: that there are none."""
+    if lowest <= highest:
+        return []
+    text = f"lowest={lowest} is above highest={highest}, which leaves no width to choose"
+    return [Problem(text, "use a lowest of at most highest")]
 
 
 def spending(
