@@ -22,6 +22,7 @@ from harness.engines.placement_settings import (
     AttentionProducts,
     Implies,
     OperandSites,
+    PlacedOperands,
     Refused,
     operands_or_deploy,
 )
@@ -30,7 +31,6 @@ from harness.machine.memory import Kept
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.quant.calibrate.installation import FLOAT_BITS
-from harness.quant.calibrate.placement import Placement
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.network.operands import inner_norms, operand_bits
@@ -39,7 +39,7 @@ from harness.trial.bits import Bits
 
 
 @dataclass(frozen=True)
-class AdalogConfig:
+class AdalogConfig(PlacedOperands):
     """Settings of ``adalog``."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -89,11 +89,6 @@ class AdalogConfig:
         Literal["full", "quantized"],
         Field(description="the input image: as it is (released: it has eight bits already), or quantized to eight bits"),
     ] = "full"
-
-    @property
-    def placement(self) -> Placement:
-        """Where the quantizers sit."""
-        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
 
 
 @register(

@@ -18,17 +18,17 @@ from harness.engines.placement_settings import (
     Implies,
     OperandSites,
     OuterImage,
+    PlacedOperands,
     Refused,
     operands_or_deploy,
 )
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.calibrate.placement import Placement
 from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)
-class EasyquantConfig:
+class EasyquantConfig(PlacedOperands):
     """Settings of ``easyquant``."""
 
     IMPLIES: ClassVar[Implies] = operands_or_deploy()
@@ -45,11 +45,6 @@ class EasyquantConfig:
     sequential: Annotated[
         bool, Field(description="layers see quantized inputs; false is the base mode of PTQ4ViT's released code")
     ] = True
-
-    @property
-    def placement(self) -> Placement:
-        """Where the quantizers sit."""
-        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
 
 
 @register(

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.baselines.engines.calibration_images import first_images
-from harness.baselines.engines.segment_operations import Operation, is_scores, observe, operations_of
+from harness.baselines.engines.segment_operations import Operation, is_scores, observe
 from harness.data.sets import CalibrationSet
 from harness.engines.allocation import solve
 from harness.engines.layerwise import Visit, walk
@@ -19,7 +19,6 @@ from harness.engines.mixed import empty_span, problem_of, widths_of
 from harness.engines.scheme_trials import SchemeTrials, is_ruled
 from harness.engines.sensitivity import holding, uncorrected
 from harness.errors import IncompatibleError, Problem
-from harness.graph.sites import Place
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.method.widths import map_of
@@ -68,10 +67,11 @@ class Nuclear(Method[NuclearConfig]):
         c = self.config
         trials = SchemeTrials(model, calibration, context, "nuclear")
         costs: dict[int, dict[str, float]] = {}
+        norms: dict[str, float] = {}
         for width in range(c.lowest, c.highest + 1):
             trials.apply(Bits(width, width, None, context.bits.rules))
             modules = modules_of(model, context.bits, width)
-            costs[width] = self._measured(model, modules, calibration, context)
+            costs[width] = self._measured(model, modules, norms, calibration, context)
         names = {name_of(model, key): sites for key, sites in modules.items()}
         spending = _weights(model, names, tuple(costs), context.bits)
         problem = problem_of(list(names), tuple(costs), costs, spending, c.budget)
@@ -85,7 +85,12 @@ class Nuclear(Method[NuclearConfig]):
         )
 
     def _measured(
-        self, model: QuantizedModel, modules: Modules, calibration: CalibrationSet, context: Context
+        self,
+        model: QuantizedModel,
+        modules: Modules,
+        norms: dict[str, float],
+        calibration: CalibrationSet,
+        context: Context,
     ) -> dict[str, float]:
         """What the present width costs each module."""
         if not modules:
@@ -93,7 +98,7 @@ class Nuclear(Method[NuclearConfig]):
         images, found = first_images(calibration, self.config.images, context), dict[str, float]()
         with context.progress.task("nuclear norms", len(model.segments)) as task:
             for visit in task.track(walk(model, images, context, batch=len(images), full=True, quantized=False)):
-                found |= _sensitivities(visit, modules, context)
+                found |= _sensitivities(visit, modules, norms, context)
         return found
 
 
@@ -124,51 +129,64 @@ def modules_of(model: QuantizedModel, bits: Bits, width: int) -> Modules:
 
 
 def _kind(model: QuantizedModel, cost: ProductCost) -> str:
-    """Whether a product belongs to attention: by its weight, or without one by what it reads."""
-    sites = [model.sites[name] for names in cost.operands for name in names if name in model.sites]
-    weights = [site for site in sites if site.place is Place.PARAMETER]
-    return ATTENTION if any(site.attention for site in weights or sites) else MLP
+    """Whether a product belongs to attention: by its weight, or without one by its left operand."""
+    operation = model.chain.products[cost.node]
+    site = operation.site if isinstance(operation, WeightedOperation) else model.sites[operation.left.name]
+    return ATTENTION if site.attention else MLP
 
 
 @torch.no_grad()
-def _sensitivities(visit: Visit, modules: Modules, context: Context) -> dict[str, float]:
-    """Of a block's modules: the nuclear norm of what they give times its squared error when only they are quantized."""
+def _sensitivities(visit: Visit, modules: Modules, norms: dict[str, float], context: Context) -> dict[str, float]:
+    """Of a block's modules: the nuclear norm of what they give times its squared error when only they are quantized.
+
+    Args:
+        visit: A block in the full-precision network.
+        modules: The sites of each module.
+        norms: Nuclear norms by module; those of this block are added where they are missing: no width changes them.
+        context: The step's context.
+    """
     found: dict[str, float] = {}
-    model, operations, (x,), here = visit.model, operations_of(visit.segment.module), visit.full, visit.index
+    model, (x,), here = visit.model, visit.full, visit.index
     for kind in (ATTENTION, MLP):
         sites = modules.get((here, kind))
         if not sites:
             continue
-        name, judged = _judged(model, operations, kind)
-        want = observe({name: judged}, lambda: model.run_full_precision(x, here, here + 1), context.budget)[name][-1]
+        name, judged = name_of(model, (here, kind)), {kind: _judged(visit, kind)}
+        want = observe(judged, lambda: model.run_full_precision(x, here, here + 1), context.budget)[kind][-1]
         with uncorrected(model), holding(model, {site: model.quantizers[site] for site in sites}):
-            got = observe({name: judged}, lambda: model.run(x, here, here + 1), context.budget)[name][-1]
-        found[name_of(model, (here, kind))] = sensitivity(want, got)
+            got = observe(judged, lambda: model.run(x, here, here + 1), context.budget)[kind][-1]
+        if name not in norms:
+            norms[name] = nuclear_norm(want)
+        found[name] = sensitivity(norms[name], want, got)
     return found
 
 
-def _judged(model: QuantizedModel, operations: dict[str, Operation], kind: str) -> tuple[str, Operation]:
+def _judged(visit: Visit, kind: str) -> Operation:
     """The one operation whose output is looked at: attention's scores, or the last operation of the MLP."""
-    own = [(name, one) for name, one in operations.items() if _is_attention(model, one) == (kind == ATTENTION)]
-    scores = [(name, one) for name, one in own if is_scores(model, one)]
-    return (scores or own or [*operations.items()])[-1]
+    model = visit.model
+    own = [model.chain.products[cost.node] for cost in visit.segment.costs if _kind(model, cost) == kind]
+    return ([one for one in own if is_scores(model, one)] or own)[-1]
 
 
-def _is_attention(model: QuantizedModel, operation: Operation) -> bool:
-    site = operation.site if isinstance(operation, WeightedOperation) else model.sites[operation.left.name]
-    return bool(site.attention)
-
-
-def sensitivity(want: Tensor, got: Tensor) -> float:
-    """Nuclear norm times squared error (Eq. 18), both the mean over images.
+def nuclear_norm(want: Tensor) -> float:
+    """Sum of singular values, the mean over images; those of several matrices add up.
 
     Args:
-        want: What a module gives in full precision, ``(images, ..., rows, columns)``; the norms of several matrices add up.
-        got: The same with the module quantized.
+        want: What a module gives in full precision, ``(images, ..., rows, columns)``.
     """
     matrices = want.double() if want.ndim > 2 else want.double()[:, None]
-    norm = torch.linalg.matrix_norm(matrices, "nuc").sum() / len(want)
-    return float(norm * (got.double() - want.double()).square().sum() / len(want))
+    return float(torch.linalg.matrix_norm(matrices, "nuc").sum() / len(want))
+
+
+def sensitivity(norm: float, want: Tensor, got: Tensor) -> float:
+    """Nuclear norm times squared error, the mean over images (Eq. 18).
+
+    Args:
+        norm: Of what the module gives in full precision.
+        want: That, with the images in front.
+        got: The same with the module quantized.
+    """
+    return norm * float((got.double() - want.double()).square().sum() / len(want))
 
 
 def _weights(

@@ -18,17 +18,17 @@ from harness.engines.placement_settings import (
     Implies,
     OperandSites,
     OuterImage,
+    PlacedOperands,
     Refused,
     operands_or_deploy,
 )
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.calibrate.placement import Placement
 from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)
-class Ptq4vitConfig:
+class Ptq4vitConfig(PlacedOperands):
     """Settings of ``ptq4vit``."""
 
     IMPLIES: ClassVar[Implies] = operands_or_deploy(twin="none")
@@ -58,11 +58,6 @@ class Ptq4vitConfig:
     steps: Annotated[int, Field(ge=1, description="factors tried")] = 100
     rounds: Annotated[int, Field(ge=1, description="how often weights and operands take turns")] = 3
     batch: Annotated[int, Field(ge=1, description="images per backward pass; the released code uses 4")] = 4
-
-    @property
-    def placement(self) -> Placement:
-        """Where the quantizers sit."""
-        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
 
 
 @register(

@@ -19,17 +19,17 @@ from harness.engines.placement_settings import (
     Implies,
     OperandSites,
     OuterImage,
+    PlacedOperands,
     Refused,
     operands_or_deploy,
 )
 from harness.method.base import Context, Method
 from harness.method.registration import Role, register
-from harness.quant.calibrate.placement import Placement
 from harness.quant.network.qmodel import QuantizedModel
 
 
 @dataclass(frozen=True)
-class RankawareConfig:
+class RankawareConfig(PlacedOperands):
     """Settings of ``rankaware``."""
 
     IMPLIES: ClassVar[Implies] = operands_or_deploy()
@@ -58,11 +58,6 @@ class RankawareConfig:
     ] = 0.2
     bias: Annotated[bool, Field(description="correct biases on the calibration images after every round")] = True
     sequential: Annotated[bool, Field(description="layers see quantized inputs")] = False
-
-    @property
-    def placement(self) -> Placement:
-        """Where the quantizers sit."""
-        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
 
 
 @register(

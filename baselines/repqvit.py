@@ -17,6 +17,7 @@ from harness.engines.placement_settings import (
     AttentionProducts,
     Implies,
     OperandSites,
+    PlacedOperands,
     Refused,
     operands_or_deploy,
 )
@@ -26,7 +27,6 @@ from harness.method.base import Context, Method
 from harness.method.registration import Role, register
 from harness.method.settings import JOINED
 from harness.quant.calibrate.installation import FLOAT_BITS, weight_rows
-from harness.quant.calibrate.placement import Placement
 from harness.quant.format.affine import AffineSpec
 from harness.quant.format.arithmetic import channel_rows
 from harness.quant.format.base import NumberFormat
@@ -39,7 +39,7 @@ from harness.trial.bits import Bits
 
 
 @dataclass(frozen=True)
-class RepqvitConfig:
+class RepqvitConfig(PlacedOperands):
     """Settings of ``repqvit``."""
 
     IMPLIES: ClassVar[Implies] = operands_or_deploy(zero_point="rounded", softmax="uniform", reparameterise=True)
@@ -73,11 +73,6 @@ class RepqvitConfig:
             "code; of one with full-precision weights, as in ERQ's; or of the full-precision network"
         ),
     ] = "quantized"
-
-    @property
-    def placement(self) -> Placement:
-        """Where the quantizers sit."""
-        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
 
 
 @register(

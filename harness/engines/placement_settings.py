@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.errors import Problem
 from harness.method.settings import JOINED
-from harness.quant.calibrate.placement import Sites
+from harness.quant.calibrate.placement import Placement, Sites
 
 SITES: Final = (
     "what is quantized: the output of every operation (values), what products read (operands), or inputs and symmetric "
@@ -25,6 +25,20 @@ OuterImage = Annotated[
     Literal["full", "quantized"],
     Field(description="the input image: as it is, or quantized to at least eight bits", json_schema_extra=JOINED),
 ]
+
+
+class PlacedOperands:
+    """Settings of a scheme over operands: ``sites``, ``attention`` and ``image`` say where its quantizers sit."""
+
+    sites: Literal["operands", "deploy"]
+    attention: bool
+    image: Literal["full", "quantized"]
+
+    @property
+    def placement(self) -> Placement:
+        """Where the quantizers sit."""
+        return Placement(self.sites, image=self.image == "quantized", attention=self.attention)
+
 
 Implies = Mapping[str, Mapping[str, Mapping[str, Any]]]
 Refused = Mapping[str, Mapping[str, Problem]]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.baselines.nuclear import sensitivity
+from harness.baselines.nuclear import nuclear_norm, sensitivity
 from harness.errors import IncompatibleError
 from harness.method.base import Context
 from harness.method.stack import check
@@ -28,8 +28,8 @@ def test_the_sensitivity_is_the_sum_of_singular_values_times_the_squared_error()
     got = want + 0.1 * torch.randn(want.shape, generator=generator)
     norms = sum(float(torch.linalg.svdvals(matrix.double()).sum()) for image in want for matrix in image) / 3
     error = float((got.double() - want.double()).square().sum()) / 3
-    assert sensitivity(want, got) == pytest.approx(norms * error)
-    assert sensitivity(want, want) == 0
+    assert sensitivity(nuclear_norm(want), want, got) == pytest.approx(norms * error)
+    assert sensitivity(nuclear_norm(want), want, want) == 0
 
 
 @pytest.mark.parametrize("budget", [3.5, 4.25, 5.0])
